@@ -1,0 +1,181 @@
+"""The ways a request can fail, named by the canonical status codes gRPC and TensorFlow share.
+
+Every floor below the APIs raises one of these and never thinks in HTTP. Only `rest/errors.py` and
+`rpc/errors.py` know what a `Code` becomes on the wire.
+
+Source of the codes: https://grpc.io/docs/guides/status-codes/
+"""
+
+import enum
+from typing import ClassVar
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Cancelled",
+    "Code",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "ServingError",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "error_of",
+]
+
+
+class Code(enum.IntEnum):
+    """Canonical status codes; the values are gRPC's and TensorFlow's wire values."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class ServingError(Exception):
+    """Base of every error whose message a client is meant to read.
+
+    Attributes:
+        message: the reference's words where it has words.
+        hint: advice of ours for a person who is lost, or None; never part of `message`.
+    """
+
+    code: ClassVar[Code] = Code.INTERNAL
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def status(self) -> str:
+        """The text TensorFlow logs for a status: `NOT_FOUND: Could not find …`."""
+        return f"{self.code.name}: {self.message}"
+
+
+class Cancelled(ServingError):
+    """The caller, or the server on its way down, gave the work up."""
+
+    code = Code.CANCELLED
+
+
+class Unknown(ServingError):
+    """A failure that names no better code."""
+
+    code = Code.UNKNOWN
+
+
+class InvalidArgument(ServingError):
+    """The request is wrong whatever the state of the server."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class DeadlineExceeded(ServingError):
+    """The time the caller allowed is over; the work may still finish unseen."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class NotFound(ServingError):
+    """No such servable, version, label or file."""
+
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(ServingError):
+    """What was to be made is there already."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class PermissionDenied(ServingError):
+    """The operating system or a policy refuses."""
+
+    code = Code.PERMISSION_DENIED
+
+
+class ResourceExhausted(ServingError):
+    """A queue or a memory limit is full; the same request may succeed later."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class FailedPrecondition(ServingError):
+    """The request is well formed, but the state of the server or servable cannot answer it."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class Aborted(ServingError):
+    """The work was given up because of a conflict."""
+
+    code = Code.ABORTED
+
+
+class OutOfRange(ServingError):
+    """A value lies past the end of what is valid."""
+
+    code = Code.OUT_OF_RANGE
+
+
+class Unimplemented(ServingError):
+    """Nothing here does that."""
+
+    code = Code.UNIMPLEMENTED
+
+
+class Internal(ServingError):
+    """An invariant of the server or of the model's runtime is broken."""
+
+    code = Code.INTERNAL
+
+
+class Unavailable(ServingError):
+    """The server is starting, draining or stopping."""
+
+    code = Code.UNAVAILABLE
+
+
+class DataLoss(ServingError):
+    """Stored data is corrupt."""
+
+    code = Code.DATA_LOSS
+
+
+class Unauthenticated(ServingError):
+    """The caller has not said who it is."""
+
+    code = Code.UNAUTHENTICATED
+
+
+_CLASS_OF: dict[int, type[ServingError]] = {
+    kind.code: kind for kind in ServingError.__subclasses__()
+}
+
+
+def error_of(code: int, message: str) -> ServingError:
+    """The error with a canonical code; `Unknown` for a number that is none (OK included)."""
+    return _CLASS_OF.get(code, Unknown)(message)

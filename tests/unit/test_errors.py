@@ -1,0 +1,48 @@
+import pytest
+
+from salver import errors
+from salver.errors import Code, InvalidArgument, NotFound, ServingError, Unknown, error_of
+
+# https://grpc.io/docs/guides/status-codes/
+NUMBERS = {
+    "OK": 0, "CANCELLED": 1, "UNKNOWN": 2, "INVALID_ARGUMENT": 3, "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5, "ALREADY_EXISTS": 6, "PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9, "ABORTED": 10, "OUT_OF_RANGE": 11, "UNIMPLEMENTED": 12,
+    "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15, "UNAUTHENTICATED": 16,
+}  # fmt: skip
+
+
+def test_codes_are_the_canonical_ones() -> None:
+    assert {code.name: code.value for code in Code} == NUMBERS
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
+def test_each_code_but_ok_has_one_class_named_after_it(code: Code) -> None:
+    error = error_of(code, "words")
+    assert (error.code, error.message) == (code, "words")
+    assert type(error).__name__ == code.name.title().replace("_", "")
+    assert type(error).__name__ in errors.__all__
+
+
+@pytest.mark.parametrize("number", [0, 17, 99, -1])
+def test_a_number_that_is_no_failure_is_unknown(number: int) -> None:
+    error = error_of(number, "words")
+    assert type(error) is Unknown
+    assert error.message == "words"
+
+
+def test_a_hint_is_no_part_of_the_message() -> None:
+    error = InvalidArgument("bad shape", hint="wrap it in a list")
+    assert (str(error), error.message, error.hint) == (
+        "bad shape",
+        "bad shape",
+        "wrap it in a list",
+    )
+
+
+def test_an_error_needs_no_words() -> None:
+    assert (str(ServingError()), ServingError().message, ServingError().hint) == ("", "", None)
+
+
+def test_the_status_is_what_tensorflow_logs() -> None:
+    assert NotFound("no model m").status == "NOT_FOUND: no model m"
