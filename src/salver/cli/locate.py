@@ -1,0 +1,189 @@
+"""What a person means by a path given to `salver serve` or `salver show`.
+
+A *SavedModel* is a directory that holds `saved_model.pb` (or `.pbtxt`); a *model directory* holds
+SavedModels in directories named by version numbers. `salver serve` takes, in this order:
+
+- a SavedModel whose own name is a number: that version of the model directory above it;
+- any other SavedModel: version 1 of a model with the directory's name;
+- a model directory: the model, newest version first;
+- a directory of the two kinds above: every one of them.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from salver.config.models import (
+    TENSORFLOW_PLATFORM,
+    Latest,
+    ModelConfig,
+    Specific,
+    VersionPolicy,
+)
+from salver.config.text_format import file_error
+from salver.errors import InvalidArgument, NotFound
+
+__all__ = ["Located", "locate_models", "locate_saved_model"]
+
+_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_URI = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
+_SHOWN = 8  # names of what was found instead
+
+# Suffix → what to do with such a file.
+_ADVICE = {
+    ".keras": "export it with `keras.saving.load_model(FILE).export('DIRECTORY/1')`",
+    ".h5": "load it with Keras and export it with `model.export('DIRECTORY/1')`",
+    ".tflite": "TFLite models are not served yet",
+    ".onnx": "ONNX models are not served yet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A SavedModel, and the version it is when its directory is named so."""
+
+    path: Path
+    version: int | None
+
+
+def locate_models(arguments: Sequence[str], scratch: Callable[[], Path]) -> tuple[ModelConfig, ...]:
+    """The models that `PATH` and `NAME=PATH` arguments name, in their order.
+
+    Args:
+        arguments: relative paths are taken from the current directory.
+        scratch: makes a new empty directory that lives as long as the server; a SavedModel that
+            stands in no version directory gets one there, as a symbolic link.
+
+    Raises:
+        NotFound: there is no such path, or nothing under it can be served.
+        ServingError: a directory cannot be read.
+        InvalidArgument: a name cannot stand in a URL.
+    """
+    return tuple(model for argument in arguments for model in _models(argument, scratch))
+
+
+def locate_saved_model(path: Path) -> Located:
+    """The SavedModel at `path`, or the newest version of the model directory there.
+
+    Raises:
+        NotFound: there is neither.
+        ServingError: the directory cannot be read.
+    """
+    _must_be_directory(path)
+    if _is_saved_model(path):
+        return Located(path, _version(path.name))
+    versions = _versions(path)
+    if not versions:
+        raise _nothing_in(path)
+    newest = max(versions)
+    return Located(versions[newest], newest)
+
+
+def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
+    name, text = _split(argument)
+    if _URI.match(text):
+        return [
+            _model(text.rstrip("/").rpartition("/")[2] if name is None else name, text, Latest())
+        ]
+    path = Path(os.path.abspath(text))  # not resolved: a link may point elsewhere tomorrow
+    _must_be_directory(path)
+    found = _one(name, path, scratch)
+    if found is None and name is None:
+        children = [child for child in _children(path) if child.is_dir()]
+        several = [_one(None, child, scratch) for child in children]
+        if models := [model for model in several if model is not None]:
+            return models
+    if found is None:
+        raise _nothing_in(path)
+    return [found]
+
+
+def _split(argument: str) -> tuple[str | None, str]:
+    """`NAME=PATH`, unless the whole is a path that exists."""
+    name, equals, path = argument.partition("=")
+    if not equals or "/" in name or Path(argument).exists():
+        return None, argument
+    return name, path
+
+
+def _one(name: str | None, path: Path, scratch: Callable[[], Path]) -> ModelConfig | None:
+    """The single model at `path`, if that is what stands there."""
+    if _is_saved_model(path):
+        version = _version(path.name)
+        if version is not None and path.parent.name:
+            return _model(
+                path.parent.name if name is None else name, str(path.parent), Specific((version,))
+            )
+        base = scratch()
+        (base / "1").symlink_to(path, target_is_directory=True)
+        return _model(path.name if name is None else name, str(base), Latest())
+    if _versions(path):
+        return _model(path.name if name is None else name, str(path), Latest())
+    return None
+
+
+def _model(name: str, base_path: str, policy: VersionPolicy) -> ModelConfig:
+    if not name or "/" in name or ":" in name:
+        raise InvalidArgument(
+            f"{name!r} cannot be the name of a model.",
+            hint="A name is not empty and has no '/' and no ':'. Give one with NAME=PATH.",
+        )
+    return ModelConfig(
+        name=name,
+        base_path=base_path,
+        model_platform=TENSORFLOW_PLATFORM,
+        version_policy=policy,
+    )
+
+
+def _is_saved_model(path: Path) -> bool:
+    return any((path / name).is_file() for name in _FILES)
+
+
+def _version(name: str) -> int | None:
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 20 else None
+
+
+def _versions(path: Path) -> dict[int, Path]:
+    """The versions directly under `path` that hold a SavedModel."""
+    return {
+        version: child
+        for child in _children(path)
+        if (version := _version(child.name)) is not None and _is_saved_model(child)
+    }
+
+
+def _children(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except OSError as error:
+        raise file_error(str(path), error) from error
+
+
+def _must_be_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    if path.is_file():
+        advice = _ADVICE.get(path.suffix)
+        raise NotFound(
+            f"{path} is a file, not a directory with a SavedModel.",
+            hint=f"{path.name}: {advice}." if advice else f"Perhaps {path.parent} is meant.",
+        )
+    raise NotFound(f"There is no directory {path}.")
+
+
+def _nothing_in(path: Path) -> NotFound:
+    """The error for a directory without anything to serve: says what is there instead."""
+    names = [child.name + "/" * child.is_dir() for child in _children(path)]
+    if not names:
+        return NotFound(f"{path} is empty.")
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    advice = [f"{name}: {_ADVICE[end]}" for name in names if (end := Path(name).suffix) in _ADVICE]
+    return NotFound(
+        f"{path} holds no SavedModel, only: {shown}.",
+        hint="; ".join(advice)
+        or "A SavedModel is a directory with a saved_model.pb; its versions stand in directories "
+        "named by numbers, such as MODEL/1/saved_model.pb.",
+    )

@@ -1,0 +1,151 @@
+"""`salver`: the server with friendly defaults, and a look into SavedModels."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from salver import __version__
+from salver.cli.logging_setup import set_up_logging
+from salver.cli.starting import Leave, Run, leave_at_once, run_server
+from salver.cli.versions import tensorflow_version
+from salver.config.flags import Parsed, nearest_flag, parse, usage
+from salver.config.options import Announcement, ServeMode, ServerOptions, warnings_of
+from salver.errors import ServingError
+
+__all__ = ["SERVE_DEFAULTS", "main"]
+
+SERVE_DEFAULTS = ServerOptions(rest_api_port=8501, host="127.0.0.1", open_ports_before_load=True)
+"""What `salver serve` starts from, where it differs from the reference."""
+
+_USAGE_ERROR = 2
+_FAILURE = 1
+_INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
+
+_HELP = """\
+usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST
+       salver show PATH                                 print the signatures of a SavedModel
+       salver --version
+       salver serve --help                              list every flag
+
+PATH is a model directory (with versions in numbered subdirectories), a SavedModel, or a directory
+of such models.
+"""
+_HELP_WORDS = frozenset({"--help", "-h", "help"})
+
+
+class _Misused(Exception):
+    """The command line makes no sense; the text says why."""
+
+
+def main(
+    argv: Sequence[str] | None = None, run: Run = run_server, leave: Leave = leave_at_once
+) -> int:
+    """Run the command; returns its exit status: 0, 1 for a failure, 2 for a command misused.
+
+    Args:
+        argv: with the program's name; the process's own when None.
+        run: starts the server.
+        leave: ends the process when a model will not.
+    """
+    arguments = list(sys.argv if argv is None else argv)[1:]
+    command, *rest = arguments or [""]
+    try:
+        return _dispatch(command, rest, run, leave)
+    except _Misused as error:
+        print(f"salver: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    except ServingError as error:
+        print(f"salver: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return _FAILURE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _dispatch(command: str, rest: Sequence[str], run: Run, leave: Leave) -> int:
+    if command == "serve":
+        return _serve(rest, run, leave)
+    if command == "show":
+        return _show(rest)
+    if command in _HELP_WORDS:
+        print(_HELP, end="")
+        return 0
+    if command == "--version":
+        return _version()
+    print(_HELP, end="", file=sys.stderr)
+    raise _Misused(f"there is no command {command!r}" if command else "a command is missing")
+
+
+def _version() -> int:
+    print(f"salver {__version__}")
+    print(f"TensorFlow Library: {tensorflow_version()}")
+    return 0
+
+
+def _show(rest: Sequence[str]) -> int:
+    if _HELP_WORDS & set(rest[:1]):
+        print("usage: salver show PATH")
+        return 0
+    if len(rest) != 1:
+        raise _Misused("usage: salver show PATH")
+
+    from salver.cli.show import show
+
+    print(show(Path(rest[0])))
+    return 0
+
+
+def _serve(rest: Sequence[str], run: Run, leave: Leave) -> int:
+    parsed = parse(rest, SERVE_DEFAULTS)
+    paths = [argument for argument in parsed.leftovers if argument != "--"]
+    if _HELP_WORDS & set(paths):
+        print(_HELP)
+        print(usage("salver serve PATH|NAME=PATH ...", SERVE_DEFAULTS), end="")
+        return 0
+    if parsed.options.version:
+        return _version()
+    _check(parsed, paths)
+    set_up_logging()
+    for line in warnings_of(parsed.set_names):
+        print(f"salver: {line}", file=sys.stderr)
+
+    from salver.cli.locate import locate_models
+
+    mode = ServeMode(tolerate_failed_models=True, exit_on_bind_failure=True, announce=_announce)
+    with ExitStack() as scratch:
+        models = locate_models(
+            paths,
+            lambda: Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="salver-"))),
+        )
+        has_ended = run(parsed.options, models or None, mode)
+    if not has_ended:
+        leave(0)
+    return 0
+
+
+def _check(parsed: Parsed, paths: Sequence[str]) -> None:
+    if parsed.bad:
+        raise _Misused(" ".join(map(str, parsed.bad)))
+    for argument in paths:
+        if argument.startswith("-"):
+            meant = nearest_flag(argument)
+            advice = f"did you mean {meant}?" if meant else "see salver serve --help"
+            raise _Misused(f"there is no flag {argument}: {advice}")
+    if paths and "model_name" in parsed.set_names:
+        raise _Misused("name a model by NAME=PATH, not by --model_name")
+    named = parsed.options.model_base_path or parsed.options.model_config_file
+    if paths and named:
+        raise _Misused("give paths, or --model_base_path or --model_config_file, not both")
+    if not paths and not named:
+        raise _Misused("which model? usage: salver serve PATH|NAME=PATH ... [--flag=value ...]")
+    if parsed.options.rest_api_port == 0:
+        raise _Misused("--rest_api_port=0 leaves nothing to listen on")
+
+
+def _announce(announcement: Announcement) -> None:
+    from salver.cli.banner import banner
+
+    print(f"\n{banner(announcement)}\n", flush=True)

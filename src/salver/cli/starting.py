@@ -1,0 +1,56 @@
+"""The door from the command lines to the server, and the way out when a model will not end."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from salver.config.options import ServeMode, ServerOptions
+
+if TYPE_CHECKING:  # here and below: --help needs nothing of it
+    from salver.config.models import ModelConfig
+
+__all__ = ["Leave", "Run", "leave_at_once", "run_server"]
+
+Leave = Callable[[int], None]
+"""Ends the process with a status."""
+
+
+class Run(Protocol):
+    """What serves."""
+
+    def __call__(
+        self, options: ServerOptions, models: "tuple[ModelConfig, ...] | None", mode: ServeMode
+    ) -> bool:
+        """Serve until told to stop.
+
+        Args:
+            options: the command line.
+            mode: how the command wants it.
+            models: what to serve when that was said without flags.
+
+        Returns:
+            False when a run of a model is still busy in some thread: the process must not wait.
+
+        Raises:
+            ServingError: the server cannot start.
+        """
+        ...
+
+
+def run_server(
+    options: ServerOptions, models: "tuple[ModelConfig, ...] | None", mode: ServeMode
+) -> bool:
+    """Serve what the options, or `models` in their place, name; a `Run`."""
+    from salver.server import process
+
+    return process.run(options, models, mode=mode)
+
+
+def leave_at_once(status: int) -> None:
+    """End the process without waiting for its threads; a `Leave`."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,116 @@
+"""Which combinations of flags no server can start with.
+
+Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart; the texts are its own, but for
+`check_ours`.
+"""
+
+import math
+
+from salver.config.options import ServerOptions
+from salver.errors import InvalidArgument
+
+__all__ = [
+    "check_batching",
+    "check_credentials",
+    "check_listening",
+    "check_model_source",
+    "check_ours",
+    "check_parallelism",
+    "rest_port_refusal",
+]
+
+
+def check_listening(options: ServerOptions) -> None:
+    """Refuse a server without any gRPC address.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    if options.port == 0 and not options.grpc_socket_path:
+        raise InvalidArgument(
+            "At least one of server_options.grpc_port or "
+            "server_options.grpc_socket_path must be set."
+        )
+
+
+def check_credentials(options: ServerOptions) -> None:
+    """Refuse two kinds of credentials at once.
+
+    Raises:
+        InvalidArgument: both are asked for.
+    """
+    if options.use_alts_credentials and options.ssl_config_file:
+        raise InvalidArgument(
+            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+        )
+
+
+def check_model_source(options: ServerOptions) -> None:
+    """Refuse a server that is told of no model.
+
+    Raises:
+        InvalidArgument: neither flag names one.
+    """
+    if not options.model_base_path and not options.model_config_file:
+        raise InvalidArgument(
+            "Both server_options.model_base_path and server_options.model_config_file are empty!",
+            hint="Give --model_base_path=DIRECTORY or --model_config_file=FILE.",
+        )
+
+
+def check_batching(options: ServerOptions) -> None:
+    """Refuse batching parameters without batching.
+
+    Raises:
+        InvalidArgument: the file is named, and batching is off.
+    """
+    if options.batching_parameters_file and not options.enable_batching:
+        raise InvalidArgument(
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true."
+        )
+
+
+def check_parallelism(options: ServerOptions) -> None:
+    """Refuse thread counts that contradict each other.
+
+    Raises:
+        InvalidArgument: all three are set.
+    """
+    if (
+        options.tensorflow_intra_op_parallelism > 0
+        and options.tensorflow_inter_op_parallelism > 0
+        and options.tensorflow_session_parallelism > 0
+    ):
+        raise InvalidArgument(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, "
+            "server_options.tensorflow_inter_op_parallelism) separately. "
+            "You cannot configure all."
+        )
+
+
+def check_ours(options: ServerOptions) -> None:
+    """Refuse values of our own flags that mean nothing.
+
+    Raises:
+        InvalidArgument: a time is negative or no number, or a limit lets nothing through.
+    """
+    for name in ("drain_timeout_seconds", "drain_delay_seconds"):
+        seconds = getattr(options, name)
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
+    for name in ("max_request_bytes", "max_header_bytes"):
+        limit = getattr(options, name)
+        if limit < 1:
+            raise InvalidArgument(f"--{name} must be positive, not {limit}.")
+
+
+def rest_port_refusal(options: ServerOptions) -> str | None:
+    """Why the REST API is left out though it has a port, if it is; the reference only logs it."""
+    if options.rest_api_port == 0 or options.rest_api_port != options.port:
+        return None
+    return (
+        "server_options.http_port cannot be same as grpc_port. Please use a different port for "
+        "HTTP/REST API. Skipped exporting HTTP/REST API."
+    )

@@ -1,0 +1,390 @@
+"""The one table of flags: each field of `ServerOptions` is one, with all there is to say of it.
+
+The command lines, their `--help`, the documentation and the server read this table; nothing else
+knows a flag's type or default. The order is that of the reference's own `--help`, then ours.
+
+Source: TensorFlow Serving `model_servers/main.cc` (names, types) and `server.h` (defaults).
+"""
+
+import enum
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # so that --help needs no numpy
+    from salver.signature import Signature
+
+__all__ = [
+    "FLAGS",
+    "Announcement",
+    "Flag",
+    "FlagState",
+    "FlagType",
+    "ServeMode",
+    "ServedModel",
+    "ServerOptions",
+    "schedulable_cpus",
+    "warnings_of",
+]
+
+
+class FlagType(enum.Enum):
+    """How a flag's value is written; the values are what `--help` prints."""
+
+    INT32 = "int32"
+    INT64 = "int64"
+    BOOL = "bool"
+    STRING = "string"
+    FLOAT = "float"
+
+
+class FlagState(enum.Enum):
+    """Whether setting a flag changes anything; the values are what the documentation prints."""
+
+    WORKS = "works"
+    LATER = "not yet"
+    NEVER = "no effect"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One row of the table.
+
+    Attributes:
+        default: of the Python type that `type` stands for.
+        default_text: the default as documentation says it, when it depends on the machine.
+        note: why there is no effect (yet); empty for a flag that works.
+    """
+
+    name: str
+    type: FlagType
+    default: bool | int | float | str
+    help: str
+    default_text: str
+    state: FlagState
+    note: str
+
+
+def schedulable_cpus() -> int:
+    """The CPUs this process may run on; where the system does not say, all there are."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def _flag(
+    default: bool | int | float | str,
+    help: str,
+    *,
+    type: FlagType | None = None,
+    default_text: str = "",
+    later: str = "",
+    never: str = "",
+) -> Any:
+    """A field that is a flag.
+
+    Args:
+        default: its type decides `type` where that is not given (an int means INT32).
+        help: what it does, in a sentence or two.
+        type: how the value is written.
+        default_text: see `Flag`.
+        later: set for a flag whose effect comes with a later version: what is missing.
+        never: set for a flag that is accepted for compatibility alone: why.
+    """
+    natural = {bool: FlagType.BOOL, int: FlagType.INT32, str: FlagType.STRING}
+    state = FlagState.LATER if later else FlagState.NEVER if never else FlagState.WORKS
+    return field(
+        default=default,
+        metadata={
+            "type": type or natural.get(default.__class__, FlagType.FLOAT),
+            "help": help,
+            "default_text": default_text,
+            "state": state,
+            "note": later or never,
+        },
+    )
+
+
+_CPUS = schedulable_cpus()
+_GRPC = "the gRPC API is not served yet"
+_BATCHING = "requests are not batched yet"
+_WARMUP = "warmup files are not replayed yet"
+_TFLITE = "TFLite models are not served yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Every flag under its own name, with the reference's defaults."""
+
+    port: int = _flag(8500, "TCP port of the gRPC API; 0 for none.", later=_GRPC)
+    grpc_socket_path: str = _flag(
+        "", "Path of a UNIX socket on which the gRPC API listens too.", later=_GRPC
+    )
+    rest_api_port: int = _flag(0, "TCP port of the REST API; 0 for none. Must differ from --port.")
+    rest_api_num_threads: int = _flag(
+        4 * _CPUS,
+        "Threads in which models run for the REST API. By default 4 per CPU.",
+        default_text="4 × CPUs",
+    )
+    rest_api_timeout_in_ms: int = _flag(
+        30000, "Longest run of a model for one REST call, in milliseconds; 0 or less for no limit."
+    )
+    rest_api_enable_cors_support: bool = _flag(
+        False, "Send CORS headers, so that pages of other origins may call the REST API."
+    )
+    enable_batching: bool = _flag(
+        False, "Run requests that arrive together as one batch.", later=_BATCHING
+    )
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        False,
+        "Accept a new version label that names a version which is not available yet; needed for "
+        "labels in the configuration read at start-up.",
+    )
+    batching_parameters_file: str = _flag(
+        "", "File with a BatchingParameters text protobuf. Needs --enable_batching.",
+        later=_BATCHING,
+    )  # fmt: skip
+    enable_per_model_batching_parameters: bool = _flag(
+        False,
+        "Read batching parameters from `batching_params.pbtxt` in each version directory; "
+        "--batching_parameters_file then sets only the threads.",
+        later=_BATCHING,
+    )
+    model_config_file: str = _flag(
+        "",
+        "File with a ModelServerConfig text protobuf: the models to serve, their version policies "
+        "and labels. Overrides --model_name and --model_base_path.",
+    )
+    model_config_file_poll_wait_seconds: int = _flag(
+        0,
+        "Seconds between readings of --model_config_file; 0 to read it at start-up only.",
+        later="the file is read at start-up only",
+    )
+    model_name: str = _flag(
+        "default", "Name of the model at --model_base_path (without --model_config_file)."
+    )
+    model_base_path: str = _flag(
+        "",
+        "Directory whose numbered subdirectories are the versions of the model. Required without "
+        "--model_config_file.",
+    )
+    num_load_threads: int = _flag(
+        0, "Threads that load versions after start-up; 0 to load one after another."
+    )
+    num_unload_threads: int = _flag(
+        0, "Threads that unload versions; 0 to unload one after another."
+    )
+    max_num_load_retries: int = _flag(
+        5, "How often a failed load is tried again before the version is given up."
+    )
+    load_retry_interval_micros: int = _flag(
+        60_000_000,
+        "Microseconds between two tries to load a version; negative for none.",
+        type=FlagType.INT64,
+    )
+    file_system_poll_wait_seconds: int = _flag(
+        1,
+        "Seconds between two looks for new versions on disk; 0 to look once, negative to never "
+        "look (the server then waits for ever).",
+    )
+    flush_filesystem_caches: bool = _flag(
+        True,
+        "Drop cached model files after loading.",
+        never="the operating system's file cache is left alone",
+    )
+    tensorflow_session_parallelism: int = _flag(
+        0,
+        "Threads within one operation and across operations of a TensorFlow session; 0 lets "
+        "TensorFlow decide.",
+        type=FlagType.INT64,
+    )
+    tensorflow_session_config_file: str = _flag(
+        "",
+        "File with a ConfigProto text protobuf for TensorFlow sessions. Thread and GPU memory "
+        "flags override what it says.",
+    )
+    tensorflow_intra_op_parallelism: int = _flag(
+        0,
+        "Threads within one operation; 0 lets TensorFlow decide.",
+        type=FlagType.INT64,
+    )
+    tensorflow_inter_op_parallelism: int = _flag(
+        0,
+        "Operations that run at once; 0 lets TensorFlow decide.",
+        type=FlagType.INT64,
+    )
+    use_alts_credentials: bool = _flag(False, "Use ALTS credentials for gRPC.", later=_GRPC)
+    ssl_config_file: str = _flag(
+        "",
+        "File with an SSLConfig text protobuf (PEM contents) that secures the gRPC API.",
+        later=_GRPC,
+    )
+    platform_config_file: str = _flag(
+        "",
+        "File with a PlatformConfigMap text protobuf that replaces what the session and batching "
+        "flags say.",
+        later="platforms are configured by flags only",
+    )
+    per_process_gpu_memory_fraction: float = _flag(
+        0.0, "Part of each GPU's memory to take at start, 0.0 to 1.0; 0.0 lets TensorFlow decide."
+    )
+    saved_model_tags: str = _flag(
+        "serve", "Comma-separated tags of the graph to load from each SavedModel."
+    )
+    grpc_channel_arguments: str = _flag(
+        "", "Comma-separated `key=value` settings of the gRPC server.", later=_GRPC
+    )
+    grpc_max_threads: int = _flag(
+        4 * _CPUS,
+        "Most threads that serve gRPC calls. By default 4 per CPU.",
+        default_text="4 × CPUs",
+        later=_GRPC,
+    )
+    enable_model_warmup: bool = _flag(
+        True, "Replay a version's warmup file before it serves.", later=_WARMUP
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        0, "How often each warmup record is replayed, if more than 0.", later=_WARMUP
+    )
+    version: bool = _flag(False, "Print the versions of the server and of TensorFlow, and exit.")
+    monitoring_config_file: str = _flag(
+        "",
+        "File with a MonitoringConfig text protobuf.",
+        later="metrics are not exported yet",
+    )
+    remove_unused_fields_from_bundle_metagraph: bool = _flag(
+        True,
+        "Keep only the signatures of a loaded model in memory.",
+        never="only the signatures are ever kept",
+    )
+    prefer_tflite_model: bool = _flag(
+        False, "Serve `model.tflite` where a version directory has one.", later=_TFLITE
+    )
+    num_tflite_pools: int = _flag(
+        _CPUS,
+        "Interpreters per TFLite model. By default 1 per CPU.",
+        default_text="CPUs",
+        later=_TFLITE,
+    )
+    num_tflite_interpreters_per_pool: int = _flag(
+        1, "More than 1 makes TFLite interpreters batch.", later=_TFLITE
+    )
+    enable_signature_method_name_check: bool = _flag(
+        False, "Refuse a call whose signature was not exported for that method."
+    )
+    xla_cpu_compilation_enabled: bool = _flag(
+        False, "Let models ask for XLA compilation on CPUs. Here they always may."
+    )
+    xla_gpu_compilation_enabled: bool = _flag(
+        False, "Let models ask for XLA compilation on GPUs. Here they always may."
+    )
+    enable_profiler: bool = _flag(True, "Serve TensorFlow's profiler over gRPC.", later=_GRPC)
+    thread_pool_factory_config_file: str = _flag(
+        "",
+        "File with a ThreadPoolFactoryConfig text protobuf.",
+        never="there is no thread pool factory to configure",
+    )
+    mixed_precision: str = _flag(
+        "", "`bfloat16` runs models in that precision where oneDNN can; nothing else is known."
+    )
+    skip_initialize_tpu: bool = _flag(
+        False, "Do not initialize a TPU at start-up.", never="there is no TPU runtime here"
+    )
+    enable_grpc_healthcheck_service: bool = _flag(
+        False, "Serve the standard gRPC health service.", later=_GRPC
+    )
+    enable_serialization_as_tensor_content: bool = _flag(
+        False, "Answer gRPC Predict with `tensor_content` in place of value fields.", later=_GRPC
+    )
+
+    host: str = _flag("", "Address to listen on; empty for all.")
+    drain_timeout_seconds: float = _flag(
+        30.0, "Longest wait for requests in flight when the server is told to stop, in seconds."
+    )
+    drain_delay_seconds: float = _flag(
+        0.0,
+        "How long readiness already says no before the server stops accepting, in seconds.",
+    )
+    rest_ssl_config_file: str = _flag(
+        "", "File with an SSLConfig text protobuf (PEM contents) that secures the REST API."
+    )
+    access_log: str = _flag(
+        "", "File to which a JSON line per request is appended; `-` for standard output."
+    )
+    max_request_bytes: int = _flag(
+        1 << 30, "Largest body of a REST request, after decompression.", type=FlagType.INT64
+    )
+    max_header_bytes: int = _flag(1 << 16, "Largest head of a REST request, all fields together.")
+    open_ports_before_load: bool = _flag(
+        False, "Open ports before the first models have loaded; readiness then says no."
+    )
+    custom_op_libraries: str = _flag(
+        "", "Comma-separated shared libraries of TensorFlow operations to load first."
+    )
+    enable_playground: bool = _flag(
+        False,
+        "Serve a page on which a person can try the models.",
+        later="there is no such page yet",
+    )
+
+
+_DEFAULTS = ServerOptions()
+
+FLAGS: tuple[Flag, ...] = tuple(
+    Flag(name=row.name, default=getattr(_DEFAULTS, row.name), **row.metadata)
+    for row in fields(ServerOptions)
+)
+
+
+def warnings_of(set_names: Collection[str]) -> list[str]:
+    """One line for each flag that was set and changes nothing, in the order of the table."""
+    words = {FlagState.LATER: "has no effect yet", FlagState.NEVER: "has no effect"}
+    return [
+        f"--{flag.name} {words[flag.state]}: {flag.note}"
+        for flag in FLAGS
+        if flag.name in set_names and flag.state is not FlagState.WORKS
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """What the server can say of one model when it starts to answer.
+
+    Attributes:
+        versions: the available ones, newest first; empty when none is.
+        signatures: of the newest available version.
+        error: why it is not available, when that is known.
+    """
+
+    name: str
+    base_path: str
+    versions: tuple[int, ...] = ()
+    signatures: "Mapping[str, Signature]" = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Where the server listens and what it serves there.
+
+    Attributes:
+        rest_url: such as `http://127.0.0.1:8501`.
+    """
+
+    rest_url: str
+    models: tuple[ServedModel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeMode:
+    """How the two commands differ where no flag says it.
+
+    Attributes:
+        tolerate_failed_models: serve the rest when a model cannot load at start-up.
+        exit_on_bind_failure: end when the REST port cannot be had; the reference goes on.
+        announce: called once, when every first model is available or has failed.
+    """
+
+    tolerate_failed_models: bool = False
+    exit_on_bind_failure: bool = False
+    announce: Callable[[Announcement], None] | None = None

@@ -1,0 +1,203 @@
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from salver.cli.locate import Located, locate_models, locate_saved_model
+from salver.config.models import Latest, Specific
+from salver.errors import InvalidArgument, NotFound, PermissionDenied
+
+
+def _saved_model(path: Path, name: str = "saved_model.pb") -> Path:
+    path.mkdir(parents=True)
+    (path / name).touch()
+    return path
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Callable[[], Path]:
+    made: list[Path] = []
+
+    def make() -> Path:
+        path = tmp_path / f"scratch{len(made)}"
+        path.mkdir()
+        made.append(path)
+        return path
+
+    return make
+
+
+Scratch = Callable[[], Path]
+
+
+def test_a_model_directory_is_one_model(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    (model,) = locate_models([str(tmp_path / "digits")], scratch)
+    assert (model.name, model.base_path) == ("digits", str(tmp_path / "digits"))
+    assert model.version_policy == Latest()
+    assert model.model_platform == "tensorflow"
+
+
+def test_a_text_saved_model_counts_too(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits" / "1", "saved_model.pbtxt")
+    assert len(locate_models([str(tmp_path / "digits")], scratch)) == 1
+
+
+def test_a_relative_path_and_a_trailing_slash_are_fine(
+    tmp_path: Path, scratch: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    monkeypatch.chdir(tmp_path / "digits")
+    for argument in (".", "../digits/", "./"):
+        (model,) = locate_models([argument], scratch)
+        assert (model.name, model.base_path) == ("digits", str(tmp_path / "digits"))
+
+
+def test_one_version_is_served_alone(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    _saved_model(tmp_path / "digits" / "0003")
+    (model,) = locate_models([str(tmp_path / "digits" / "0003")], scratch)
+    assert (model.name, model.base_path) == ("digits", str(tmp_path / "digits"))
+    assert model.version_policy == Specific((3,))
+
+
+def test_any_other_saved_model_becomes_version_1(tmp_path: Path, scratch: Scratch) -> None:
+    path = _saved_model(tmp_path / "exported")
+    (model,) = locate_models([str(path)], scratch)
+    assert model.name == "exported"
+    assert (Path(model.base_path) / "1").resolve() == path
+    assert (Path(model.base_path) / "1" / "saved_model.pb").is_file()
+
+
+def test_a_directory_of_models_is_all_of_them(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "models" / "b" / "1")
+    _saved_model(tmp_path / "models" / "a" / "7")
+    _saved_model(tmp_path / "models" / "plain")
+    (tmp_path / "models" / "notes").mkdir()
+    (tmp_path / "models" / "README").touch()
+    models = locate_models([str(tmp_path / "models")], scratch)
+    assert [model.name for model in models] == ["a", "b", "plain"]
+
+
+def test_a_model_can_be_given_a_name(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    path = _saved_model(tmp_path / "exported")
+    models = locate_models([f"x={tmp_path}/digits", f"y={path}", f"z={tmp_path}/digits/1"], scratch)
+    assert [model.name for model in models] == ["x", "y", "z"]
+
+
+def test_a_path_with_an_equals_sign_is_a_path_when_it_exists(
+    tmp_path: Path, scratch: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _saved_model(tmp_path / "lr=0.1" / "1")
+    monkeypatch.chdir(tmp_path)
+    assert locate_models(["lr=0.1"], scratch)[0].name == "lr=0.1"
+    assert locate_models([f"{tmp_path}/lr=0.1"], scratch)[0].name == "lr=0.1"
+    assert locate_models([f"m={tmp_path}/lr=0.1"], scratch)[0].name == "m"
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [("gs://bucket/digits/", "digits"), ("m=gs://bucket/digits", "m")],
+)
+def test_a_uri_is_passed_on(argument: str, name: str, scratch: Scratch) -> None:
+    (model,) = locate_models([argument], scratch)
+    assert model.name == name
+    assert model.base_path.startswith("gs://bucket/digits")
+
+
+@pytest.mark.parametrize("name", ["", "a:b"])
+def test_a_name_that_no_url_can_hold_is_refused(
+    name: str, tmp_path: Path, scratch: Scratch
+) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    with pytest.raises(InvalidArgument, match="cannot be the name of a model"):
+        locate_models([f"{name}={tmp_path}/digits"], scratch)
+
+
+def test_a_missing_path_is_not_found(tmp_path: Path, scratch: Scratch) -> None:
+    with pytest.raises(NotFound) as caught:
+        locate_models([str(tmp_path / "absent")], scratch)
+    assert caught.value.message == f"There is no directory {tmp_path}/absent."
+
+
+def test_an_empty_directory_is_said_to_be_empty(tmp_path: Path, scratch: Scratch) -> None:
+    with pytest.raises(NotFound) as caught:
+        locate_models([str(tmp_path)], scratch)
+    assert caught.value.message == f"{tmp_path} is empty."
+
+
+def test_what_is_there_instead_is_named(tmp_path: Path, scratch: Scratch) -> None:
+    for name in ("1", "v2"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    with pytest.raises(NotFound) as caught:
+        locate_models([f"x={tmp_path}/m"], scratch)
+    assert caught.value.message == f"{tmp_path}/m holds no SavedModel, only: 1/, v2/."
+    assert caught.value.hint is not None
+    assert "MODEL/1/saved_model.pb" in caught.value.hint
+
+
+def test_a_long_list_is_cut(tmp_path: Path, scratch: Scratch) -> None:
+    for number in range(9):
+        (tmp_path / f"f{number}").touch()
+    with pytest.raises(NotFound, match=r"f0, f1, f2, f3, f4, f5, f6, f7, \.\.\.\."):
+        locate_models([str(tmp_path)], scratch)
+
+
+def test_files_of_other_kinds_come_with_advice(tmp_path: Path, scratch: Scratch) -> None:
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(NotFound) as caught:
+        locate_models([str(tmp_path)], scratch)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("model.keras: export it with ")
+
+
+def test_a_file_is_not_a_directory(tmp_path: Path, scratch: Scratch) -> None:
+    path = _saved_model(tmp_path / "m") / "saved_model.pb"
+    with pytest.raises(NotFound) as caught:
+        locate_models([str(path)], scratch)
+    assert caught.value.message == f"{path} is a file, not a directory with a SavedModel."
+    assert caught.value.hint == f"Perhaps {tmp_path / 'm'} is meant."
+    (tmp_path / "m.onnx").touch()
+    with pytest.raises(NotFound) as caught:
+        locate_models([str(tmp_path / "m.onnx")], scratch)
+    assert caught.value.hint == "m.onnx: ONNX models are not served yet."
+
+
+def test_a_directory_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> list[Path]:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
+    with pytest.raises(PermissionDenied) as caught:
+        locate_saved_model(tmp_path)
+    assert caught.value.message == f"{tmp_path}; Permission denied"
+
+
+def test_a_link_is_kept_as_it_is(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits" / "1")
+    (tmp_path / "current").symlink_to(tmp_path / "digits")
+    (model,) = locate_models([str(tmp_path / "current")], scratch)
+    assert (model.name, model.base_path) == ("current", str(tmp_path / "current"))
+
+
+def test_a_saved_model_is_found_where_it_stands(tmp_path: Path) -> None:
+    path = _saved_model(tmp_path / "exported")
+    assert locate_saved_model(path) == Located(path, None)
+
+
+def test_the_newest_version_of_a_model_directory_is_found(tmp_path: Path) -> None:
+    for name in ("2", "10", "9"):
+        _saved_model(tmp_path / "m" / name)
+    (tmp_path / "m" / "11").mkdir()
+    assert locate_saved_model(tmp_path / "m") == Located(tmp_path / "m" / "10", 10)
+    assert locate_saved_model(tmp_path / "m" / "9") == Located(tmp_path / "m" / "9", 9)
+
+
+def test_a_directory_of_models_is_no_single_saved_model(tmp_path: Path) -> None:
+    _saved_model(tmp_path / "m" / "1")
+    with pytest.raises(NotFound, match="holds no SavedModel, only: m/"):
+        locate_saved_model(tmp_path)

@@ -1,0 +1,90 @@
+import io
+import logging
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import salver
+from salver.cli.logging_setup import ReferenceFormatter, level_from, set_up_logging
+
+
+def _record(level: int, text: str, path: str = "/elsewhere/x.py") -> logging.LogRecord:
+    return logging.LogRecord("salver.x", level, path, 12, text, ("m",), None)
+
+
+def test_a_line_begins_as_the_reference_begins_it() -> None:
+    path = str(Path(salver.__file__).parent / "server" / "core.py")
+    line = ReferenceFormatter().format(_record(logging.INFO, " (Re-)adding model: %s", path))
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}: I salver/server/core\.py:12\] "
+        r" \(Re-\)adding model: m",
+        line,
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "letter"),
+    [
+        (logging.DEBUG, "I"),
+        (logging.INFO, "I"),
+        (logging.WARNING, "W"),
+        (logging.ERROR, "E"),
+        (logging.CRITICAL, "F"),
+    ],
+)
+def test_a_letter_says_the_level(level: int, letter: str) -> None:
+    assert f": {letter} /elsewhere/x.py:12] " in ReferenceFormatter().format(_record(level, "%s"))
+
+
+def test_an_exception_follows_its_line() -> None:
+    record = _record(logging.ERROR, "went wrong: %s")
+    try:
+        int("x")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    text = ReferenceFormatter().format(record)
+    assert "] went wrong: m\nTraceback" in text
+    assert text.endswith("invalid literal for int() with base 10: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("0", logging.INFO),
+        ("1", logging.WARNING),
+        ("2", logging.ERROR),
+        ("3", logging.CRITICAL),
+        ("9", logging.CRITICAL),
+        ("-1", logging.INFO),
+        ("loud", logging.INFO),
+    ],
+)
+def test_the_environment_says_the_least_level(value: str, level: int) -> None:
+    assert level_from({"TF_CPP_MIN_LOG_LEVEL": value}) == level
+
+
+def test_without_a_word_everything_is_logged() -> None:
+    assert level_from({}) == logging.INFO
+
+
+def test_our_lines_are_logged_from_info_and_others_from_warning_up() -> None:
+    stream = io.StringIO()
+    logging.getLogger().addHandler(logging.NullHandler())
+    set_up_logging({}, stream)
+    assert len(logging.getLogger().handlers) == 1
+    logging.getLogger("salver.server").info("ours")
+    logging.getLogger("asyncio").info("theirs, unheard")
+    logging.getLogger("asyncio").warning("theirs, heard")
+    lines = stream.getvalue().splitlines()
+    assert [line.rpartition("] ")[2] for line in lines] == ["ours", "theirs, heard"]
+
+
+def test_a_higher_level_silences_both() -> None:
+    stream = io.StringIO()
+    set_up_logging({"TF_CPP_MIN_LOG_LEVEL": "2"}, stream)
+    logging.getLogger("salver.server").warning("unheard")
+    logging.getLogger("asyncio").warning("unheard")
+    logging.getLogger("asyncio").error("heard")
+    assert stream.getvalue().count("\n") == 1

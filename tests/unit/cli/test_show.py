@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from salver._pb import message_class
+from salver.cli.show import show
+from salver.errors import DataLoss, NotFound
+
+_TEXT = """
+saved_model_schema_version: 1
+meta_graphs {
+  meta_info_def { tags: "serve" }
+  signature_def { key: "serving_default" value {
+    inputs { key: "x" value { name: "x:0" dtype: DT_FLOAT
+      tensor_shape { dim { size: -1 } dim { size: 28 } } } }
+    inputs { key: "names" value { name: "n:0" dtype: DT_STRING
+      tensor_shape { unknown_rank: true } } }
+    outputs { key: "y" value { name: "y:0" dtype: DT_INT64_REF tensor_shape {} } }
+    method_name: "tensorflow/serving/predict" } }
+  signature_def { key: "init" value { method_name: "" } }
+}
+meta_graphs { meta_info_def { tags: "serve" tags: "gpu" } }
+"""
+
+_SHOWN = """\
+MetaGraphDef with tag-set: 'serve' contains the following SignatureDefs:
+
+signature_def['init']:
+  inputs: none
+  outputs: none
+  method name:\x20
+
+signature_def['serving_default']:
+  inputs:
+    inputs['names'] tensor_info:
+        dtype: DT_STRING
+        shape: unknown_rank
+        name: n:0
+    inputs['x'] tensor_info:
+        dtype: DT_FLOAT
+        shape: (-1, 28)
+        name: x:0
+  outputs:
+    outputs['y'] tensor_info:
+        dtype: DT_INT64
+        shape: ()
+        name: y:0
+  method name: tensorflow/serving/predict
+
+MetaGraphDef with tag-set: 'gpu, serve' contains the following SignatureDefs:"""
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    path = tmp_path / "m" / "3"
+    path.mkdir(parents=True)
+    model = text_format.Parse(_TEXT, message_class("tensorflow.SavedModel")())
+    (path / "saved_model.pb").write_bytes(model.SerializeToString())
+    return path
+
+
+def test_everything_is_shown(version: Path) -> None:
+    assert show(version) == f"SavedModel at {version} (version 3)\n\n{_SHOWN}"
+
+
+def test_the_newest_version_of_a_model_directory_is_shown(version: Path) -> None:
+    assert show(version.parent) == show(version)
+
+
+def test_a_saved_model_without_a_version_says_none(version: Path, tmp_path: Path) -> None:
+    plain = version.rename(tmp_path / "plain")
+    assert show(plain) == f"SavedModel at {plain}\n\n{_SHOWN}"
+
+
+def test_nothing_to_show_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        show(tmp_path)
+
+
+def test_a_corrupt_file_is_said_to_be_corrupt(version: Path) -> None:
+    (version / "saved_model.pb").write_bytes(b"\xff")
+    with pytest.raises(DataLoss):
+        show(version)

@@ -1,0 +1,49 @@
+import subprocess
+import sys
+
+import pytest
+
+from salver.cli.starting import leave_at_once, run_server
+from salver.config.options import ServeMode, ServerOptions
+from salver.errors import InvalidArgument
+
+_LEAVING = """
+import threading
+from salver.cli.starting import leave_at_once
+threading.Thread(target=threading.Event().wait).start()
+print("last words")
+leave_at_once(7)
+"""
+
+
+def test_the_server_is_the_one_that_starts() -> None:
+    with pytest.raises(InvalidArgument, match="At least one of server_options"):
+        run_server(ServerOptions(port=0), None, ServeMode())
+
+
+def test_leaving_waits_for_no_thread_and_loses_no_output() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, "last words\n")
+
+
+def test_leaving_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("os._exit", statuses.append)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    leave_at_once(3)
+    assert statuses == [3]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from salver.cli import model_server; "
+        "model_server.main(['server', '--help']); "
+        "heavy = 'asyncio', 'google.protobuf', 'numpy', 'tensorflow'; "
+        "print([module for module in heavy if module in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
