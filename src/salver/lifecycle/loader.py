@@ -1,0 +1,71 @@
+"""What the lifecycle asks of those who load: a callable, and a model that can be closed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from salver.errors import Internal, ResourceExhausted, ServingError
+from salver.files import Footprint
+from salver.servable import ServableId
+
+__all__ = ["Closable", "Footprinter", "Load", "LoadOptions", "as_serving_error"]
+
+
+class Closable(Protocol):
+    """A loaded model, as far as the lifecycle cares."""
+
+    def close(self) -> None:
+        """Give back what the model holds. Called last and once, with no request inside it."""
+        ...
+
+
+T = TypeVar("T", bound=Closable)
+
+Load = Callable[[ServableId, str], T]
+"""Loads a version from its directory, warm and ready to answer, or raises. Called from a load
+thread, several at once where there are several."""
+
+Footprinter = Callable[[str], Footprint]
+"""Looks at the files of a version directory, or raises `ServingError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How loads and unloads run; the flags of the same names.
+
+    Attributes:
+        num_load_threads: loads at the same time after start-up; 0 is one after the other.
+        num_initial_load_threads: loads at the same time during start-up.
+        num_unload_threads: unloads at the same time; 0 is one after the other.
+        max_num_load_retries: tries after the first that failed.
+        load_retry_interval_micros: pause before each of them; negative is none.
+    """
+
+    num_load_threads: int = 0
+    num_initial_load_threads: int = 4
+    num_unload_threads: int = 0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+
+    @property
+    def retry_interval_s(self) -> float:
+        """The pause before a retry, in seconds."""
+        return max(0.0, self.load_retry_interval_micros / 1e6)
+
+
+def as_serving_error(error: Exception) -> ServingError:
+    """What a loader raised, as an error that can be shown and kept.
+
+    States are remembered for the life of the process, so the error lets go of its traceback,
+    whose frames would keep alive whatever the loader had made.
+    """
+    shown: ServingError
+    match error:
+        case ServingError():
+            shown = error
+        case MemoryError():
+            shown = ResourceExhausted("Out of memory while loading")
+        case _:
+            shown = Internal(f"{type(error).__name__}: {error}")
+    shown.__traceback__ = shown.__cause__ = shown.__context__ = None
+    return shown

@@ -1,0 +1,100 @@
+"""What is told to the manager's thread, which alone decides."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from salver.files import Footprint
+from salver.lifecycle.attempt import Attempt
+from salver.servable import ServableId
+
+__all__ = [
+    "Aspire",
+    "Drained",
+    "Failed",
+    "FilesChanged",
+    "Loaded",
+    "Settle",
+    "Stop",
+    "Troubled",
+    "Unloaded",
+    "Wake",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Aspire:
+    """Serve these versions of `name`: version → directory."""
+
+    name: str
+    paths: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A try has succeeded."""
+
+    attempt: Attempt
+    model: T
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A try has failed; `attempt.error` says why."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The last request has left a withdrawn version."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """A model has been closed."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """The files of a version that failed, or waits, are not what they were at its last try.
+
+    Attributes:
+        seen: how they looked at that try; by now it may not be the last one.
+    """
+
+    id: ServableId
+    seen: Footprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Set `done` when everything before this has been decided."""
+
+    done: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Unload everything, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Look at the clock again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """A version whose files are worth looking at: it failed, or waits for its next try."""
+
+    id: ServableId
+    path: str
+    seen: Footprint | None

@@ -1,0 +1,1 @@
+"""The composition root: builds, starts, drains and stops a server."""

@@ -1,0 +1,353 @@
+"""The models of a server: applies configurations, answers which version serves a request.
+
+Applying follows the order of TensorFlow Serving's `model_servers/server_core.cc` (ReloadConfig),
+because that order can be observed: a configuration whose labels cannot be assigned is recorded as
+the current one, yet its models are not touched.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+from salver.config import models as config
+from salver.config.models import ModelConfig
+from salver.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unavailable,
+    Unknown,
+)
+from salver.inference.servable import Servable
+from salver.lifecycle.handles import Entry, ServingMap
+from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.manager import Manager
+from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.requests import ServableRequest
+from salver.servable import ServableId
+from salver.sources import versions
+from salver.sources.file_system import FileSystemSource, MonitoredServable, find_versions
+
+__all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
+
+_logger = logging.getLogger(__name__)
+
+LoadModel = Callable[[str, ServableId, str], Servable]
+"""Loads a version: (platform, id, directory). Called from load threads."""
+
+
+class ModelsUnavailable(Unknown):
+    """Models that were waited for did not come up; everything else of the configuration holds.
+
+    Attributes:
+        failures: the version that decided for each of these models.
+    """
+
+    def __init__(self, noun: str, failures: tuple[VersionStatus, ...]) -> None:
+        super().__init__(
+            f"{len(failures)} {noun}(s) did not become available: "
+            f"{{{''.join(map(_failure_text, failures))}}}"
+        )
+        self.failures = failures
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """The flags that concern models as such.
+
+    Attributes:
+        load: threads and retries.
+        file_system_poll_wait_seconds: see `FileSystemSource`.
+        is_watching: see `FileSystemSource`.
+        allow_version_labels_for_unavailable_models: a label that is new, or keeps its version,
+            may name a version that is not available.
+    """
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    file_system_poll_wait_seconds: int = 1
+    is_watching: bool = True
+    allow_version_labels_for_unavailable_models: bool = False
+
+
+class ServerCore:
+    """All models of one server process. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        load: LoadModel,
+        platforms: Collection[str],
+        options: CoreOptions,
+        *,
+        after_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start with no models.
+
+        Args:
+            load: loads one version of a model of one of the platforms.
+            platforms: the platforms a model may ask for.
+            options: see there.
+            after_change: called after each load and unload, from the manager's thread.
+            clock: seconds, monotonic.
+        """
+        self._load = load
+        self._platforms = platforms
+        self._options = options
+        self._applying = threading.Lock()
+        self._models: tuple[ModelConfig, ...] | None = None
+        self._sourced: frozenset[str] | None = None  # names the source has; None before the first
+        self._platform_of: dict[str, str] = {}
+        self._has_labels = False
+        self._monitor = Monitor()
+        self._serving: ServingMap[Servable] = ServingMap()
+        self._manager: Manager[Servable] = Manager(
+            self._load_version,
+            options.load,
+            serving=self._serving,
+            monitor=self._monitor,
+            after_change=after_change,
+            clock=clock,
+        )
+        self._source = FileSystemSource(
+            self._manager.aspire,
+            poll_wait_seconds=options.file_system_poll_wait_seconds,
+            recheck=self._manager.recheck,
+            is_watching=options.is_watching,
+        )
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def acquire(self, request: ServableRequest) -> Entry[Servable]:
+        """Pin the version that answers `request`; the caller must `release` what it gets, once.
+
+        Raises:
+            NotFound: the model, or this version of it, is not available.
+            InvalidArgument: no such label, or no name.
+            Unavailable: labels are not known yet.
+        """
+        version = request.version
+        try:
+            if request.label is not None:
+                version = self._serving.version_of_label(request.name, request.label)
+            return self._serving.acquire(request.name, version)
+        except ServingError as error:
+            raise self._explain(request, error) from None
+
+    def in_flight(self) -> dict[ServableId, int]:
+        """How many requests hold each available version."""
+        return self._serving.in_flight()
+
+    # -- status ----------------------------------------------------------------------------------
+
+    def statuses(self, name: str, version: int | None = None) -> tuple[VersionStatus, ...]:
+        """The state of one version, or of all versions of a model that were ever seen.
+
+        Returns:
+            Highest version first; never empty.
+
+        Raises:
+            NotFound: there is nothing to tell.
+
+        Source: `model_servers/get_model_status_impl.cc`.
+        """
+        if version is not None:
+            status = self._monitor.status(ServableId(name, version)) if version >= 0 else None
+            if status is None:
+                raise NotFound(
+                    f"Could not find version {version} of model {name}", hint=self._known(name)
+                )
+            return (status,)
+        found = self._monitor.statuses(name)
+        if not found:
+            raise NotFound(f"Could not find any versions of model {name}", hint=self._known(name))
+        return found
+
+    def model_names(self) -> tuple[str, ...]:
+        """The models of the current configuration, in its order."""
+        return tuple(model.name for model in self._models or ())
+
+    def labels(self, name: str) -> dict[str, int]:
+        """What the labels of a model mean now."""
+        return dict(self._serving.labels.get(name, {}))
+
+    def waiting_models(self) -> tuple[str, ...]:
+        """The models of the current configuration that have no available version now."""
+        return tuple(name for name in self.model_names() if not self._serving.available(name))
+
+    # -- configuration ---------------------------------------------------------------------------
+
+    def apply(self, models: tuple[ModelConfig, ...] | None) -> None:
+        """Make `models` the configuration, and wait for those it names for the first time.
+
+        One call at a time: others wait until it is over, however long its models take.
+
+        Args:
+            models: the whole list; None for an empty configuration, which changes nothing.
+
+        Raises:
+            FailedPrecondition: no list may become an empty configuration; or a label names a
+                version that is not available.
+            InvalidArgument: the list is wrong; see `salver.config.models`.
+            ModelsUnavailable: a model could not be loaded. The configuration stays in effect.
+            Cancelled: `interrupt` or `close` was called meanwhile.
+        """
+        with self._applying:
+            if models is None:
+                self._apply_empty()
+                return
+            config.check_models(models)
+            config.check_platforms_unchanged(self._models or (), models)
+            self._models = models
+            self._assign_labels(models)
+            _logger.info("Adding/updating models.")
+            for model in models:
+                _logger.info(" (Re-)adding model: %s", model.name)
+            config.check_platforms_supported(models, self._platforms)
+            self._platform_of |= {model.name: config.platform_of(model) for model in models}
+            self._aspire_and_wait(models)
+            _logger.info("Finished adding/updating models")
+
+    def interrupt(self) -> None:
+        """End the wait of `apply`, now and for ever. May be called from a signal handler."""
+        self._monitor.interrupt()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Unload all models and join all threads.
+
+        Args:
+            timeout_s: how long to wait for requests that hold a version, and for a running load.
+
+        Returns:
+            Whether everything is unloaded and all threads are gone.
+        """
+        self.interrupt()
+        self._source.close()
+        return self._manager.close(timeout_s)
+
+    def _apply_empty(self) -> None:
+        if self._models is not None:
+            text = (
+                "Cannot transition to requested config. It is only legal to transition from one "
+                "ModelConfigList to another."
+            )
+            _logger.error("%s", text)
+            raise FailedPrecondition(text)
+        _logger.info("Taking no action for empty config.")
+
+    def _aspire_and_wait(self, models: tuple[ModelConfig, ...]) -> None:
+        before, since = self._sourced, self._monitor.now()
+        self._sourced = frozenset(model.name for model in models)
+        self._source.reconfigure(map(_monitored, models))
+        # What is given up must be on its way out before anybody looks whether it is available.
+        self._manager.settle()
+        if before is not None:
+            failures = self._monitor.wait_until_available(self._sourced - before, since=since)
+            if failures:
+                raise ModelsUnavailable("model", failures)
+            return
+        self._source.start()
+        try:
+            failures = self._monitor.wait_until_available(self._sourced)
+        finally:
+            self._manager.end_initial_load()
+        if failures:
+            raise ModelsUnavailable("servable", failures)
+
+    def _load_version(self, id: ServableId, path: str) -> Servable:
+        return self._load(self._platform_of[id.name], id, path)
+
+    # -- labels ----------------------------------------------------------------------------------
+
+    def _assign_labels(self, models: Iterable[ModelConfig]) -> None:
+        labels: dict[str, dict[str, int]] = {}
+        moving: dict[str, dict[str, int]] = {}
+        for model in models:
+            present = self._serving.labels.get(model.name, {})
+            for label, version in model.version_labels.items():
+                now = present.get(label)
+                if self._may_assign(model.name, now, version):
+                    labels.setdefault(model.name, {})[label] = version
+                elif self._is_coming(model, label, version):
+                    moving.setdefault(model.name, {})[label] = version
+                    if now is not None:
+                        labels.setdefault(model.name, {})[label] = now
+                else:
+                    raise FailedPrecondition(
+                        f"Request to assign label to version {version} of model {model.name}, "
+                        "which is not currently available for inference",
+                        hint=self._known(model.name),
+                    )
+        self._serving.assign_labels(labels, moving)
+        self._has_labels = True
+
+    def _may_assign(self, name: str, now: int | None, version: int) -> bool:
+        if self._options.allow_version_labels_for_unavailable_models and now in (None, version):
+            return True
+        status = self._status(name, version)
+        return status is not None and status.state is VersionState.AVAILABLE
+
+    def _is_coming(self, model: ModelConfig, label: str, version: int) -> bool:
+        """Whether this configuration itself brings the version that its label is to name.
+
+        The reference refuses such a configuration before it touches the models, so the version
+        never comes and the label never moves. Here the label moves when the version is available.
+        A configuration at start-up is still refused, as users know it.
+        """
+        if self._sourced is None:
+            return False
+        status = self._status(model.name, version)
+        if status is not None and status.error is not None:
+            return False
+        if self._serving.moving_labels.get(model.name, {}).get(label) == version:
+            return True
+        if status is not None and status.state is not VersionState.END:
+            return False
+        try:
+            return version in find_versions(_monitored(model))
+        except ServingError:
+            return False
+
+    def _status(self, name: str, version: int) -> VersionStatus | None:
+        return self._monitor.status(ServableId(name, version)) if version >= 0 else None
+
+    # -- what to tell who is lost ----------------------------------------------------------------
+
+    def _explain(self, request: ServableRequest, error: ServingError) -> ServingError:
+        if not request.name:
+            return InvalidArgument("ModelSpec has no name specified.")
+        if request.label is not None and not self._has_labels:
+            return Unavailable(f"Model labels does not init yet.{request.label}")
+        error.hint = self._known(request.name)
+        return error
+
+    def _known(self, name: str) -> str:
+        """What exists, as a hint: the versions and labels of a model, or the models."""
+        if name not in self.model_names():
+            names = ", ".join(self.model_names())
+            return f"Models of this server: {names}." if names else "This server has no models."
+        versions_known = ", ".join(
+            f"{status.id.version} ({status.state.name})" for status in self._monitor.statuses(name)
+        )
+        hint = f"Versions of {name}: {versions_known or 'none yet'}."
+        labels = ", ".join(f"{label} ({v})" for label, v in sorted(self.labels(name).items()))
+        return f"{hint} Labels: {labels}." if labels else hint
+
+
+def _failure_text(status: VersionStatus) -> str:
+    reason = "" if status.error is None else f" due to error: {status.error.status}"
+    return f"{{{status.id}{reason}}}, "
+
+
+def _monitored(model: ModelConfig) -> MonitoredServable:
+    policy: versions.Policy
+    match model.version_policy:
+        case config.Latest(num_versions):
+            policy = versions.Latest(num_versions)
+        case config.All():
+            policy = versions.All()
+        case config.Specific(numbers):  # pragma: no branch - the last one there is
+            policy = versions.Specific(numbers)
+    return MonitoredServable(model.name, model.base_path, policy)

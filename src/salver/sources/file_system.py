@@ -1,0 +1,185 @@
+"""Polls base paths and aspires to the versions found there.
+
+Each model stands alone: one whose base path is missing keeps what it has, and the others go on
+(the reference gives up the whole poll).
+
+Source: TensorFlow Serving `sources/storage_path/file_system_storage_path_source.cc`.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from salver.errors import InvalidArgument, ServingError
+from salver.files import list_names, local_path, require_path
+from salver.sources.versions import Policy
+from salver.sources.watcher import Watcher
+
+__all__ = ["Aspire", "FileSystemSource", "MonitoredServable", "find_versions"]
+
+_logger = logging.getLogger(__name__)
+
+Aspire = Callable[[str, Mapping[int, str]], None]
+"""Told which versions of a name to serve, version → directory. Returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoredServable:
+    """One model to poll for.
+
+    Attributes:
+        name: the servable stream.
+        base_path: an absolute path, or a URI.
+        policy: which of the versions there to serve.
+    """
+
+    name: str
+    base_path: str
+    policy: Policy
+
+
+def find_versions(servable: MonitoredServable) -> dict[int, str]:
+    """The versions of a servable that its base path and policy ask for: version → directory.
+
+    Raises:
+        ServingError: the base path is missing or cannot be read.
+    """
+    try:
+        base = require_path(servable.base_path)
+    except ServingError as error:
+        raise InvalidArgument(
+            f"Could not find base path {servable.base_path} for servable {servable.name} "
+            f"with error {error.status}"
+        ) from error
+    selection = servable.policy.select(servable.name, list_names(base))
+    for warning in selection.warnings:
+        _logger.warning("%s", warning)
+    if selection.is_empty_by_mistake:
+        _logger.warning(
+            "No versions of servable %s found under base path %s. Did you forget to name your "
+            "leaf directory as a number (eg. '/1/')?",
+            servable.name,
+            servable.base_path,
+        )
+    return {version: os.path.join(base, name) for version, name in selection.names.items()}
+
+
+class FileSystemSource:
+    """One thread that polls for all models. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        aspire: Aspire,
+        *,
+        poll_wait_seconds: int = 1,
+        recheck: Callable[[], Iterable[str]] = tuple,
+        is_watching: bool = True,
+        wait: Callable[[threading.Event, float | None], bool] = threading.Event.wait,
+    ) -> None:
+        """Make a source that does nothing before `start`.
+
+        Args:
+            aspire: told when what is wanted of a model has changed, and after each change of
+                its configuration.
+            poll_wait_seconds: pause between polls; 0 polls once for each configuration, a
+                negative number never.
+            recheck: called after each poll; gives version directories whose files are worth
+                watching, because a change of them may let a failed load succeed.
+            is_watching: whether a change on disk may wake the poll before its time.
+            wait: waits for an event so many seconds; a test's own clock goes in here.
+        """
+        self._aspire = aspire
+        self._poll_wait_seconds = poll_wait_seconds
+        self._recheck = recheck
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._servables: tuple[MonitoredServable, ...] = ()
+        self._known: dict[str, Mapping[int, str]] = {}  # what was last aspired to
+        self._wake = threading.Event()
+        self._is_closing = False
+        has_period = poll_wait_seconds > 0
+        self._watcher = Watcher(self.poke) if is_watching and has_period else None
+        self._thread = threading.Thread(target=self._run, name="salver-source", daemon=True)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        if self._poll_wait_seconds >= 0:
+            self._thread.start()
+
+    def reconfigure(self, servables: Iterable[MonitoredServable]) -> None:
+        """Replace the whole set of models and poll at once.
+
+        Models that are gone are given up before this returns.
+        """
+        with self._lock:
+            before, self._servables = self._servables, tuple(servables)
+            if before == self._servables:
+                return
+            names = {servable.name for servable in self._servables}
+            for gone in sorted({servable.name for servable in before} - names):
+                self._aspire(gone, {})
+            kept = frozenset(before) & frozenset(self._servables)
+            keep = {servable.name for servable in kept}
+            self._known = {name: known for name, known in self._known.items() if name in keep}
+        self.poke()
+
+    def poke(self) -> None:
+        """Poll now."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop polling and join the threads. Aspires to nothing more, and gives nothing up."""
+        with self._lock:
+            self._is_closing = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._watcher is not None:
+            self._watcher.close()
+
+    def _run(self) -> None:
+        timeout_s = float(self._poll_wait_seconds) or None
+        while not self._is_closing:
+            self._wake.clear()
+            try:
+                self._poll()
+            except Exception:
+                _logger.exception("The poll failed")
+            self._wait(self._wake, timeout_s)
+
+    def _poll(self) -> None:
+        servables = self._servables
+        for servable in servables:
+            try:
+                found = find_versions(servable)
+            except ServingError as error:
+                _logger.error(  # noqa: TRY400 - it says what a person needs
+                    "FileSystemStoragePathSource encountered a filesystem access error: %s",
+                    error.message,
+                )
+                continue
+            self._report(servable, found)
+        worth_watching = self._recheck()
+        if self._watcher is not None:
+            self._update_watch(self._watcher, servables, worth_watching)
+
+    def _report(self, servable: MonitoredServable, found: Mapping[int, str]) -> None:
+        with self._lock:
+            is_current = servable in self._servables and not self._is_closing
+            if is_current and self._known.get(servable.name) != found:
+                self._known[servable.name] = found
+                self._aspire(servable.name, found)
+
+    def _update_watch(
+        self, watcher: Watcher, servables: Iterable[MonitoredServable], versions: Iterable[str]
+    ) -> None:
+        directories: set[str] = set()
+        for servable in servables:
+            with suppress(ServingError):  # of a scheme nobody can watch
+                directories.add(local_path(servable.base_path))
+        for version in versions:
+            directories.update(where for where, _, _ in os.walk(version))
+        watcher.watch(frozenset(filter(os.path.isdir, directories)))

@@ -1,0 +1,112 @@
+"""Which of the entries of a base path are versions, and which of those to serve. Pure.
+
+Source: TensorFlow Serving `sources/storage_path/file_system_storage_path_source.cc`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["All", "Latest", "Policy", "Selection", "Specific", "parse_version"]
+
+# absl::SimpleAtoi: ASCII digits, one sign, ASCII white space around.
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)[ \t\n\v\f\r]*")
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a policy chose.
+
+    Attributes:
+        names: version → name of its directory entry.
+        warnings: what a person should be told, in the reference's words.
+        is_empty_by_mistake: the policy asks for something and nothing of it is there.
+    """
+
+    names: Mapping[int, str]
+    warnings: tuple[str, ...]
+    is_empty_by_mistake: bool
+
+
+def parse_version(name: str) -> int | None:
+    """The int64 that `name` spells in full, or None. `00000123` is 123, `v1` is nothing."""
+    found = _NUMBER.fullmatch(name)
+    if found is None:
+        return None
+    number = int(found[1])
+    return number if _MIN_INT64 <= number <= _MAX_INT64 else None
+
+
+def _index(names: Iterable[str]) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Version → name, and a warning for each name that loses to one after it in the alphabet.
+
+    Negative numbers parse but are no versions: the reference's own `ServableId` forbids them.
+    """
+    by_version: dict[int, str] = {}
+    warnings: list[str] = []
+    for name in sorted(names):
+        version = parse_version(name)
+        if version is None or version < 0:
+            continue
+        if version in by_version:
+            warnings.append(
+                f"Duplicate version directories detected. Version {version} will be loaded from "
+                f"{name}, {by_version[version]} will be ignored."
+            )
+        by_version[version] = name
+    return by_version, tuple(warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Serve the versions with the highest numbers; 0 counts as 1."""
+
+    num_versions: int = 1
+
+    def select(self, servable: str, names: Iterable[str]) -> Selection:
+        """Choose among the entries of the base path of `servable`."""
+        by_version, warnings = _index(names)
+        newest = sorted(by_version, reverse=True)[: max(1, self.num_versions)]
+        return Selection({v: by_version[v] for v in newest}, warnings, not newest)
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Serve every version there is."""
+
+    def select(self, servable: str, names: Iterable[str]) -> Selection:
+        """Choose among the entries of the base path of `servable`."""
+        by_version, warnings = _index(names)
+        return Selection(by_version, warnings, not by_version)
+
+
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """Serve these versions, as far as they are there."""
+
+    versions: tuple[int, ...]
+
+    def select(self, servable: str, names: Iterable[str]) -> Selection:
+        """Choose among the entries of the base path of `servable`.
+
+        Where every version has an entry of exactly its number, nothing else is looked at.
+        """
+        if not self.versions:
+            warning = f"No specific versions requested for servable {servable}."
+            return Selection({}, (warning,), is_empty_by_mistake=False)
+        present = frozenset(names)
+        exact = {version: str(version) for version in self.versions if version >= 0}
+        if present.issuperset(str(version) for version in self.versions) and exact:
+            return Selection(exact, (), is_empty_by_mistake=False)
+        by_version, warnings = _index(present)
+        chosen = {v: by_version[v] for v in sorted(set(self.versions) & by_version.keys())}
+        missing = tuple(
+            f"Version {version} of servable {servable}, which was requested to be served as a "
+            "'specific' version in the servable's version policy, was not found in the file system"
+            for version in sorted(set(self.versions) - chosen.keys())
+        )
+        return Selection(chosen, warnings + missing, not chosen)
+
+
+Policy = Latest | All | Specific

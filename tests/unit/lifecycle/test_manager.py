@@ -1,0 +1,691 @@
+import gc
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from salver.errors import NotFound, ServingError, Unavailable
+from salver.lifecycle.handles import ServingMap
+from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.manager import Manager
+from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.servable import ServableId
+
+START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
+UNLOADING, END = VersionState.UNLOADING, VersionState.END
+V1, V2, V3 = (ServableId("m", number) for number in (1, 2, 3))
+OTHER = ServableId("other", 1)
+WAIT_S = 10
+ROUNDS = int(os.environ.get("SALVER_STRESS_ROUNDS", "60"))
+
+
+class Body:
+    """What a version loads to here."""
+
+    def __init__(self, id: ServableId) -> None:
+        self.id = id
+        self.is_open = True
+        self.breaks = False
+
+    def close(self) -> None:
+        assert self.is_open, "closed twice"
+        self.is_open = False
+        if self.breaks:
+            raise RuntimeError("close failed")
+
+
+class Bench:
+    """A manager, its directories, and a loader that can be told to fail or to wait."""
+
+    def __init__(self, root: Path, **options: int) -> None:
+        self.root = root
+        self.now_s = 0.0
+        self.failing: dict[ServableId, Exception] = {}
+        self.gates: dict[ServableId, threading.Event] = {}
+        self.begun: list[ServableId] = []
+        self.began = threading.Condition()
+        self.threads: set[str] = set()
+        self.changes = 0
+        self.serving: ServingMap[Body] = ServingMap()
+        self.monitor = Monitor()
+        self.manager: Manager[Body] = Manager(
+            self.load,
+            LoadOptions(**{"num_initial_load_threads": 2, **options}),
+            serving=self.serving,
+            monitor=self.monitor,
+            after_change=self.count_change,
+            clock=lambda: self.now_s,
+        )
+
+    def count_change(self) -> None:
+        self.changes += 1
+
+    def load(self, id: ServableId, path: str) -> Body:
+        assert os.path.isdir(path)
+        with self.began:
+            self.begun.append(id)
+            self.threads.add(threading.current_thread().name)
+            self.began.notify_all()
+        if id in self.gates:
+            assert self.gates[id].wait(WAIT_S)
+        if id in self.failing:
+            raise self.failing[id]
+        return Body(id)
+
+    def body(self, version: int | None = None) -> Body:
+        """What answers now, held no longer."""
+        entry = self.serving.acquire("m", version)
+        entry.release()
+        return entry.model
+
+    def path(self, id: ServableId) -> str:
+        path = self.root / id.name / str(id.version)
+        path.mkdir(parents=True, exist_ok=True)
+        return str(path)
+
+    def aspire(self, *versions: ServableId, name: str = "m") -> None:
+        self.manager.aspire(name, {id.version: self.path(id) for id in versions})
+        self.manager.settle()
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.manager.wake()
+        self.manager.settle()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        with self.monitor._changed:
+            assert self.monitor._changed.wait_for(condition, WAIT_S)
+
+    def until_state(self, id: ServableId, state: VersionState) -> VersionStatus:
+        def is_there() -> bool:
+            status = self.monitor.status(id)
+            return status is not None and status.state is state
+
+        self.until(is_there)
+        status = self.monitor.status(id)
+        assert status is not None
+        return status
+
+    def until_begun(self, id: ServableId, times: int = 1) -> None:
+        with self.began:
+            assert self.began.wait_for(lambda: self.begun.count(id) >= times, WAIT_S)
+
+    def until_waiting(self) -> None:
+        """Until a load waits for its next try, or has failed for good."""
+        end = time.monotonic() + WAIT_S
+        while not self.manager._troubled:
+            self.manager.settle()
+            assert time.monotonic() < end
+
+    def serve(self, *versions: ServableId, name: str = "m") -> None:
+        self.aspire(*versions, name=name)
+        for id in versions:
+            self.until_state(id, AVAILABLE)
+        self.manager.settle()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    for gate in bench.gates.values():
+        gate.set()
+    assert bench.manager.close(WAIT_S)
+
+
+@pytest.fixture(autouse=True)
+def _info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_version_aspired_to_is_loaded_and_published(bench: Bench) -> None:
+    bench.serve(V1)
+    assert bench.body().id == V1
+    assert bench.changes == 1
+
+
+def test_log_tells_each_step_of_a_life_in_the_words_users_search_for(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.serve(V1)
+    bench.aspire()
+    bench.until_state(V1, END)
+    assert lines(caplog) == [
+        "Successfully reserved resources to load servable {name: m version: 1}",
+        "Approving load for servable version {name: m version: 1}",
+        "Loading servable version {name: m version: 1}",
+        "Successfully loaded servable version {name: m version: 1}",
+        "Quiescing servable version {name: m version: 1}",
+        "Done quiescing servable version {name: m version: 1}",
+        "Unloading just-loaded servable version {name: m version: 1}",
+        "Done unloading servable version {name: m version: 1}",
+    ]
+
+
+def test_each_state_is_published_in_its_turn(bench: Bench) -> None:
+    seen: list[VersionState] = []
+    publish = bench.monitor.publish
+
+    def record(id: ServableId, state: VersionState, error: ServingError | None = None) -> None:
+        seen.append(state)
+        publish(id, state, error)
+
+    bench.monitor.publish = record  # type: ignore[method-assign]
+    bench.serve(V1)
+    bench.aspire()
+    bench.until_state(V1, END)
+    assert seen == [START, LOADING, AVAILABLE, UNLOADING, END]
+
+
+def test_old_version_serves_until_the_new_one_is_available(bench: Bench) -> None:
+    bench.serve(V1)
+    bench.gates[V2] = threading.Event()
+    bench.aspire(V2)
+    bench.until_begun(V2)
+    assert bench.body().id == V1
+    bench.gates[V2].set()
+    bench.until_state(V2, AVAILABLE)
+    assert bench.body().id == V2
+
+
+def test_unload_waits_for_the_requests_inside(bench: Bench) -> None:
+    bench.serve(V1)
+    entry = bench.serving.acquire("m")
+    bench.aspire()
+    bench.until_state(V1, UNLOADING)
+    assert entry.model.is_open
+    entry.release()
+    bench.until_state(V1, END)
+    bench.manager.settle()
+    assert bench.changes == 2
+    assert [body.is_open for body in [entry.model]] == [False]
+
+
+def test_several_versions_load_highest_first(bench: Bench) -> None:
+    bench.manager.end_initial_load()
+    bench.serve(V1, V3, V2)
+    assert bench.begun == [V3, V2, V1]
+
+
+def test_start_up_loads_on_many_threads_and_ordinary_times_one_by_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, num_initial_load_threads=3)
+    bench.gates = {id: threading.Event() for id in (V1, V2, V3)}
+    bench.aspire(V1, V2, V3)
+    for id in bench.gates:
+        bench.until_begun(id)
+    bench.manager.end_initial_load()
+    for gate in bench.gates.values():
+        gate.set()
+    for id in bench.gates:
+        bench.until_state(id, AVAILABLE)
+    assert len(bench.threads) == 3
+    bench.threads.clear()
+    bench.serve(ServableId("m", 4), ServableId("m", 5))
+    assert len(bench.threads) == 1
+    assert bench.manager.close(WAIT_S)
+
+
+def test_failed_load_is_tried_again_after_the_interval_and_holds_no_thread(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, num_initial_load_threads=1)
+    caplog.set_level(logging.INFO)
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_waiting()
+    bench.aspire(OTHER, name="other")
+    bench.until_state(OTHER, AVAILABLE)  # by the only thread
+    bench.advance(59)
+    assert bench.begun.count(V1) == 1
+    del bench.failing[V1]
+    bench.advance(1)
+    bench.until_state(V1, AVAILABLE)
+    text = lines(caplog)
+    assert "Loading servable: {name: m version: 1} failed: NOT_FOUND: no saved_model.pb" in text
+    assert "Retrying of Loading servable: {name: m version: 1} retry: 1" in text
+    assert bench.manager.close(WAIT_S)
+
+
+def test_load_gives_up_after_its_last_retry_and_ends_with_its_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, max_num_load_retries=5, load_retry_interval_micros=-1)
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    assert bench.until_state(V1, END).error is bench.failing[V1]
+    assert bench.begun == [V1] * 6
+    bench.manager.settle()
+    text = lines(caplog)
+    assert [line for line in text if "retry: " in line] == [
+        f"Retrying of Loading servable: {{name: m version: 1}} retry: {k}" for k in range(1, 6)
+    ]
+    assert text[-2:] == [
+        "Retrying of Loading servable: {name: m version: 1} exhausted max_num_retries: 5",
+        "Encountered an error for servable version {name: m version: 1}: "
+        "NOT_FOUND: no saved_model.pb",
+    ]
+    assert bench.changes == 0
+    assert bench.manager.close(WAIT_S)
+
+
+def test_directory_that_is_gone_fails_while_reserving_and_never_shows_loading(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, max_num_load_retries=0)
+    bench.manager.aspire("m", {1: str(tmp_path / "gone")})
+    error = bench.until_state(V1, END).error
+    assert error is not None
+    assert error.status == (
+        "NOT_FOUND: Error while attempting to reserve resources to load servable "
+        f"{{name: m version: 1}}: {tmp_path / 'gone'}; No such file or directory"
+    )
+    assert bench.begun == []
+    assert bench.manager.close(WAIT_S)
+
+
+def test_reservation_is_retried_like_a_load(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    bench.manager.aspire("m", {1: str(tmp_path / "m" / "1")})
+    bench.until_waiting()
+    status = bench.monitor.status(V1)
+    assert status is not None
+    assert status.state is START
+    bench.path(V1)
+    bench.advance(60)
+    bench.until_state(V1, AVAILABLE)
+    expected = "Retrying of Reserving resources for servable: {name: m version: 1} retry: 1"
+    assert expected in lines(caplog)
+    assert bench.manager.close(WAIT_S)
+
+
+def test_what_is_no_serving_error_is_shown_as_an_internal_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_num_load_retries=0)
+    bench.failing[V1] = KeyError("x")
+    bench.aspire(V1)
+    error = bench.until_state(V1, END).error
+    assert error is not None
+    assert error.status == "INTERNAL: KeyError: 'x'"
+    assert bench.manager.close(WAIT_S)
+
+
+def test_load_that_waits_is_cancelled_when_nobody_wants_it_any_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_waiting()
+    bench.aspire()
+    assert bench.until_state(V1, END).error is bench.failing[V1]
+    text = "Retrying of Loading servable: {name: m version: 1} was cancelled."
+    assert text in lines(caplog)
+    bench.advance(60)
+    assert bench.begun == [V1]
+
+
+def test_running_load_that_fails_when_nobody_wants_it_is_not_tried_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.gates[V1], bench.failing[V1] = threading.Event(), NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.aspire()
+    bench.gates[V1].set()
+    assert bench.until_state(V1, END).error is bench.failing[V1]
+    bench.manager.settle()
+    text = "Retrying of Loading servable: {name: m version: 1} was cancelled."
+    assert text in lines(caplog)
+
+
+def test_load_that_finishes_when_nobody_wants_it_is_unloaded_and_ends_cancelled(
+    bench: Bench,
+) -> None:
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.aspire()
+    bench.gates[V1].set()
+    error = bench.until_state(V1, END).error
+    assert error is not None
+    assert error.status == "CANCELLED: Loading of servable cancelled"
+    with pytest.raises(NotFound):
+        bench.serving.acquire("m")
+
+
+def test_load_still_queued_is_dropped_when_nobody_wants_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, num_initial_load_threads=1)
+    bench.gates[V2] = threading.Event()
+    bench.aspire(V1, V2)
+    bench.until_begun(V2)
+    bench.aspire(V2)
+    error = bench.until_state(V1, END).error
+    assert error is not None
+    assert error.status == "CANCELLED: Loading of servable cancelled"
+    bench.gates[V2].set()
+    bench.until_state(V2, AVAILABLE)
+    assert bench.begun == [V2]
+    assert bench.manager.close(WAIT_S)
+
+
+def test_version_given_up_before_its_load_was_even_queued_is_never_seen(bench: Bench) -> None:
+    # Both reach the manager in one batch: it is busy with what follows the load of another.
+    busy, go = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        busy.set()
+        assert go.wait(WAIT_S)
+
+    bench.manager._after_change = be_busy
+    bench.aspire(OTHER, name="other")
+    assert busy.wait(WAIT_S)
+    bench.manager.aspire("m", {1: bench.path(V1)})
+    bench.manager.aspire("m", {})
+    go.set()
+    bench.manager.settle()
+    assert bench.monitor.status(V1) is None
+    assert bench.begun == [OTHER]
+
+
+def test_version_wanted_again_while_it_loads_is_published(bench: Bench) -> None:
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.aspire()
+    bench.aspire(V1)
+    bench.gates[V1].set()
+    bench.until_state(V1, AVAILABLE)
+    assert bench.begun == [V1]
+
+
+def test_version_cancelled_and_wanted_again_in_one_breath_goes_on_loading(bench: Bench) -> None:
+    busy, go = threading.Event(), threading.Event()
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+
+    def be_busy() -> None:
+        busy.set()
+        assert go.wait(WAIT_S)
+
+    bench.manager._after_change = be_busy
+    bench.aspire(OTHER, name="other")
+    assert busy.wait(WAIT_S)
+    bench.manager.aspire("m", {})
+    bench.manager.aspire("m", {1: bench.path(V1)})
+    go.set()
+    bench.gates[V1].set()
+    bench.until_state(V1, AVAILABLE)
+    assert bench.begun.count(V1) == 1
+
+
+def test_version_that_returns_while_it_unloads_is_loaded_afresh_once_gone(bench: Bench) -> None:
+    bench.serve(V1)
+    entry = bench.serving.acquire("m")
+    bench.aspire()
+    bench.until_state(V1, UNLOADING)
+    bench.aspire(V1)
+    assert bench.begun == [V1]
+    entry.release()
+    bench.until_state(V1, AVAILABLE)
+    assert bench.begun == [V1, V1]
+    assert bench.body() is not entry.model
+
+
+def test_rolling_back_while_the_successor_fails_keeps_the_version_that_serves(
+    bench: Bench,
+) -> None:
+    bench.serve(V1)
+    body = bench.body()
+    bench.gates[V2], bench.failing[V2] = threading.Event(), NotFound("no saved_model.pb")
+    bench.aspire(V2)
+    bench.until_begun(V2)
+    bench.aspire(V1)
+    bench.gates[V2].set()
+    bench.until_state(V2, END)
+    bench.manager.settle()
+    assert bench.body() is body
+    bench.serve(V3)  # and the stream still moves
+    assert bench.body().id == V3
+
+
+def test_failed_version_is_tried_again_when_its_files_change(bench: Bench) -> None:
+    bench.manager._options = LoadOptions(max_num_load_retries=0)
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_state(V1, END)
+    bench.until_waiting()
+    assert bench.manager.recheck() == (bench.path(V1),)
+    bench.manager.settle()
+    assert bench.begun == [V1]
+    del bench.failing[V1]
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.manager.recheck()
+    bench.until_state(V1, AVAILABLE)
+    bench.manager.settle()
+    assert bench.manager.recheck() == ()
+
+
+def test_load_that_waits_is_tried_at_once_when_its_files_change(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_waiting()
+    del bench.failing[V1]
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.manager.recheck()
+    bench.until_state(V1, AVAILABLE)
+    text = "Files of servable version {name: m version: 1} have changed: trying again"
+    assert text in lines(caplog)
+
+
+def test_change_during_a_failing_try_is_not_missed(bench: Bench) -> None:
+    bench.gates[V1], bench.failing[V1] = threading.Event(), NotFound("half written")
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.gates[V1].set()
+    bench.until_waiting()
+    del bench.failing[V1]
+    bench.manager.recheck()
+    bench.until_state(V1, AVAILABLE)
+
+
+def test_retried_load_looks_at_the_files_anew(bench: Bench) -> None:
+    bench.failing[V1] = NotFound("half written")
+    bench.aspire(V1)
+    bench.until_waiting()
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.advance(60)
+    bench.until_begun(V1, 2)
+    bench.until_waiting()
+    bench.manager.recheck()
+    bench.manager.settle()
+    assert bench.begun == [V1, V1]
+
+
+def test_news_of_files_comes_too_late_for_a_version_that_moved_on(bench: Bench) -> None:
+    bench.failing[V1] = NotFound("half written")
+    bench.aspire(V1)
+    bench.until_waiting()
+    (trouble,) = bench.manager._troubled
+    del bench.failing[V1]
+    bench.advance(60)
+    bench.until_state(V1, AVAILABLE)
+    bench.manager._troubled = (trouble,)  # what a poll that began earlier still holds
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.manager.recheck()
+    bench.manager.settle()
+    assert bench.begun == [V1, V1]
+
+
+def test_directory_deleted_while_its_load_waits_is_no_change_to_act_on_twice(
+    bench: Bench,
+) -> None:
+    bench.failing[V1] = NotFound("half written")
+    bench.aspire(V1)
+    bench.until_waiting()
+    Path(bench.path(V1)).rmdir()
+    bench.manager.recheck()  # changed: it is gone, and the try says so
+    bench.manager.settle()
+    bench.until_waiting()
+    bench.manager.recheck()
+    bench.manager.settle()
+    (trouble,) = bench.manager._troubled
+    assert trouble.seen is None
+
+
+def test_unloading_goes_on_when_a_model_cannot_be_closed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.serve(V1)
+    bench.body().breaks = True
+    bench.aspire()
+    assert bench.until_state(V1, END).error is None
+    assert "{name: m version: 1} could not give back what it held" in caplog.text
+
+
+def test_failure_of_what_follows_a_load_harms_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    bench.manager._after_change = fail
+    bench.serve(V1)
+    assert "What follows a load or unload failed" in caplog.text
+
+
+def test_manager_outlives_a_step_that_fails(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> float:
+        bench.manager._clock = lambda: bench.now_s
+        raise OSError("no clock")
+
+    bench.manager._clock = broken
+    bench.manager.settle()
+    bench.serve(V1)
+    assert "The manager failed to take a step" in caplog.text
+
+
+def test_close_unloads_everything_and_joins_every_thread(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.serve(V1, V2)
+    bodies = [bench.body(number) for number in (1, 2)]
+    assert bench.manager.close(WAIT_S)
+    assert not any(body.is_open for body in bodies)
+    assert not [t for t in bench.manager._loads._threads if t.is_alive()]
+    assert not bench.manager._thread.is_alive()
+
+
+def test_close_cancels_loads_that_wait_and_ignores_what_is_aspired_to_later(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    bench.failing[V1] = Unavailable("later")
+    bench.aspire(V1)
+    bench.until_waiting()
+    assert bench.manager.close()
+    bench.manager.aspire("m", {2: bench.path(V2)})
+    bench.manager.settle()
+    assert bench.monitor.status(V2) is None
+
+
+def test_what_is_aspired_to_while_closing_is_ignored(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.serve(V1)
+    entry = bench.serving.acquire("m")
+    assert not bench.manager.close(timeout_s=0)
+    bench.aspire(V2)
+    assert bench.monitor.status(V2) is None
+    entry.release()
+    assert bench.manager.close(WAIT_S)
+
+
+def test_close_gives_up_on_a_request_that_never_ends_and_leaves_its_model_open(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    bench.serve(V1)
+    entry = bench.serving.acquire("m")
+    assert not bench.manager.close(timeout_s=0.01)
+    assert entry.model.is_open
+    entry.release()
+    assert bench.manager.close(WAIT_S)
+    assert [body.is_open for body in [entry.model]] == [False]
+
+
+def test_settle_returns_once_the_manager_has_ended(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.manager.close(WAIT_S)
+    bench.manager.settle()
+
+
+def test_wait_for_the_next_try_ends_by_itself_on_the_real_clock(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, load_retry_interval_micros=1000)
+    bench.manager._clock = time.monotonic
+    bench.failing[V1] = NotFound("no")
+    bench.aspire(V1)
+    bench.until_state(V1, END)
+    assert bench.begun == [V1] * 6
+    assert bench.manager.close(WAIT_S)
+
+
+def test_retry_interval_longer_than_any_wait_is_waited_for_in_parts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, load_retry_interval_micros=2**63 - 1)
+    bench.failing[V1] = NotFound("no")
+    bench.aspire(V1)
+    bench.until_waiting()
+    bench.serve(OTHER, name="other")
+    assert bench.begun == [V1, OTHER]
+    assert bench.manager.close(WAIT_S)
+
+
+def test_unloaded_models_are_let_go_of(bench: Bench) -> None:
+    bench.serve(V1)
+    body = weakref.ref(bench.body())
+    bench.aspire()
+    bench.until_state(V1, END)
+    bench.serve(V2)  # the threads have gone on to something else
+    gc.collect()
+    assert body() is None
+
+
+def test_no_request_sees_a_closed_model_while_versions_come_and_go(bench: Bench) -> None:
+    chance = random.Random(20171)
+    stop, wrong, counts = threading.Event(), list[ServableId](), list[int]()
+    bench.serve(V1)
+
+    def ask() -> None:
+        count = 0
+        while not stop.is_set():
+            entry = bench.serving.acquire("m")
+            if not entry.model.is_open:
+                wrong.append(entry.id)
+            entry.release()
+            count += 1
+        counts.append(count)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for _ in range(ROUNDS):
+        wanted = [ServableId("m", n) for n in sorted(chance.sample(range(1, 6), 2))]
+        bench.manager.aspire("m", {id.version: bench.path(id) for id in wanted})
+        if chance.random() < 0.5:
+            bench.until_state(wanted[-1], AVAILABLE)
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert wrong == []
+    assert min(counts) > 0

@@ -1,0 +1,146 @@
+import threading
+
+import pytest
+
+from salver.errors import Cancelled, NotFound
+from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.servable import ServableId
+
+START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
+UNLOADING, END = VersionState.UNLOADING, VersionState.END
+V1, V2, V3 = (ServableId("m", number) for number in (1, 2, 3))
+FAILURE = NotFound("no saved_model.pb")
+WAIT_S = 10
+
+
+def monitor_of(*events: tuple[ServableId, VersionState]) -> Monitor:
+    monitor = Monitor()
+    for id, state in events:
+        monitor.publish(id, state)
+    return monitor
+
+
+def test_published_states_have_the_numbers_of_the_wire() -> None:
+    assert [(s.name, s.value) for s in VersionState] == [
+        ("START", 10),
+        ("LOADING", 20),
+        ("AVAILABLE", 30),
+        ("UNLOADING", 40),
+        ("END", 50),
+    ]
+
+
+def test_versions_are_listed_highest_first() -> None:
+    monitor = monitor_of((V1, AVAILABLE), (V3, START), (V2, LOADING))
+    assert monitor.statuses("m") == (
+        VersionStatus(V3, START),
+        VersionStatus(V2, LOADING),
+        VersionStatus(V1, AVAILABLE),
+    )
+    assert monitor.status(V2) == VersionStatus(V2, LOADING)
+
+
+def test_nothing_is_known_of_a_version_never_seen() -> None:
+    monitor = monitor_of((V1, AVAILABLE))
+    assert monitor.status(V2) is None
+    assert monitor.statuses("other") == ()
+
+
+def test_version_that_ended_is_remembered_with_its_error() -> None:
+    monitor = monitor_of((V1, LOADING))
+    monitor.publish(V1, END, FAILURE)
+    assert monitor.status(V1) == VersionStatus(V1, END, FAILURE)
+
+
+def test_version_that_returns_overwrites_its_end() -> None:
+    monitor = monitor_of((V1, END), (V1, START))
+    assert monitor.status(V1) == VersionStatus(V1, START)
+
+
+def test_wait_ends_when_a_version_of_each_name_is_available() -> None:
+    monitor = monitor_of((V1, AVAILABLE), (V2, LOADING), (ServableId("n", 1), AVAILABLE))
+    assert monitor.wait_until_available({"m", "n"}) == ()
+
+
+def test_wait_for_no_names_is_over() -> None:
+    assert Monitor().wait_until_available(()) == ()
+
+
+def test_the_highest_version_that_is_available_or_ended_decides() -> None:
+    monitor = monitor_of((V1, AVAILABLE), (V3, LOADING))
+    monitor.publish(V2, END, FAILURE)
+    assert monitor.wait_until_available({"m"}) == (VersionStatus(V2, END, FAILURE),)
+
+
+def test_a_failed_version_below_an_available_one_decides_nothing() -> None:
+    monitor = monitor_of((V2, AVAILABLE))
+    monitor.publish(V1, END, FAILURE)
+    assert monitor.wait_until_available({"m"}) == ()
+
+
+def test_failures_come_in_the_order_of_names() -> None:
+    monitor = Monitor()
+    for name in "b", "a":
+        monitor.publish(ServableId(name, 1), END, FAILURE)
+    failures = monitor.wait_until_available(["b", "a"])
+    assert [status.id.name for status in failures] == ["a", "b"]
+
+
+def test_wait_wakes_up_when_the_last_name_is_decided() -> None:
+    monitor, outcome = monitor_of((V1, AVAILABLE)), list[object]()
+    thread = threading.Thread(
+        target=lambda: outcome.append(monitor.wait_until_available({"m", "late"}))
+    )
+    thread.start()
+    monitor.publish(ServableId("late", 1), LOADING)
+    monitor.publish(ServableId("late", 1), AVAILABLE)
+    thread.join(WAIT_S)
+    assert outcome == [()]
+
+
+def test_interrupt_ends_a_wait_at_once_and_every_later_one() -> None:
+    monitor, outcome = Monitor(), list[str]()
+
+    def wait() -> None:
+        with pytest.raises(Cancelled):
+            monitor.wait_until_available({"m"})
+        outcome.append("cancelled")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    monitor.interrupt()
+    thread.join(WAIT_S)
+    wait()
+    assert outcome == ["cancelled", "cancelled"]
+
+
+def test_ends_before_the_wait_began_decide_nothing() -> None:
+    monitor = monitor_of((V2, START))
+    monitor.publish(V2, END, FAILURE)
+    since = monitor.now()
+    monitor.publish(V1, START)
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.wait_until_available({"m"}, since=since) == ()
+
+
+def test_unload_of_an_earlier_life_is_no_failure_of_the_present_one() -> None:
+    monitor = monitor_of((V2, START), (V2, AVAILABLE), (V2, UNLOADING))
+    since = monitor.now()
+    monitor.publish(V2, END)
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.wait_until_available({"m"}, since=since) == ()
+
+
+def test_failure_after_the_wait_began_decides_even_for_a_load_that_began_before() -> None:
+    monitor = monitor_of((V2, START), (V2, LOADING))
+    since = monitor.now()
+    monitor.publish(V2, END, FAILURE)
+    assert monitor.wait_until_available({"m"}, since=since) == (VersionStatus(V2, END, FAILURE),)
+
+
+def test_version_loaded_and_unloaded_during_the_wait_decides() -> None:
+    monitor = Monitor()
+    since = monitor.now()
+    for state in START, LOADING, AVAILABLE, UNLOADING, END:
+        monitor.publish(V1, state)
+    assert monitor.wait_until_available({"m"}, since=since) == (VersionStatus(V1, END),)

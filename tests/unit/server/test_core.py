@@ -1,0 +1,630 @@
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from salver.config.models import All, Latest, ModelConfig, Specific, VersionPolicy
+from salver.errors import (
+    Cancelled,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
+from salver.inference.servable import Servable, StartableProgram
+from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.monitor import VersionState
+from salver.model import Program
+from salver.requests import ServableRequest
+from salver.servable import ServableId
+from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.signature import Signature
+
+WAIT_S = 10
+PLATFORM = "tensorflow"
+
+
+class Constant:
+    """A model that can do nothing but be open or closed."""
+
+    signatures: Mapping[str, Signature] = {}
+    signature_def_map = b""
+
+    def __init__(self, platform: str) -> None:
+        self.platform = platform
+        self.is_open = True
+
+    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> Program:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def run_nothing(program: Program) -> StartableProgram:
+    raise NotImplementedError
+
+
+class Bench:
+    """A core over a directory of models; a version without `saved_model.pb` does not load."""
+
+    def __init__(
+        self, root: Path, *, allow_unavailable: bool = False, poll_seconds: int = 0
+    ) -> None:
+        self.root = root
+        self.gates: dict[ServableId, threading.Event] = {}
+        self.core = ServerCore(
+            self.load,
+            (PLATFORM, "onnx"),
+            CoreOptions(
+                LoadOptions(num_load_threads=2, max_num_load_retries=0),
+                file_system_poll_wait_seconds=poll_seconds,
+                is_watching=False,
+                allow_version_labels_for_unavailable_models=allow_unavailable,
+            ),
+        )
+
+    def load(self, platform: str, id: ServableId, path: str) -> Servable:
+        if id in self.gates:
+            assert self.gates[id].wait(WAIT_S)
+        if not Path(path, "saved_model.pb").exists():
+            raise NotFound(f"no SavedModel in {id.version}")
+        return Servable(Constant(platform), run_nothing)
+
+    def add(self, name: str, *versions: int, broken: bool = False) -> None:
+        (self.root / name).mkdir(exist_ok=True)
+        for version in versions:
+            path = self.root / name / str(version)
+            path.mkdir(exist_ok=True)
+            if not broken:
+                (path / "saved_model.pb").touch()
+
+    def config(
+        self,
+        name: str = "m",
+        policy: VersionPolicy | None = None,
+        *,
+        labels: Mapping[str, int] | None = None,
+        platform: str = PLATFORM,
+    ) -> ModelConfig:
+        return ModelConfig(
+            name=name,
+            base_path=str(self.root / name),
+            model_platform=platform,
+            version_policy=policy or Latest(),
+            version_labels=labels or {},
+        )
+
+    def apply(self, *models: ModelConfig) -> None:
+        self.core.apply(models)
+
+    def until(self, name: str, version: int, state: VersionState) -> None:
+        monitor, id = self.core._monitor, ServableId(name, version)
+
+        def is_there() -> bool:
+            status = monitor.status(id)
+            return status is not None and status.state is state
+
+        with monitor._changed:
+            assert monitor._changed.wait_for(is_there, WAIT_S)
+
+    def answers(self, request: ServableRequest) -> int:
+        entry = self.core.acquire(request)
+        entry.release()
+        return entry.id.version
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    for gate in bench.gates.values():
+        gate.set()
+    assert bench.core.close(WAIT_S)
+
+
+@pytest.fixture
+def lenient(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path, allow_unavailable=True)
+    yield bench
+    assert bench.core.close(WAIT_S)
+
+
+M = ServableRequest("m")
+
+
+def labelled(label: str) -> ServableRequest:
+    return ServableRequest("m", label=label)
+
+
+# -- start-up and reload ---------------------------------------------------------------------------
+
+
+def test_models_of_the_first_configuration_are_available_when_it_has_been_applied(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "salver.server.core")
+    bench.add("m", 1, 2)
+    bench.add("n", 7)
+    bench.apply(bench.config(), bench.config("n", platform="onnx"))
+    assert bench.answers(M) == 2
+    assert bench.core.model_names() == ("m", "n")
+    entry = bench.core.acquire(ServableRequest("n"))
+    assert isinstance(entry.model.model, Constant)
+    assert entry.model.model.platform == "onnx"
+    assert bench.core.in_flight() == {ServableId("m", 2): 0, ServableId("n", 7): 1}
+    entry.release()
+    assert [r.getMessage() for r in caplog.records if r.name == "salver.server.core"] == [
+        "Adding/updating models.",
+        " (Re-)adding model: m",
+        " (Re-)adding model: n",
+        "Finished adding/updating models",
+    ]
+
+
+def test_list_of_no_models_is_served_at_once(bench: Bench) -> None:
+    bench.apply()
+    assert bench.core.model_names() == ()
+
+
+def test_model_that_fails_at_start_up_is_told_in_the_words_of_start_up(bench: Bench) -> None:
+    bench.add("good", 1)
+    bench.add("m", 1, broken=True)
+    with pytest.raises(ModelsUnavailable) as raised:
+        bench.apply(bench.config("good"), bench.config())
+    assert raised.value.status == (
+        "UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 1} due to error: "
+        "NOT_FOUND: no SavedModel in 1}, }"
+    )
+    assert [status.id for status in raised.value.failures] == [ServableId("m", 1)]
+    assert bench.answers(ServableRequest("good")) == 1
+    assert bench.core.waiting_models() == ("m",)
+
+
+def test_several_failures_are_told_in_order(bench: Bench) -> None:
+    for name in "a", "b":
+        bench.add(name, 1, broken=True)
+    with pytest.raises(ModelsUnavailable) as raised:
+        bench.apply(bench.config("b"), bench.config("a"))
+    assert raised.value.message == (
+        "2 servable(s) did not become available: {"
+        "{{name: a version: 1} due to error: NOT_FOUND: no SavedModel in 1}, "
+        "{{name: b version: 1} due to error: NOT_FOUND: no SavedModel in 1}, }"
+    )
+
+
+def test_new_model_that_fails_at_a_reload_is_told_in_the_words_of_a_reload(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.add("new", 3, broken=True)
+    bench.apply(bench.config())
+    with pytest.raises(ModelsUnavailable) as raised:
+        bench.apply(bench.config(), bench.config("new"))
+    assert raised.value.message == (
+        "1 model(s) did not become available: {{{name: new version: 3} due to error: "
+        "NOT_FOUND: no SavedModel in 3}, }"
+    )
+    assert bench.answers(M) == 1
+    assert bench.core.model_names() == ("m", "new")
+
+
+def test_version_that_ended_without_an_error_is_told_without_one(bench: Bench) -> None:
+    error = ModelsUnavailable("model", ())
+    assert error.message == "0 model(s) did not become available: {}"
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.apply()
+    bench.until("m", 1, VersionState.END)
+    error = ModelsUnavailable("model", bench.core.statuses("m"))
+    assert error.message == "1 model(s) did not become available: {{{name: m version: 1}}, }"
+
+
+def test_reload_waits_for_newly_named_models_only(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.add("m", 2)
+    bench.gates[ServableId("m", 2)] = threading.Event()
+    bench.add("new", 1)
+    bench.apply(bench.config(policy=All()), bench.config("new"))
+    assert bench.answers(ServableRequest("new")) == 1
+    assert bench.answers(M) == 1
+    bench.gates[ServableId("m", 2)].set()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    assert bench.answers(M) == 2
+
+
+def test_model_gone_from_the_list_is_unloaded(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.apply()
+    with pytest.raises(NotFound):
+        bench.core.acquire(M)
+    bench.until("m", 1, VersionState.END)
+
+
+def test_model_given_back_while_it_unloads_is_waited_for_and_no_failure(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    entry = bench.core.acquire(M)
+    bench.apply()
+    done = threading.Thread(target=bench.apply, args=(bench.config(),))
+    done.start()
+    entry.release()
+    done.join(WAIT_S)
+    assert bench.answers(M) == 1
+
+
+def test_stopping_interrupts_the_wait_at_once(bench: Bench) -> None:
+    outcome: list[str] = []
+    (bench.root / "m").mkdir()  # no version ever comes
+
+    def start() -> None:
+        with pytest.raises(Cancelled):
+            bench.apply(bench.config())
+        outcome.append("cancelled")
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    bench.core.interrupt()
+    thread.join(WAIT_S)
+    assert outcome == ["cancelled"]
+
+
+def test_empty_configuration_changes_nothing_and_may_be_followed_by_another(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.core.apply(None)
+    assert caplog.messages == ["Taking no action for empty config."]
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    assert bench.answers(M) == 1
+
+
+def test_list_cannot_become_an_empty_configuration(bench: Bench) -> None:
+    bench.apply()
+    with pytest.raises(FailedPrecondition) as raised:
+        bench.core.apply(None)
+    assert raised.value.message == (
+        "Cannot transition to requested config. It is only legal to transition from one "
+        "ModelConfigList to another."
+    )
+
+
+def test_wrong_list_leaves_the_configuration_as_it_was(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    twice = bench.config("twice")
+    with pytest.raises(InvalidArgument) as raised:
+        bench.apply(twice, twice)
+    assert raised.value.message == "Illegal to list model twice multiple times in config list"
+    assert bench.core.model_names() == ("m",)
+
+
+def test_base_path_must_be_absolute_or_a_uri(bench: Bench) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        bench.apply(ModelConfig(name="m", base_path="models/m", model_platform=PLATFORM))
+    assert raised.value.message == (
+        "Expected model m to have an absolute path or URI; got base_path()=models/m"
+    )
+
+
+def test_platform_of_a_model_cannot_change(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    with pytest.raises(InvalidArgument) as raised:
+        bench.apply(bench.config(platform="onnx"))
+    assert raised.value.message == (
+        "Illegal to change a model's platform. For model m platform was tensorflow and new "
+        "platform requested is onnx"
+    )
+
+
+def test_unsupported_platform_is_refused_after_the_configuration_was_recorded(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1)
+    with pytest.raises(InvalidArgument) as raised:
+        bench.apply(bench.config(platform="Tensorflow"))
+    assert raised.value.message == "Model m requests unsupported platform Tensorflow"
+    assert bench.core.model_names() == ("m",)
+
+
+def test_first_configuration_that_reaches_the_models_is_told_of_as_start_up(bench: Bench) -> None:
+    bench.add("m", 1, broken=True)
+    with pytest.raises(InvalidArgument):
+        bench.apply(bench.config(platform="other"))
+    bench.core._models = None
+    with pytest.raises(ModelsUnavailable, match=r"servable\(s\)"):
+        bench.apply(bench.config())
+
+
+def test_missing_base_path_is_waited_for_until_it_appears(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, poll_seconds=3600)
+    thread = threading.Thread(target=bench.apply, args=(bench.config(),))
+    thread.start()
+    bench.add("m", 1)
+    bench.core._source.poke()
+    thread.join(WAIT_S)
+    assert bench.answers(M) == 1
+    assert bench.core.close(WAIT_S)
+
+
+def test_directory_deleted_under_the_server_is_unloaded_and_its_base_path_keeps_the_rest(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, poll_seconds=3600)
+    bench.add("m", 1, 2)
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 1, VersionState.AVAILABLE)
+    shutil.rmtree(tmp_path / "m" / "2")
+    bench.core._source.poke()
+    bench.until("m", 2, VersionState.END)
+    assert bench.answers(M) == 1
+    shutil.rmtree(tmp_path / "m")
+    bench.core._source.poke()
+    bench.core._manager.settle()
+    assert bench.answers(M) == 1
+    assert bench.core.close(WAIT_S)
+
+
+def test_half_written_version_loads_once_it_is_whole(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, poll_seconds=3600)
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.add("m", 2, broken=True)
+    bench.core._source.poke()
+    bench.until("m", 2, VersionState.END)
+    bench.core._manager.settle()
+    assert bench.answers(M) == 1
+    bench.add("m", 2)
+    bench.core._source.poke()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    assert bench.answers(M) == 2
+    assert bench.core.close(WAIT_S)
+
+
+def test_closing_unloads_the_models(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    entry = bench.core.acquire(M)
+    entry.release()
+    assert bench.core.close()
+    assert isinstance(entry.model.model, Constant)
+    assert not entry.model.model.is_open
+
+
+# -- requests and status ---------------------------------------------------------------------------
+
+
+def test_version_or_the_newest_answers(bench: Bench) -> None:
+    bench.add("m", 1, 2)
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 1, VersionState.AVAILABLE)
+    assert bench.answers(M) == 2
+    assert bench.answers(ServableRequest("m", 1)) == 1
+
+
+def test_unknown_model_is_not_found_and_the_hint_names_those_that_exist(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    with pytest.raises(NotFound) as raised:
+        bench.core.acquire(ServableRequest("mm"))
+    assert raised.value.message == "Servable not found for request: Latest(mm)"
+    assert raised.value.hint == "Models of this server: m."
+
+
+def test_unknown_version_is_not_found_and_the_hint_names_versions_and_labels(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.apply(bench.config(labels={"stable": 1}))
+    with pytest.raises(NotFound) as raised:
+        bench.core.acquire(ServableRequest("m", 3))
+    assert raised.value.message == "Servable not found for request: Specific(m, 3)"
+    assert raised.value.hint == "Versions of m: 1 (AVAILABLE). Labels: stable (1)."
+
+
+def test_unknown_label_is_refused_with_what_exists(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    with pytest.raises(InvalidArgument) as raised:
+        bench.core.acquire(labelled("canary"))
+    assert raised.value.message == "Unrecognized servable version label: canary"
+    assert raised.value.hint == "Versions of m: 1 (AVAILABLE)."
+
+
+def test_labels_are_unavailable_before_any_configuration(bench: Bench) -> None:
+    with pytest.raises(Unavailable) as raised:
+        bench.core.acquire(labelled("canary"))
+    assert raised.value.message == "Model labels does not init yet.canary"
+
+
+def test_request_for_no_model_is_refused(bench: Bench) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        bench.core.acquire(ServableRequest(""))
+    assert raised.value.message == "ModelSpec has no name specified."
+
+
+def test_status_lists_versions_highest_first_and_remembers_those_that_ended(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1)
+    bench.add("m", 2, broken=True)
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 2, VersionState.END)
+    states = [(status.id.version, status.state) for status in bench.core.statuses("m")]
+    assert states == [(2, VersionState.END), (1, VersionState.AVAILABLE)]
+    (one,) = bench.core.statuses("m", 2)
+    assert one.error is not None
+
+
+@pytest.mark.parametrize("version", [9, -1])
+def test_status_of_a_version_never_seen_is_not_found(bench: Bench, version: int) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    with pytest.raises(NotFound) as raised:
+        bench.core.statuses("m", version)
+    assert raised.value.message == f"Could not find version {version} of model m"
+
+
+def test_status_of_a_model_never_seen_is_not_found(bench: Bench) -> None:
+    with pytest.raises(NotFound) as raised:
+        bench.core.statuses("m")
+    assert raised.value.message == "Could not find any versions of model m"
+    assert raised.value.hint == "This server has no models."
+
+
+# -- labels ----------------------------------------------------------------------------------------
+
+UNAVAILABLE = (
+    "Request to assign label to version {} of model m, which is not currently available for "
+    "inference"
+)
+
+
+def refused(bench: Bench, version: int, *models: ModelConfig) -> None:
+    with pytest.raises(FailedPrecondition) as raised:
+        bench.apply(*models)
+    assert raised.value.message == UNAVAILABLE.format(version)
+
+
+def test_label_of_an_available_version_is_served(bench: Bench) -> None:
+    bench.add("m", 1, 2)
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 1, VersionState.AVAILABLE)
+    bench.apply(bench.config(policy=All(), labels={"stable": 1, "canary": 2}))
+    assert bench.answers(labelled("stable")) == 1
+    assert bench.answers(labelled("canary")) == 2
+    assert bench.core.labels("m") == {"stable": 1, "canary": 2}
+
+
+def test_labels_of_the_first_configuration_are_refused(bench: Bench) -> None:
+    bench.add("m", 1)
+    refused(bench, 1, bench.config(labels={"stable": 1}))
+
+
+def test_labels_not_listed_disappear(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.apply(bench.config(labels={"stable": 1}))
+    bench.apply(bench.config())
+    assert bench.core.labels("m") == {}
+
+
+def test_refused_label_leaves_labels_and_models_but_the_configuration_is_recorded(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1)
+    bench.add("new", 1)
+    bench.apply(bench.config())
+    bench.apply(bench.config(labels={"stable": 1}))
+    refused(bench, 9, bench.config(labels={"stable": 9}), bench.config("new"))
+    assert bench.answers(labelled("stable")) == 1
+    assert bench.core.model_names() == ("m", "new")
+    with pytest.raises(NotFound):
+        bench.core.acquire(ServableRequest("new"))
+
+
+@pytest.mark.parametrize("version", [9, -1])
+def test_label_of_a_version_that_never_comes_is_refused(bench: Bench, version: int) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    refused(bench, version, bench.config(labels={"stable": version}))
+
+
+def test_label_whose_base_path_is_gone_is_refused(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    shutil.rmtree(bench.root / "m")
+    refused(bench, 2, bench.config(labels={"stable": 2}))
+
+
+def test_label_of_a_version_that_failed_is_refused(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.add("m", 2, broken=True)
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 2, VersionState.END)
+    refused(bench, 2, bench.config(policy=All(), labels={"stable": 2}))
+
+
+def test_label_of_a_version_that_is_loading_anyway_is_refused_until_it_is_there(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1, 2)
+    bench.gates[ServableId("m", 2)] = threading.Event()
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 2, VersionState.LOADING)
+    both = bench.config(policy=All(), labels={"stable": 2})
+    refused(bench, 2, both)
+    bench.gates[ServableId("m", 2)].set()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    bench.apply(both)
+    assert bench.answers(labelled("stable")) == 2
+
+
+def test_configuration_that_adds_a_version_and_moves_a_label_to_it_moves_it_when_available(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1, 2)
+    bench.gates[ServableId("m", 2)] = threading.Event()
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    moved = bench.config(policy=Specific((2,)), labels={"stable": 2, "canary": 2})
+    bench.apply(moved)
+    assert bench.answers(labelled("stable")) == 1
+    with pytest.raises(InvalidArgument):
+        bench.core.acquire(labelled("canary"))
+    bench.until("m", 2, VersionState.LOADING)
+    bench.apply(moved)  # as a polled file is applied again and again
+    assert bench.answers(labelled("stable")) == 1
+    bench.gates[ServableId("m", 2)].set()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    assert bench.answers(labelled("stable")) == 2
+    assert bench.answers(labelled("canary")) == 2
+
+
+def test_label_may_move_to_a_version_that_was_unloaded_and_comes_back(bench: Bench) -> None:
+    bench.add("m", 1, 2)
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=Specific((2,))))
+    bench.until("m", 1, VersionState.END)
+    bench.apply(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    bench.until("m", 1, VersionState.AVAILABLE)
+    assert bench.answers(labelled("stable")) == 1
+
+
+def test_label_whose_version_was_unloaded_is_not_found(bench: Bench) -> None:
+    bench.add("m", 1, 2)
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    shutil.rmtree(bench.root / "m" / "1")
+    bench.core._source.poke()
+    bench.until("m", 1, VersionState.END)
+    with pytest.raises(NotFound, match=r"Specific\(m, 1\)"):
+        bench.core.acquire(labelled("stable"))
+
+
+def test_with_the_flag_a_new_label_may_name_a_version_that_is_not_there(lenient: Bench) -> None:
+    lenient.add("m", 1)
+    lenient.apply(lenient.config(labels={"stable": 1, "canary": 9}))
+    assert lenient.answers(labelled("stable")) == 1
+    with pytest.raises(NotFound):
+        lenient.core.acquire(labelled("canary"))
+    lenient.apply(lenient.config(labels={"stable": 1, "canary": 9}))
+
+
+def test_with_the_flag_an_existing_label_still_moves_to_available_versions_only(
+    lenient: Bench,
+) -> None:
+    lenient.add("m", 1)
+    lenient.apply(lenient.config(labels={"stable": 1}))
+    refused(lenient, 9, lenient.config(labels={"stable": 9}))
+    assert lenient.core.labels("m") == {"stable": 1}

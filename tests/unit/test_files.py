@@ -1,0 +1,91 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from salver.errors import Code, NotFound, ServingError, Unimplemented
+from salver.files import error_of_os, footprint, list_names, local_path, require_path
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "text"),
+    [
+        (errno.ENOENT, Code.NOT_FOUND, "/x; No such file or directory"),
+        (errno.EACCES, Code.PERMISSION_DENIED, "/x; Permission denied"),
+        (errno.ENOTDIR, Code.FAILED_PRECONDITION, "/x; Not a directory"),
+        (errno.EXDEV, Code.UNKNOWN, "/x; Invalid cross-device link"),
+    ],
+)
+def test_system_errors_have_the_code_and_text_tensorflow_gives_them(
+    number: int, code: Code, text: str
+) -> None:
+    error = error_of_os("/x", OSError(number, os.strerror(number)))
+    assert (error.code, error.message) == (code, text)
+
+
+def test_a_system_error_without_a_number_is_unknown() -> None:
+    assert error_of_os("/x", OSError("odd")).code is Code.UNKNOWN
+
+
+def test_paths_and_file_uris_mean_local_paths() -> None:
+    assert local_path("/models/m") == "/models/m"
+    assert local_path("file:///models/m") == "/models/m"
+
+
+def test_a_uri_of_a_scheme_nobody_serves_says_so() -> None:
+    with pytest.raises(Unimplemented) as raised:
+        local_path("s3://bucket/m")
+    assert raised.value.message == (
+        "File system scheme 's3' not implemented (file: 's3://bucket/m')"
+    )
+
+
+def test_a_path_that_must_exist_and_does_not_is_not_found(tmp_path: Path) -> None:
+    assert require_path(f"file://{tmp_path}") == str(tmp_path)
+    with pytest.raises(NotFound, match=r"^/nowhere/m not found$"):
+        require_path("/nowhere/m")
+
+
+def test_names_of_a_directory_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    assert list_names(str(tmp_path)) == ["1"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ServingError, match=r"file; Not a directory$"):
+        list_names(str(tmp_path / "file"))
+
+
+def test_footprint_counts_and_adds_up_files_below_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"12345")
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "data").write_bytes(b"123")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    found = footprint(str(tmp_path))
+    assert found.num_files == 4
+    assert found.size_bytes >= 8
+    assert found == footprint(str(tmp_path))
+
+
+def test_footprint_changes_with_contents_permissions_and_replacement(tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    version.mkdir()
+    file = version / "saved_model.pb"
+    seen = {footprint(str(version))}
+    file.write_bytes(b"1")
+    seen.add(footprint(str(version)))
+    file.write_bytes(b"12")
+    seen.add(footprint(str(version)))
+    version.rename(tmp_path / "old")
+    version.mkdir()
+    (version / "saved_model.pb").write_bytes(b"12")
+    seen.add(footprint(str(version)))
+    assert len(seen) == 4
+
+
+def test_footprint_of_what_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "7").touch()
+    with pytest.raises(ServingError) as raised:
+        footprint(str(tmp_path / "7"))
+    assert raised.value.status == f"FAILED_PRECONDITION: {tmp_path / '7'}; Not a directory"
+    with pytest.raises(NotFound):
+        footprint(str(tmp_path / "8"))

@@ -1,0 +1,118 @@
+import threading
+from functools import partial
+
+import pytest
+
+from salver.threads import Pool
+
+WAIT_S = 10
+
+
+def test_jobs_of_one_thread_run_in_order_under_its_name() -> None:
+    pool, ran = Pool("test-pool", 0), list[tuple[int, str]]()
+
+    def job(number: int) -> None:
+        ran.append((number, threading.current_thread().name))
+
+    for number in range(3):
+        pool.submit(partial(job, number))
+    assert pool.close()
+    assert ran == [(n, "test-pool-0") for n in range(3)]
+
+
+def test_as_many_jobs_run_at_once_as_there_are_threads() -> None:
+    pool, together = Pool("test-pool", 3), threading.Barrier(3)
+    for _ in range(3):
+        pool.submit(partial(together.wait, WAIT_S))
+    assert pool.close()
+    assert not together.broken
+
+
+def test_an_idle_thread_is_used_before_another_is_started() -> None:
+    pool, names, done = Pool("test-pool", 4), set[str](), threading.Event()
+
+    def job() -> None:
+        names.add(threading.current_thread().name)
+        done.set()
+
+    for _ in range(5):
+        done.clear()
+        pool.submit(job)
+        assert done.wait(WAIT_S)
+        while pool._idle == 0:
+            pass
+    pool.close()
+    assert names == {"test-pool-0"}
+
+
+def test_a_job_that_has_not_begun_can_be_taken_back() -> None:
+    pool, go, ran = Pool("test-pool", 1), threading.Event(), list[str]()
+    began = threading.Event()
+
+    def first() -> None:
+        began.set()
+        go.wait(WAIT_S)
+
+    def second() -> None:
+        ran.append("second")
+
+    pool.submit(first)
+    pool.submit(second)
+    assert began.wait(WAIT_S)
+    assert pool.withdraw(second)
+    assert not pool.withdraw(second)
+    assert not pool.withdraw(first)
+    go.set()
+    assert pool.close()
+    assert ran == []
+
+
+def test_more_threads_start_at_once_when_there_is_work_for_them() -> None:
+    pool, together = Pool("test-pool", 1), threading.Barrier(2)
+    pool.submit(partial(together.wait, WAIT_S))
+    pool.submit(partial(together.wait, WAIT_S))
+    pool.resize(2)
+    assert pool.close()
+    assert not together.broken
+
+
+def test_threads_too_many_leave_when_the_pool_shrinks() -> None:
+    pool, together = Pool("test-pool", 3), threading.Barrier(4)
+    for _ in range(3):
+        pool.submit(partial(together.wait, WAIT_S))
+    together.wait(WAIT_S)
+    pool.resize(0)
+    running = threading.Event()
+    pool.submit(running.set)
+    assert running.wait(WAIT_S)
+    for thread in pool._threads:
+        if pool._working == 1:
+            break
+        thread.join(0.01)
+    assert pool.close()
+
+
+def test_a_job_that_raises_is_logged_and_the_next_one_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool, ran = Pool("test-pool", 1), threading.Event()
+    pool.submit(partial(int, "no number"))
+    pool.submit(ran.set)
+    assert pool.close()
+    assert ran.is_set()
+    assert "A job of test-pool failed" in caplog.text
+
+
+def test_closing_gives_up_waiting_when_its_time_is_over() -> None:
+    pool, go = Pool("test-pool", 1), threading.Event()
+    pool.submit(partial(go.wait, WAIT_S))
+    assert not pool.close(timeout_s=0)
+    go.set()
+    assert pool.close(timeout_s=WAIT_S)
+
+
+def test_a_closed_pool_takes_no_jobs() -> None:
+    pool = Pool("test-pool", 1)
+    pool.close()
+    with pytest.raises(RuntimeError, match="test-pool is closed"):
+        pool.submit(threading.Event().set)
