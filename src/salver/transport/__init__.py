@@ -1,0 +1,1 @@
+"""HTTP, sockets, TLS and limits: bytes in, requests out."""

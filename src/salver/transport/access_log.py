@@ -1,0 +1,136 @@
+"""The access log: one JSON object a line, written by a thread of its own.
+
+The loop only puts records on a bounded queue: a slow disk costs lines, which are counted, never
+answers. The file is opened again when something else (logrotate) has moved it away, which is looked
+for before every write, so nobody needs to send a signal.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from datetime import datetime, timezone
+from typing import BinaryIO
+
+import orjson
+
+from salver.transport.service import AccessRecord
+
+__all__ = ["AccessLog", "log_line"]
+
+logger = logging.getLogger(__name__)
+
+_STDOUT = 1
+_LINES_AT_ONCE = 512
+
+
+def log_line(record: AccessRecord) -> bytes:
+    """One record as a line of JSON. `time` is ISO 8601 in UTC; bytes and seconds are numbers."""
+    time = datetime.fromtimestamp(record.time, timezone.utc)
+    return orjson.dumps(
+        {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "remote": record.remote,
+            "method": record.method,
+            "target": record.target,
+            "status": record.status,
+            "bytes_in": record.bytes_in,
+            "bytes_out": record.bytes_out,
+            "seconds": round(record.seconds, 6),
+            "model_version": record.model_version,
+            "user_agent": record.user_agent,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+class AccessLog:
+    """Takes records from the loop; safe to call from any thread.
+
+    Attributes:
+        dropped: records that were lost, because the queue was full or could not be written.
+    """
+
+    def __init__(self, path: str, *, max_queued: int = 65536) -> None:
+        """Open the log and start its thread.
+
+        Args:
+            path: a file to append to, or `-` for standard output.
+            max_queued: records that may wait for the disk.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        self._path = None if path == "-" else path
+        self._file = self._open()
+        self._max_queued = max_queued
+        self._queue: queue.SimpleQueue[AccessRecord | None] = queue.SimpleQueue()
+        self._is_failing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="salver-access-log", daemon=True)
+        self._thread.start()
+
+    def __call__(self, record: AccessRecord) -> None:
+        """Have a record written soon, or dropped; never waits."""
+        if self._queue.qsize() < self._max_queued:
+            self._queue.put(record)
+        else:
+            self.dropped += 1
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what is queued, and end the thread. Call once, after the last record.
+
+        Args:
+            timeout_s: how long to wait for a disk, or a pipe nobody reads, that takes no more.
+        """
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._file.close()
+        if self.dropped:
+            logger.warning("The access log has lost %d lines.", self.dropped)
+
+    def _open(self) -> BinaryIO:
+        if self._path is None:
+            return open(_STDOUT, "ab", buffering=0, closefd=False)
+        return open(self._path, "ab", buffering=0)
+
+    def _run(self) -> None:
+        while True:
+            records = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while records[-1] is not None and len(records) < _LINES_AT_ONCE:
+                    records.append(self._queue.get_nowait())
+            lines = [log_line(record) for record in records if record is not None]
+            if lines:
+                self._write(lines)
+            if records[-1] is None:
+                return
+
+    def _write(self, lines: list[bytes]) -> None:
+        try:
+            self._follow()
+            rest = memoryview(b"".join(lines))
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.dropped += len(lines)
+            if not self._is_failing:
+                self._is_failing = True
+                logger.warning("The access log cannot be written: %s", error)
+        else:
+            self._is_failing = False
+
+    def _follow(self) -> None:
+        """Open the file again if its name no longer leads to it."""
+        if self._path is None:
+            return
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(named, os.fstat(self._file.fileno())):
+            fresh = self._open()
+            self._file.close()
+            self._file = fresh

@@ -1,0 +1,411 @@
+"""One HTTP/1.1 connection: between a socket, a `RequestReader` and the handler.
+
+While the handler answers at once there is neither task nor future. One request is answered at a
+time: what a client sends behind an unanswered one waits unread, so answers are in order by
+construction.
+"""
+
+import asyncio
+import enum
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import cast
+
+from salver.transport.gzip_body import inflate
+from salver.transport.heads import Refusal, RequestHead
+from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.request_reader import RequestReader, Stage
+from salver.transport.responses import CLOSE, HTTP10, KEEP_ALIVE
+from salver.transport.service import Service
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger(__name__)
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# A client that pipelines thousands of requests gives way to the others after this many.
+_REQUESTS_IN_A_ROW = 64
+# Below, copying the body behind its head is cheaper than a second buffer for the kernel.
+_JOIN_BELOW_BYTES = 32 * 1024
+_PROBE_DELAYS_S = (0.02, 0.2)
+
+
+class _Phase(enum.Enum):
+    """What a connection waits for."""
+
+    READING = enum.auto()  # a request, or the rest of one
+    BUSY = enum.auto()  # an answer, or the client to read one; what comes meanwhile is held
+    LINGER = enum.auto()  # the client to read a refusal; what comes is dropped
+    CLOSING = enum.auto()  # what was written to be sent; what comes is dropped
+
+
+_READING, _BUSY, _LINGER, _CLOSING = _Phase
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted socket. Used on the loop only."""
+
+    __slots__ = (
+        "_callbacks",
+        "_head",
+        "_is_blocked",
+        "_is_eof",
+        "_is_gone",
+        "_is_paused",
+        "_loop",
+        "_peer",
+        "_phase",
+        "_progress",
+        "_reader",
+        "_service",
+        "_since",
+        "_stage",
+        "_task",
+        "_transport",
+    )
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reader = RequestReader(service.heads, service.limits)
+        self._phase = _READING
+        self._stage = Stage.IDLE
+        self._since = service.tick  # in this phase and stage, or of the last progress
+        self._progress = 0  # bytes received or unsent at `_since`
+        self._head: RequestHead | None = None  # of the request a task has yet to answer
+        self._task: asyncio.Task[None] | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._peer: str | None = None
+        self._is_blocked = False
+        self._is_eof = False
+        self._is_gone = False
+        self._is_paused = False
+
+    # What requests and the server ask.
+
+    @property
+    def peer(self) -> str | None:
+        if self._peer is None:
+            name = self._transport.get_extra_info("peername")
+            if isinstance(name, tuple):
+                self._peer = str(name[0]).removeprefix("::ffff:")
+        return self._peer
+
+    @property
+    def is_gone(self) -> bool:
+        return self._is_gone
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    @property
+    def is_unanswered(self) -> bool:
+        if self._phase is _CLOSING:
+            return self._transport.get_write_buffer_size() > 0
+        return self._phase is _BUSY or (
+            self._phase is _READING and self._reader.stage is not Stage.IDLE
+        )
+
+    # What the loop says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
+        self._service.connections.add(self)
+        self._service.on_connection()
+        self._since = self._service.tick
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        service = self._service
+        self._is_gone = True
+        self._phase = _CLOSING
+        self._reader = RequestReader(service.heads, service.limits)  # lets go of half a body
+        service.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            self._loop.call_soon(callback)
+        if not service.connections:
+            service.on_empty()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _READING:
+            try:
+                request = self._reader.read(data)
+            except Refusal as refusal:
+                self._refuse(refusal)
+                return
+            if request is None:
+                self._wait_for_more()
+                return
+            self._dispatch(*request)
+            if self._phase is _READING and self._reader.held:
+                self._read()
+        elif self._phase is _BUSY:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still read: RFC 9112 §9.6, a half-closed connection.
+
+        Returns:
+            True to keep the other direction open for answers.
+        """
+        is_tls = not self._transport.can_write_eof()
+        if self._phase is not _BUSY or is_tls:
+            self._expect_flush()
+            return False
+        self._is_eof = True
+        if self._head is not None and not self._head.is_http10:
+            self._probe()
+        return True
+
+    def pause_writing(self) -> None:
+        self._is_blocked = True
+
+    def resume_writing(self) -> None:
+        self._is_blocked = False
+        self._go_on()
+
+    # Requests.
+
+    def _read(self) -> None:
+        """Answer what has come in, as far as it can be answered now."""
+        next_request = self._reader.next
+        try:
+            for _ in range(_REQUESTS_IN_A_ROW):
+                request = next_request()
+                if request is None:
+                    self._wait_for_more()
+                    return
+                self._dispatch(*request)
+                if self._phase is not _READING:
+                    return
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        self._phase = _BUSY
+        self._loop.call_soon(self._go_on)
+
+    def _wait_for_more(self) -> None:
+        stage = self._reader.stage
+        if stage is not self._stage:
+            self._stage = stage
+            self._since = self._service.tick
+            self._progress = 0
+        if self._reader.wants_continue:
+            self._reader.wants_continue = False
+            self._transport.write(_CONTINUE)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came too early; past a bound, stop reading."""
+        self._reader.feed(data)
+        bound = self._service.limits.max_pipelined_bytes
+        if self._reader.unread_bytes > bound and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Take up what was held, if nothing else is to be waited for."""
+        if self._phase is not _BUSY or self._task is not None or self._is_blocked:
+            return
+        self._phase = _READING
+        self._since = self._service.tick
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+        self._read()
+        if self._is_eof and self._phase is _READING:
+            self._close()
+
+    # Answers.
+
+    def _dispatch(self, head: RequestHead, body: bytes) -> None:
+        service = self._service
+        started = 0.0 if service.access is None else service.monotonic()
+        if head.is_gzipped and body:
+            self._await(head, self._handle_gzipped(head, body), len(body), started)
+            return
+        request = HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, self)
+        try:
+            answer = service.handler(request)
+        except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
+            answer = self._fault(error)
+        if isinstance(answer, HttpResponse):
+            self._answer(head, answer, len(body), started)
+        else:
+            self._await(head, answer, len(body), started)
+
+    async def _handle_gzipped(self, head: RequestHead, body: bytes) -> HttpResponse:
+        service = self._service
+        try:
+            body = await service.run_in_pool(partial(inflate, body, service.limits.max_body_bytes))
+        except Refusal as refusal:
+            return service.error_page(refusal.status, refusal.message, refusal.hint)
+        request = HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, self)
+        answer = service.handler(request)
+        return answer if isinstance(answer, HttpResponse) else await answer
+
+    def _await(
+        self, head: RequestHead, answer: Awaitable[HttpResponse], bytes_in: int, started: float
+    ) -> None:
+        self._phase = _BUSY
+        self._head = head
+        self._service.in_flight += 1
+        self._task = self._loop.create_task(self._answer_later(head, answer, bytes_in, started))
+        self._task.add_done_callback(partial(self._settle, answer))
+
+    async def _answer_later(
+        self, head: RequestHead, answer: Awaitable[HttpResponse], bytes_in: int, started: float
+    ) -> None:
+        try:
+            response = await answer
+        except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
+            response = self._fault(error)
+        if self._is_gone:
+            return
+        self._head = None
+        self._answer(head, response, bytes_in, started)
+
+    def _settle(self, answer: Awaitable[HttpResponse], task: "asyncio.Task[None]") -> None:
+        self._service.in_flight -= 1
+        self._task = None
+        if isinstance(answer, Coroutine):
+            answer.close()  # it may have been cancelled before it began
+        if task.cancelled() and not self._is_gone:
+            # Somebody else gave the work up: better no answer than a client that waits for ever.
+            self._transport.abort()
+        else:
+            self._go_on()
+
+    def _fault(self, error: Exception) -> HttpResponse:
+        logger.error("The handler of a request has failed.", exc_info=error)
+        return self._service.error_page(500, "Internal Server Error", None)
+
+    def _answer(
+        self, head: RequestHead, response: HttpResponse, bytes_in: int, started: float
+    ) -> None:
+        service = self._service
+        is_last = response.close or service.draining or not head.keep_alive
+        self._send(CLOSE if is_last else KEEP_ALIVE, head, response)
+        self._since = service.tick
+        if self._callbacks:
+            self._callbacks = []
+        if is_last:
+            self._close()
+        elif self._is_blocked:
+            self._phase = _BUSY
+            self._progress = self._transport.get_write_buffer_size()
+        if service.access is not None:
+            service.record(head, response, self.peer, bytes_in, started)
+
+    def _send(self, mode: int, head: RequestHead | None, response: HttpResponse) -> None:
+        if head is not None and head.is_http10:
+            mode |= HTTP10
+        heads = self._service.response_heads
+        body = response.body
+        key = (mode, response.status, response.content_type, response.headers)
+        rendered = heads.get(key) or heads.render(*key)
+        size = len(body)
+        if head is not None and head.is_head:
+            body = b""
+        if size < _JOIN_BELOW_BYTES:
+            self._transport.write(b"%b%d\r\n\r\n%b" % (rendered, size, body))
+        else:
+            self._transport.writelines((b"%b%d\r\n\r\n" % (rendered, size), body))
+
+    # Ends.
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what is not understood or too much, and end; the rest of it is dropped."""
+        service = self._service
+        response = service.error_page(refusal.status, refusal.message, refusal.hint)
+        self._send(CLOSE, None, response)
+        self._reader = RequestReader(service.heads, service.limits)
+        if self._is_eof:
+            self._close()
+        else:
+            # Closing with bytes unread resets the connection, and the client would lose the page.
+            self._phase = _LINGER
+            self._since = service.tick
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        if service.access is not None:
+            service.record(None, response, self.peer, 0, service.monotonic())
+
+    def _close(self) -> None:
+        self._expect_flush()
+        self._transport.close()
+
+    def _expect_flush(self) -> None:
+        self._phase = _CLOSING
+        self._since = self._service.tick
+        self._progress = self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def drain(self) -> None:
+        is_idle = self._phase is _READING and self._reader.stage is Stage.IDLE
+        is_answered = self._phase is _BUSY and self._task is None
+        if is_idle or (is_answered and not self._reader.unread_bytes):
+            self._close()
+
+    def _probe(self) -> None:
+        """Find out whether a client that sends no more still reads.
+
+        A half-closed and a closed socket look the same until something is sent: the closed one
+        answers with a reset. An interim response may be sent at any time (RFC 9110 §15.2), and this
+        is the one every client knows.
+        """
+        self._transport.write(_CONTINUE)
+        for delay_s in _PROBE_DELAYS_S:
+            self._loop.call_later(delay_s, self._abort_if_reset)
+
+    def _abort_if_reset(self) -> None:
+        if self._is_eof and not self._is_gone:
+            end = self._transport.get_extra_info("socket")
+            if end is not None and end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._transport.abort()
+
+    # Timeouts.
+
+    def sweep(self, now: float) -> None:
+        limits = self._service.limits
+        age_s = now - self._since
+        if self._phase is _READING:
+            if age_s >= limits.read_timeout_s:
+                self._sweep_reading(now)
+        elif self._phase is _LINGER:
+            if age_s >= limits.linger_s:
+                self._transport.abort()
+        elif self._phase is _BUSY and self._task is not None:
+            self._abort_if_reset()
+        else:
+            self._sweep_sending(now, age_s)
+
+    def _sweep_sending(self, now: float, age_s: float) -> None:
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if unsent_bytes < self._progress:
+            self._progress = unsent_bytes
+            self._since = now
+        elif age_s >= self._service.limits.write_timeout_s:
+            self._transport.abort()
+
+    def _sweep_reading(self, now: float) -> None:
+        stage = self._reader.stage
+        if stage is Stage.IDLE:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()
+            else:
+                self._close()
+            return
+        received_bytes = self._reader.received
+        enough = self._service.limits.min_body_progress_bytes
+        if stage is Stage.BODY and received_bytes - self._progress >= enough:
+            self._progress = received_bytes
+            self._since = now
+            return
+        part = "header" if stage is Stage.HEAD else "body"
+        self._refuse(Refusal(408, f"Request Time-out: the request's {part} did not arrive"))

@@ -1,0 +1,199 @@
+"""The HTTP/1.1 server: sockets, timeouts and drain around its connections."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+
+from salver.transport.connection import Connection
+from salver.transport.limits import HttpLimits
+from salver.transport.listeners import BACKLOG, open_listeners
+from salver.transport.messages import ErrorPage, Handler, RunInPool
+from salver.transport.service import AccessRecord, Service
+
+__all__ = ["HttpServer"]
+
+# What the kernel has already accepted takes this many turns of the loop to be accepted and read.
+_TURNS = 5
+
+
+class HttpServer:
+    """Serves one handler on any number of listening sockets. Used on one loop only."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        error_page: ErrorPage,
+        clock: Callable[[], float],
+        run_in_pool: RunInPool,
+        limits: HttpLimits | None = None,
+        access: Callable[[AccessRecord], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a server that does not listen yet.
+
+        Args:
+            handler: answers a request at once, or with an awaitable, which is cancelled when the
+                client leaves. What it raises is logged and answered with a 500 page.
+            error_page: makes the pages of what never reaches the handler: 400, 408, 413, 417, 431,
+                501; and 500.
+            clock: seconds since the epoch, for `Date` and the access log.
+            run_in_pool: takes long work (inflating gzip) off the loop.
+            limits: on what clients send.
+            access: is told of every answer; must not block.
+            monotonic: seconds, for timeouts and durations.
+        """
+        limits = limits or HttpLimits()
+        self._service = Service(
+            handler,
+            error_page=error_page,
+            limits=limits,
+            access=access,
+            clock=clock,
+            run_in_pool=run_in_pool,
+            monotonic=monotonic,
+        )
+        self._service.on_connection = self._welcome
+        self._service.on_empty = self._wake
+        self._sweep_s = min(
+            1.0, limits.read_timeout_s / 4, limits.write_timeout_s / 4, limits.linger_s / 4
+        )
+        self._listeners: list[asyncio.AbstractServer] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._accepted = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._service.connections)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for an awaitable's answer."""
+        return self._service.in_flight
+
+    async def listen(
+        self, host: str, port: int, ssl_context: ssl.SSLContext | None = None
+    ) -> tuple[tuple[str, int], ...]:
+        """Open a port and serve on it.
+
+        Args:
+            host: see `open_listeners`; empty for all addresses.
+            port: 0 takes a free one.
+            ssl_context: serve HTTPS.
+
+        Returns:
+            The addresses bound, (host, port) each.
+
+        Raises:
+            OSError: the port is in use, or the host has no address here.
+        """
+        sockets = open_listeners(host, port)
+        addresses = tuple(listener.getsockname()[:2] for listener in sockets)
+        await self.serve(sockets, ssl_context)
+        return addresses
+
+    async def serve(
+        self, sockets: Sequence[socket.socket], ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """Serve on sockets that are bound already, which become the server's.
+
+        Raises:
+            OSError: one of them cannot listen.
+        """
+        loop = asyncio.get_running_loop()
+        limits = self._service.limits
+        for listener in sockets:
+            self._listeners.append(
+                await loop.create_server(
+                    lambda: Connection(self._service),
+                    sock=listener,
+                    backlog=BACKLOG,
+                    ssl=ssl_context,
+                    ssl_handshake_timeout=limits.read_timeout_s if ssl_context else None,
+                )
+            )
+
+    async def drain(self, timeout_s: float) -> int:
+        """Stop accepting, let what was asked be answered, end every connection.
+
+        Answers end their connections from here on; idle ones are closed.
+
+        Args:
+            timeout_s: what is unanswered by then is cut off.
+
+        Returns:
+            How many connections were cut off unanswered.
+        """
+        service = self._service
+        service.draining = True
+        await self._accept_what_waits()
+        self._stop_listening()
+        await _turn()
+        for connection in tuple(service.connections):
+            connection.drain()
+        if service.connections:
+            self._empty.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
+        cut = sum(connection.is_unanswered for connection in service.connections)
+        await self.close()
+        return cut
+
+    async def close(self) -> None:
+        """Stop accepting and end every connection now."""
+        self._stop_listening()
+        for connection in tuple(self._service.connections):
+            connection.abort()
+        await _turn()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def sweep(self) -> None:
+        """End the connections that have been too slow; runs by itself while there are any."""
+        self._service.refresh()
+        now = self._service.tick
+        for connection in tuple(self._service.connections):
+            connection.sweep(now)
+
+    async def _accept_what_waits(self) -> None:
+        """Accept what the kernel has accepted, which closing the listener would reset."""
+        for _ in range(BACKLOG):
+            before = self._accepted
+            await _turn()
+            if self._accepted == before:
+                return
+
+    def _welcome(self) -> None:
+        self._accepted += 1
+        self._start_sweeping()
+
+    def _start_sweeping(self) -> None:
+        if self._timer is None:
+            self._service.refresh()
+            self._timer = asyncio.get_running_loop().call_later(self._sweep_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._service.connections:
+            self.sweep()
+            self._start_sweeping()
+
+    def _stop_listening(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
+
+    def _wake(self) -> None:
+        self._empty.set()
+
+
+async def _turn() -> None:
+    """Let the loop do what it can do at once."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

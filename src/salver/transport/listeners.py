@@ -1,0 +1,62 @@
+"""Listening sockets."""
+
+import errno
+import socket
+
+__all__ = ["BACKLOG", "open_listeners"]
+
+BACKLOG = 2048
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+def open_listeners(host: str, port: int) -> list[socket.socket]:
+    """Bind sockets, not listening yet.
+
+    Args:
+        host: a name or an address; empty for every address of the machine: `[::]` taking IPv4 too,
+            or IPv4 alone where there is no IPv6 (as the reference binds its REST port).
+        port: 0 takes a free one, the same for all addresses of `host`.
+
+    Raises:
+        OSError: the port is in use, or the host has no address here.
+    """
+    if not host:
+        return [_open_on_all_addresses(port)]
+    addresses = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+    )
+    opened: list[socket.socket] = []
+    try:
+        for family, *_, address in dict.fromkeys(addresses):
+            opened.append(_bind(family, (str(address[0]), port, *address[2:])))
+            port = opened[0].getsockname()[1]
+    except OSError:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _open_on_all_addresses(port: int) -> socket.socket:
+    try:
+        return _bind(socket.AF_INET6, ("::", port), is_dual_stack=True)
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+        return _bind(socket.AF_INET, ("", port))
+
+
+def _bind(
+    family: int, address: tuple[str | int, ...], *, is_dual_stack: bool = False
+) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not is_dual_stack))
+        listener.setblocking(False)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener

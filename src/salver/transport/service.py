@@ -1,0 +1,154 @@
+"""What the connections of one server share."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from salver.transport.heads import HeadCache, RequestHead
+from salver.transport.limits import HttpLimits
+from salver.transport.messages import ErrorPage, Handler, HttpResponse, RunInPool
+from salver.transport.responses import ResponseHeads
+
+__all__ = ["MODEL_VERSION_HEADER", "AccessRecord", "OpenConnection", "Service"]
+
+MODEL_VERSION_HEADER = "salver-model-version"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRecord:
+    """One answered request.
+
+    Attributes:
+        time: when it was answered, seconds since the epoch.
+        remote: the client's address, without its port.
+        method: empty for a request that was refused before it was understood; so is `target`.
+        bytes_in: of the body as it arrived, without its transfer coding.
+        bytes_out: of the answer's body.
+        seconds: from the last byte of the request to the answer.
+        model_version: the version that answered, as the answer's header says.
+    """
+
+    time: float
+    remote: str | None
+    method: str
+    target: str
+    status: int
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    model_version: str | None
+    user_agent: str | None
+
+
+class OpenConnection(Protocol):
+    """What a server does with one of its connections."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True while a client waits for an answer, or for the rest of one."""
+
+    def sweep(self, now: float) -> None:
+        """End the connection if it has been too slow, at this monotonic time."""
+
+    def drain(self) -> None:
+        """End the connection as soon as nothing is unanswered."""
+
+    def abort(self) -> None:
+        """End the connection now."""
+
+
+class Service:
+    """Shared by a server and its connections; used on the loop only.
+
+    Attributes:
+        tick: monotonic seconds at the last sweep: good enough for timeouts, and free to read.
+        connections: all that are open.
+        in_flight: requests whose answers are being made by an awaitable.
+        draining: every further answer ends its connection.
+        on_connection: called when a connection has been made.
+        on_empty: called when the last connection has gone.
+    """
+
+    __slots__ = (
+        "access",
+        "clock",
+        "connections",
+        "draining",
+        "error_page",
+        "handler",
+        "heads",
+        "in_flight",
+        "limits",
+        "monotonic",
+        "on_connection",
+        "on_empty",
+        "response_heads",
+        "run_in_pool",
+        "tick",
+    )
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        error_page: ErrorPage,
+        limits: HttpLimits,
+        access: Callable[[AccessRecord], None] | None,
+        clock: Callable[[], float],
+        run_in_pool: RunInPool,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.handler = handler
+        self.error_page = error_page
+        self.limits = limits
+        self.access = access
+        self.clock = clock
+        self.run_in_pool = run_in_pool
+        self.monotonic = monotonic
+        self.heads = HeadCache(limits.max_body_bytes)
+        self.response_heads = ResponseHeads()
+        self.connections: set[OpenConnection] = set()
+        self.in_flight = 0
+        self.draining = False
+        self.on_connection: Callable[[], None] = _nothing
+        self.on_empty: Callable[[], None] = _nothing
+        self.tick = 0.0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the clocks, for timeouts and `Date`."""
+        self.tick = self.monotonic()
+        self.response_heads.tick(self.clock())
+
+    def record(
+        self,
+        request: RequestHead | None,
+        response: HttpResponse,
+        remote: str | None,
+        bytes_in: int,
+        started: float,
+    ) -> None:
+        """Tell the access log, if there is one, of an answer; `started` is a monotonic time."""
+        if self.access is None:
+            return
+        agent = None if request is None else request.headers.get(b"user-agent")
+        is_head = request is not None and request.is_head
+        self.access(
+            AccessRecord(
+                time=self.clock(),
+                remote=remote,
+                method="" if request is None else request.method,
+                target="" if request is None else request.target,
+                status=response.status,
+                bytes_in=bytes_in,
+                bytes_out=0 if is_head else len(response.body),
+                seconds=self.monotonic() - started,
+                model_version=dict(response.headers).get(MODEL_VERSION_HEADER),
+                user_agent=None if agent is None else agent.decode("latin-1"),
+            )
+        )
+
+
+def _nothing() -> None:
+    """The default of the hooks."""

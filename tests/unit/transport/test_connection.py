@@ -1,0 +1,830 @@
+import asyncio
+import gzip
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salver.transport.connection import Connection
+from salver.transport.limits import HttpLimits
+from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.service import AccessRecord, Service
+
+LIMITS = HttpLimits(
+    max_header_bytes=300,
+    max_body_bytes=100_000,
+    max_pipelined_bytes=100,
+    min_body_progress_bytes=10,
+    read_timeout_s=50,
+    write_timeout_s=60,
+    linger_s=2,
+)
+GET = b"GET /a HTTP/1.1\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+
+
+class Ends:
+    """The socket under a transport, as far as it can be asked for its error."""
+
+    def __init__(self, error: int = 0) -> None:
+        self.error = error
+
+    def getsockopt(self, level: int, option: int) -> int:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        return self.error
+
+
+class MemoryTransport(asyncio.Transport):
+    """A transport whose other end is a list."""
+
+    def __init__(self, peer: object, *, is_tls: bool = False) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.log: list[str] = []
+        self.unsent_bytes = 0
+        self.high_water: int | None = None
+        self.protocol: Connection | None = None
+        self.ends: Ends | None = Ends()
+        self._peer = peer
+        self._is_tls = is_tls
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return {"peername": self._peer, "socket": self.ends}[name]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+        if self.high_water is not None and len(data) > self.high_water:
+            self.unsent_bytes = len(data)
+            assert self.protocol is not None
+            self.protocol.pause_writing()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def can_write_eof(self) -> bool:
+        return not self._is_tls
+
+    def write_eof(self) -> None:
+        self.log.append("eof")
+
+    def close(self) -> None:
+        self.log.append("close")
+
+    def abort(self) -> None:
+        self.log.append("abort")
+
+    def pause_reading(self) -> None:
+        self.log.append("pause")
+
+    def resume_reading(self) -> None:
+        self.log.append("resume")
+
+
+class Wire:
+    """One connection with a handler, its clock and what it was asked."""
+
+    def __init__(
+        self,
+        answer: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]] | None = None,
+        *,
+        peer: object = ("192.0.2.7", 1234),
+        is_tls: bool = False,
+        is_logging: bool = False,
+        is_connected: bool = True,
+    ) -> None:
+        self.now = 0.0
+        self.requests: list[HttpRequest] = []
+        self.records: list[AccessRecord] = []
+        self.inflated: list[bytes] = []
+        self.answer = answer or (lambda request: HttpResponse(200, request.target.encode()))
+        self.service = Service(
+            self._handle,
+            error_page=lambda status, message, hint: HttpResponse(
+                status, message.encode(), "text/plain"
+            ),
+            limits=LIMITS,
+            access=self.records.append if is_logging else None,
+            clock=lambda: 0.0,
+            run_in_pool=self._in_pool,
+            monotonic=lambda: self.now,
+        )
+        self.connection = Connection(self.service)
+        self.transport = MemoryTransport(peer, is_tls=is_tls)
+        self.transport.protocol = self.connection
+        if is_connected:
+            self.connection.connection_made(self.transport)
+
+    def _handle(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
+        self.requests.append(request)
+        return self.answer(request)
+
+    async def _in_pool(self, work: Callable[[], bytes]) -> bytes:
+        self.inflated.append(await asyncio.sleep(0, work()))
+        return self.inflated[-1]
+
+    def send(self, *data: bytes) -> None:
+        for piece in data:
+            self.connection.data_received(piece)
+
+    def sweep(self, now: float) -> None:
+        self.now = now
+        self.service.refresh()
+        self.connection.sweep(now)
+
+    @property
+    def sent(self) -> bytes:
+        return b"".join(self.transport.sent)
+
+    @property
+    def targets(self) -> list[str]:
+        return [request.target for request in self.requests]
+
+
+class Later:
+    """A handler whose answers come when the test says so."""
+
+    def __init__(self) -> None:
+        self.answers: list[asyncio.Future[HttpResponse]] = []
+
+    def __call__(self, request: HttpRequest) -> Awaitable[HttpResponse]:
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+
+async def turn() -> None:
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+def ok(body: bytes, extra: bytes = b"") -> bytes:
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%b%bContent-Length: %d\r\n\r\n%b"
+        % (extra, DATE, len(body), body)
+    )
+
+
+CLOSE = b"Connection: close\r\n"
+
+# Answers at once.
+
+
+async def test_a_request_is_answered_in_one_write() -> None:
+    wire = Wire()
+    wire.send(GET)
+    assert wire.transport.sent == [ok(b"/a")]
+    assert wire.transport.log == []
+    assert wire.service.in_flight == 0
+
+
+async def test_a_request_knows_its_body_and_its_client() -> None:
+    wire = Wire()
+    wire.send(b"POST /a HTTP/1.1\r\nX-A: b\r\nContent-Length: 3\r\n\r\na", b"b", b"c")
+    (request,) = wire.requests
+    assert (request.method, request.body, request.header(b"x-a")) == ("POST", b"abc", b"b")
+    assert (request.peer, request.peer) == ("192.0.2.7", "192.0.2.7")
+    assert request.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("name", "peer"),
+    [(("::ffff:192.0.2.7", 1, 0, 0), "192.0.2.7"), (("::1", 1, 0, 0), "::1"), ("", None)],
+)
+async def test_a_peer_is_an_address(name: object, peer: str | None) -> None:
+    wire = Wire(peer=name)
+    wire.send(GET)
+    assert wire.requests[0].peer == peer
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    wire = Wire()
+    wire.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(200)))
+    await turn()
+    assert wire.targets == [f"/{number}" for number in range(200)]
+    assert wire.sent == b"".join(ok(b"/%d" % number) for number in range(200))
+
+
+async def test_a_client_that_pipelines_much_gives_way() -> None:
+    wire = Wire()
+    wire.send(GET * 100)
+    assert len(wire.requests) == 65
+    wire.send(GET)
+    await turn()
+    assert len(wire.requests) == 101
+
+
+async def test_head_is_answered_without_a_body() -> None:
+    wire = Wire()
+    wire.send(b"HEAD /a HTTP/1.1\r\n\r\n")
+    assert wire.sent == ok(b"/a")[:-2]
+
+
+async def test_a_large_answer_is_sent_whole() -> None:
+    body = b"x" * 100_000
+    wire = Wire(lambda request: HttpResponse(200, body))
+    wire.send(GET)
+    assert wire.sent == ok(body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET /close HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_the_last_answer_closes(request_: bytes) -> None:
+    wire = Wire(lambda request: HttpResponse(200, close=request.target == "/close"))
+    wire.send(request_ + GET)
+    assert wire.sent == ok(b"", CLOSE)
+    assert wire.transport.log == ["close"]
+    wire.send(GET)
+    assert len(wire.requests) == 1
+
+
+async def test_http_1_0_is_answered_in_kind() -> None:
+    wire = Wire()
+    wire.send(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /a HTTP/1.0\r\n\r\n")
+    kept = ok(b"/a", b"Connection: keep-alive\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert wire.sent == kept + ok(b"/a", CLOSE).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert wire.transport.log == ["close"]
+
+
+async def test_a_client_that_asks_is_told_to_send_its_body() -> None:
+    wire = Wire()
+    head = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    wire.send(head)
+    assert wire.sent == CONTINUE
+    wire.send(b"a", b"b")
+    assert wire.transport.sent == [CONTINUE, ok(b"/a")]
+
+
+async def test_a_handler_that_fails_is_answered_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(request: HttpRequest) -> HttpResponse:
+        raise LookupError("what was wrong")
+
+    wire = Wire(fail)
+    wire.send(GET, GET)
+    assert wire.sent.count(b"HTTP/1.1 500 Internal Server Error\r\n") == 2
+    assert "what was wrong" in caplog.text
+
+
+# Answers later.
+
+
+async def test_an_answer_may_come_later() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    await turn()
+    assert (wire.sent, wire.service.in_flight) == (b"", 1)
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert (wire.sent, wire.service.in_flight) == (ok(b"x"), 0)
+
+
+async def test_requests_behind_an_unanswered_one_wait() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET + b"GET /b HTTP/1.1\r\n", b"\r\n")
+    await turn()
+    assert wire.targets == ["/a"]
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert wire.targets == ["/a", "/b"]
+    later.answers[1].set_result(HttpResponse(200, b"y", close=True))
+    await turn()
+    assert wire.sent == ok(b"x") + ok(b"y", CLOSE)
+    assert wire.transport.log == ["close"]
+
+
+async def test_reading_pauses_when_too_much_waits() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    wire.send(*[GET] * 10)
+    assert wire.transport.log == ["pause"]
+    later.answers[0].set_result(HttpResponse(200))
+    await turn()
+    assert wire.transport.log == ["pause", "resume"]
+    for number in range(1, 11):
+        later.answers[number].set_result(HttpResponse(200))
+        await turn()
+    assert len(wire.requests) == 11
+
+
+async def test_an_awaitable_that_fails_is_answered_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    later.answers[0].set_exception(LookupError("what was wrong"))
+    await turn()
+    assert wire.sent.startswith(b"HTTP/1.1 500 ")
+    assert "what was wrong" in caplog.text
+
+
+async def test_work_for_a_client_that_left_is_cancelled() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    called: list[int] = []
+    wire.requests[0].on_disconnect(lambda: called.append(1))
+    await turn()
+    before = wire.requests[0].is_disconnected
+    wire.connection.connection_lost(None)
+    await turn()
+    assert later.answers[0].cancelled()
+    assert (called, wire.service.in_flight) == ([1], 0)
+    assert (before, wire.requests[0].is_disconnected) == (False, True)
+    assert (wire.sent, wire.service.connections) == (b"", set())
+
+
+async def test_nobody_is_called_about_a_client_that_was_answered() -> None:
+    wire = Wire()
+    called: list[int] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        request.on_disconnect(lambda: called.append(1))
+        return HttpResponse(200)
+
+    wire.answer = answer
+    wire.send(GET)
+    wire.connection.connection_lost(None)
+    await turn()
+    assert called == []
+
+
+async def test_work_that_had_not_begun_never_begins() -> None:
+    async def never(request: HttpRequest) -> HttpResponse:
+        raise AssertionError
+
+    wire = Wire(never)
+    wire.send(GET)
+    wire.connection.connection_lost(None)
+    await turn()
+    assert wire.service.in_flight == 0
+
+
+async def test_an_answer_that_comes_although_the_client_left_is_dropped() -> None:
+    async def stubborn(request: HttpRequest) -> HttpResponse:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return HttpResponse(200)
+        raise AssertionError
+
+    wire = Wire(stubborn)
+    wire.send(GET)
+    await turn()
+    wire.connection.connection_lost(ConnectionResetError())
+    await turn()
+    assert (wire.sent, wire.service.in_flight) == (b"", 0)
+
+
+async def test_an_answer_to_a_client_that_leaves_at_that_moment_is_dropped() -> None:
+    async def answer(request: HttpRequest) -> HttpResponse:
+        wire.connection.connection_lost(None)
+        return HttpResponse(200)
+
+    wire = Wire(answer)
+    wire.send(GET)
+    await turn()
+    assert (wire.sent, wire.service.in_flight) == (b"", 0)
+
+
+async def test_a_client_whose_work_was_cancelled_is_not_left_waiting() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    await turn()
+    later.answers[0].cancel()
+    await turn()
+    assert wire.transport.log == ["abort"]
+
+
+# Gzip.
+
+
+def gzipped(body: bytes) -> bytes:
+    return b"POST /a HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+
+
+async def test_a_gzipped_body_is_inflated_in_the_pool() -> None:
+    wire = Wire()
+    wire.send(gzipped(gzip.compress(b"plain")) + GET)
+    assert wire.requests == []
+    await turn()
+    assert [request.body for request in wire.requests] == [b"plain", b""]
+    assert wire.inflated == [b"plain"]
+    assert wire.sent == ok(b"/a") * 2
+
+
+async def test_an_inflated_body_may_be_answered_later() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(gzipped(gzip.compress(b"plain")))
+    await turn()
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert wire.sent == ok(b"x")
+
+
+async def test_broken_gzip_becomes_an_empty_body() -> None:
+    wire = Wire()
+    wire.send(gzipped(b"no gzip"))
+    await turn()
+    assert wire.requests[0].body == b""
+
+
+async def test_no_body_needs_no_inflating() -> None:
+    wire = Wire()
+    wire.send(gzipped(b""))
+    assert (wire.requests[0].body, wire.inflated) == (b"", [])
+
+
+async def test_a_gzip_bomb_is_refused_and_the_connection_goes_on() -> None:
+    wire = Wire()
+    wire.send(gzipped(gzip.compress(b"\0" * 200_000)) + GET)
+    await turn()
+    assert wire.sent.startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
+    assert b"Request body is larger than 100000 bytes" in wire.sent
+    assert wire.targets == ["/a"]
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ((b"hello\r\n\r\n",), b"400 Bad Request"),
+        ((b"he", b"llo\r\n"), b"400 Bad Request"),
+        ((GET + b"TRACE / HTTP/1.1\r\n\r\n",), b"501 Not Implemented"),
+        ((b"GET /" + b"a" * 300,), b"431 Request Header Fields Too Large"),
+        (
+            (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n",),
+            b"413 Request Entity Too Large",
+        ),
+        ((b"POST / HTTP/1.1\r\nExpect: x\r\n\r\n",), b"417 Expectation Failed"),
+    ],
+)
+async def test_a_refusal_ends_the_connection_and_drops_the_rest(
+    data: tuple[bytes, ...], status: bytes
+) -> None:
+    wire = Wire()
+    wire.send(*data)
+    page = wire.transport.sent[-1]
+    assert page.startswith(b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n" % status + CLOSE)
+    assert wire.transport.log == ["eof"]
+    handled = len(wire.requests)
+    wire.send(GET)
+    assert len(wire.requests) == handled
+    assert not wire.connection.is_unanswered
+    assert wire.connection.eof_received() is False
+
+
+async def test_a_refused_client_is_given_time_to_read_why() -> None:
+    wire = Wire()
+    wire.send(b"hello\r\n")
+    wire.sweep(1.9)
+    assert wire.transport.log == ["eof"]
+    wire.sweep(2)
+    assert wire.transport.log == ["eof", "abort"]
+
+
+async def test_tls_has_no_half_closed_connections() -> None:
+    wire = Wire(is_tls=True)
+    wire.send(b"hello\r\n")
+    assert wire.transport.log == []
+    busy = Wire(Later(), is_tls=True)
+    busy.send(GET)
+    assert busy.connection.eof_received() is False
+
+
+WORDS = [
+    GET,
+    b"POST / HTTP/1.1\r\n",
+    b"HEAD / HTTP/1.0\r\n",
+    b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Connection: close\r\n",
+    b"\r\n",
+    b"5\r\n",
+    b"0\r\n\r\n",
+    gzipped(b"abc"),
+]
+
+
+@given(
+    st.lists(
+        st.sampled_from(WORDS) | st.binary(max_size=20),
+        max_size=12,
+    ),
+    st.integers(1, 100),
+)
+def test_whatever_is_sent_nothing_is_raised(words: list[bytes], step: int) -> None:
+    async def send_all() -> None:
+        wire = Wire()
+        data = b"".join(words)
+        for start in range(0, len(data), step):
+            wire.send(data[start : start + step])
+            await turn()
+        wire.connection.eof_received()
+        wire.connection.connection_lost(None)
+        await turn()
+        assert wire.service.in_flight == 0
+        assert not wire.service.connections
+
+    asyncio.run(send_all())
+
+
+# Clients that send no more.
+
+
+@pytest.mark.parametrize("data", [b"", GET, GET[:5], GET[:-2] + b"Content-Length: 5\r\n\r\n12"])
+async def test_a_client_that_is_owed_nothing_is_let_go(data: bytes) -> None:
+    wire = Wire()
+    wire.send(data)
+    assert wire.connection.eof_received() is False
+    assert not wire.connection.is_unanswered
+
+
+async def test_a_half_closed_connection_still_gets_its_answers() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET + GET + GET[:5])
+    assert wire.connection.eof_received() is True
+    for number in range(2):
+        await turn()
+        later.answers[number].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert wire.sent == CONTINUE + ok(b"x") * 2
+    assert wire.transport.log == ["close"]
+
+
+async def test_a_refusal_to_a_half_closed_connection_closes() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET + b"hello\r\n\r\n")
+    wire.connection.eof_received()
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert b"400 Bad Request" in wire.sent
+    assert wire.transport.log == ["close"]
+
+
+async def test_a_client_that_left_is_told_from_one_that_still_reads() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    wire.connection.eof_received()
+    wire.sweep(1)
+    assert wire.transport.log == []
+    wire.transport.ends = Ends(error=32)
+    wire.sweep(2)
+    assert wire.transport.log[-1:] == ["abort"]
+    wire.connection.connection_lost(None)
+    wire.connection._abort_if_reset()  # a probe that fires late
+    await turn()
+    assert len(wire.transport.log) == 1
+
+
+async def test_a_transport_without_a_socket_cannot_be_asked() -> None:
+    wire = Wire(Later())
+    wire.transport.ends = None
+    wire.send(GET)
+    wire.connection.eof_received()
+    wire.sweep(1)
+    assert wire.transport.log == []
+    wire.connection.connection_lost(None)
+    await turn()
+
+
+async def test_http_1_0_knows_no_interim_answers() -> None:
+    wire = Wire(Later())
+    wire.send(b"GET /a HTTP/1.0\r\n\r\n")
+    assert wire.connection.eof_received() is True
+    assert wire.sent == b""
+    wire.connection.connection_lost(None)
+    await turn()
+
+
+# Clients that do not read.
+
+
+async def test_what_a_client_does_not_read_is_not_added_to() -> None:
+    wire = Wire()
+    wire.transport.high_water = 10
+    wire.send(GET + GET)
+    wire.send(GET)
+    assert len(wire.requests) == 1
+    wire.transport.high_water = None
+    wire.connection.resume_writing()
+    assert len(wire.requests) == 3
+
+
+async def test_an_answer_that_came_later_waits_for_the_client_too() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.transport.high_water = 10
+    wire.send(GET + GET)
+    later.answers[0].set_result(HttpResponse(200))
+    await turn()
+    assert len(wire.requests) == 1
+    wire.connection.resume_writing()
+    assert len(wire.requests) == 2
+    wire.connection.connection_lost(None)
+    await turn()
+
+
+async def test_a_client_that_reads_nothing_is_dropped() -> None:
+    wire = Wire()
+    wire.transport.high_water = 10
+    wire.send(GET)
+    wire.sweep(59)
+    wire.transport.unsent_bytes -= 1
+    wire.sweep(60)  # it has read something
+    wire.sweep(119)
+    assert wire.transport.log == []
+    assert wire.connection.is_unanswered
+    wire.sweep(120)
+    assert wire.transport.log == ["abort"]
+
+
+async def test_a_client_that_does_not_read_its_last_answer_is_dropped() -> None:
+    wire = Wire(lambda request: HttpResponse(200, close=True))
+    wire.send(GET)
+    before = wire.connection.is_unanswered
+    wire.transport.unsent_bytes = 5
+    assert (before, wire.connection.is_unanswered) == (False, True)
+    wire.sweep(60)
+    assert wire.transport.log == ["close", "abort"]
+
+
+# Clients that are slow.
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    wire = Wire()
+    wire.sweep(40)
+    wire.send(GET)
+    wire.sweep(89)
+    assert wire.transport.log == []
+    wire.sweep(90)
+    assert wire.transport.log == ["close"]
+
+
+async def test_an_idle_connection_that_was_not_read_to_the_end_is_dropped() -> None:
+    wire = Wire()
+    wire.send(GET)
+    wire.transport.unsent_bytes = 5
+    wire.sweep(50)
+    assert wire.transport.log == ["abort"]
+
+
+async def test_a_head_must_arrive_in_time() -> None:
+    wire = Wire()
+    wire.sweep(40)
+    wire.send(b"GET /")
+    assert wire.connection.is_unanswered
+    wire.sweep(89)
+    wire.send(b"a")
+    assert wire.sent == b""
+    wire.sweep(90)
+    assert wire.sent.startswith(b"HTTP/1.1 408 Request Time-out\r\n")
+    assert wire.sent.endswith(b"Request Time-out: the request's header did not arrive")
+    assert wire.transport.log == ["eof"]
+
+
+async def test_a_second_slow_head_has_its_own_time() -> None:
+    wire = Wire()
+    wire.send(GET[:5])
+    wire.sweep(40)
+    wire.send(GET[5:])
+    wire.sweep(80)
+    wire.send(GET[:5])
+    wire.sweep(129)
+    assert wire.transport.log == []
+    wire.sweep(130)
+    assert wire.transport.log == ["eof"]
+
+
+async def test_a_body_must_make_progress() -> None:
+    wire = Wire()
+    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    wire.send(b"x" * 10)
+    wire.sweep(50)
+    wire.send(b"x" * 9)
+    wire.sweep(99)
+    assert wire.sent == b""
+    wire.sweep(100)
+    assert wire.sent.endswith(b"Request Time-out: the request's body did not arrive")
+
+
+async def test_an_answer_may_take_its_time() -> None:
+    wire = Wire(Later())
+    wire.send(GET)
+    wire.sweep(1000)
+    assert wire.transport.log == []
+    wire.connection.connection_lost(None)
+    await turn()
+
+
+# Drain.
+
+
+async def test_a_draining_server_closes_after_each_answer() -> None:
+    later = Later()
+    wire = Wire(later)
+    wire.send(GET)
+    wire.service.draining = True
+    wire.connection.drain()
+    assert wire.transport.log == []
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert wire.sent == ok(b"x", CLOSE)
+    assert wire.transport.log == ["close"]
+
+
+async def test_an_idle_connection_is_closed_when_draining() -> None:
+    wire = Wire()
+    wire.connection.drain()
+    assert wire.transport.log == ["close"]
+    assert not wire.connection.is_unanswered
+
+
+async def test_a_request_that_has_begun_is_awaited_when_draining() -> None:
+    wire = Wire()
+    wire.send(GET[:5])
+    wire.service.draining = True
+    wire.connection.drain()
+    wire.send(GET[5:])
+    assert wire.sent == ok(b"/a", CLOSE)
+
+
+async def test_an_answer_nobody_has_read_yet_is_sent_when_draining() -> None:
+    wire = Wire()
+    wire.transport.high_water = 10
+    wire.send(GET)
+    wire.connection.drain()
+    assert wire.transport.log == ["close"]
+
+
+async def test_requests_that_wait_are_answered_when_draining() -> None:
+    wire = Wire()
+    wire.transport.high_water = 10
+    wire.send(GET + GET)
+    wire.connection.drain()
+    assert wire.transport.log == []
+
+
+async def test_a_connection_can_be_cut() -> None:
+    wire = Wire()
+    wire.connection.abort()
+    assert wire.transport.log == ["abort"]
+
+
+# The access log.
+
+
+async def test_every_answer_is_recorded() -> None:
+    wire = Wire(is_logging=True)
+    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+    wire.send(gzipped(b"broken"))
+    await turn()
+    wire.send(b"hello\r\n")
+    assert [(r.method, r.status, r.bytes_in, r.remote) for r in wire.records] == [
+        ("POST", 200, 3, "192.0.2.7"),
+        ("POST", 200, 6, "192.0.2.7"),
+        ("", 400, 0, "192.0.2.7"),
+    ]
+
+
+async def test_the_server_hears_of_the_last_connection() -> None:
+    wire = Wire(is_connected=False)
+    heard: list[str] = []
+    wire.service.on_connection = lambda: heard.append("made")
+    wire.service.on_empty = lambda: heard.append("empty")
+    other = Connection(wire.service)
+    for connection in (wire.connection, other):
+        connection.connection_made(wire.transport)
+    wire.connection.connection_lost(None)
+    assert heard == ["made", "made"]
+    other.connection_lost(None)
+    assert heard == ["made", "made", "empty"]
+    wire.send(GET)
+    assert wire.sent == b""

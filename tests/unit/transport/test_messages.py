@@ -1,0 +1,66 @@
+from salver.transport.messages import NO_HEADERS, Headers, HttpRequest, HttpResponse
+
+
+class Caller:
+    """A client of no connection."""
+
+    peer = "192.0.2.7"
+    is_gone = False
+
+    def __init__(self) -> None:
+        self.callbacks: list[object] = []
+
+    def on_gone(self, callback: object) -> None:
+        self.callbacks.append(callback)
+
+
+def test_a_field_is_found_by_its_lower_case_name() -> None:
+    headers = Headers(b"Content-Type: text/plain\r\nX-A:1\r\n")
+    assert headers.get(b"content-type") == b"text/plain"
+    assert headers.get(b"x-a") == b"1"
+    assert headers.get(b"x-b") is None
+
+
+def test_the_first_of_repeated_fields_counts() -> None:
+    assert Headers(b"A: 1\r\na: 2\r\n").get(b"a") == b"1"
+
+
+def test_white_space_around_a_value_is_no_part_of_it() -> None:
+    assert Headers(b"A: \t b c \t\r\n").pairs == [(b"A", b"b c")]
+
+
+def test_a_value_may_contain_colons() -> None:
+    assert Headers(b"Host: [::1]:8501\r\n").get(b"host") == b"[::1]:8501"
+
+
+def test_no_headers_is_empty() -> None:
+    assert NO_HEADERS.pairs == []
+
+
+def test_a_request_made_by_hand_has_no_client() -> None:
+    request = HttpRequest("GET", "/v1/models/m")
+    request.on_disconnect(lambda: None)
+    assert (request.peer, request.is_disconnected, request.body) == (None, False, b"")
+    assert request.header(b"host") is None
+
+
+def test_a_request_speaks_for_its_client() -> None:
+    client = Caller()
+    request = HttpRequest("GET", "/", client=client)
+    assert (request.peer, request.is_disconnected) == ("192.0.2.7", False)
+    client.is_gone = True
+    assert request.is_disconnected
+
+    def callback() -> None: ...
+
+    request.on_disconnect(callback)
+    assert client.callbacks == [callback]
+
+
+def test_a_response_is_json_unless_said_otherwise() -> None:
+    response = HttpResponse(200)
+    assert (response.content_type, response.headers, response.close) == (
+        "application/json",
+        (),
+        False,
+    )
