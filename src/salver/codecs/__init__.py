@@ -1,0 +1,1 @@
+"""Between JSON, protobuf or tf.Example and arrays, both ways."""

@@ -1,0 +1,109 @@
+"""Advice for a person whose request is refused; it goes beside the reference's message."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from salver.codecs.json_value import base64_text, is_object, members, type_name
+from salver.dtypes import DTYPES, DataType
+from salver.signature import TensorSpec
+
+__all__ = [
+    "BASE64",
+    "EXAMPLES",
+    "MIXED_ROWS",
+    "ROWS",
+    "input_names",
+    "missing_key",
+    "nesting",
+    "wrong_type",
+]
+
+ROWS = (
+    "'instances' must be a list with one element per row, "
+    'for example {"instances": [[1.0, 2.0], [3.0, 4.0]]}.'
+)
+MIXED_ROWS = (
+    "All elements of 'instances' must be of one kind: values and lists for the only input, "
+    "or objects with one key per input."
+)
+BASE64 = 'Binary data is written {"b64": "<base64>"}: that one key, and a string.'
+EXAMPLES = (
+    "'examples' must be a list with at least one object of features, "
+    'for example {"examples": [{"age": 39, "country": "NZ"}]}.'
+)
+
+_SHOWN_NAMES = 20
+_INTEGER_TYPES = frozenset(
+    {
+        DataType.INT8,
+        DataType.INT16,
+        DataType.INT32,
+        DataType.INT64,
+        DataType.UINT8,
+        DataType.UINT32,
+        DataType.UINT64,
+    }
+)
+
+
+def missing_key(document: Any) -> str:
+    """For a body with neither 'instances' nor 'inputs'."""
+    found = ", ".join(f"'{name}'" for name, _ in list(members(document))[:_SHOWN_NAMES])
+    return (
+        "The body must have the key 'instances' (a list with one element per row) or 'inputs' "
+        f"(whole tensors, with their batch axis). It has {found or 'no key'}."
+    )
+
+
+def input_names(specs: Mapping[str, TensorSpec]) -> str:
+    """For inputs that are not named, or named wrongly."""
+    named = [f"'{name}' ({_declared(spec)})" for name, spec in specs.items()]
+    more = f" and {len(named) - _SHOWN_NAMES} more" if len(named) > _SHOWN_NAMES else ""
+    return f"The inputs of this signature are: {', '.join(named[:_SHOWN_NAMES])}{more}."
+
+
+def nesting(name: str, spec: TensorSpec, sent: Sequence[int], *, is_row: bool) -> str:
+    """For lists of unequal lengths or depths.
+
+    Args:
+        name: of the input.
+        spec: what the signature says of it.
+        sent: lengths of the lists along the first elements.
+        is_row: whether `sent` is one row rather than the whole tensor.
+    """
+    declared = f"Input '{name}' is declared as {_declared(spec)}"
+    if is_row and spec.shape:
+        declared += f", so one row has shape {list(spec.shape[1:])}"
+    what = "This row" if is_row else "This value"
+    return (
+        f"{declared}. {what} has shape {list(sent)} along its first elements; "
+        "every list of one level must be of equal length."
+    )
+
+
+def wrong_type(name: str, spec: TensorSpec, value: Any) -> str:
+    """For a scalar that the dtype does not take."""
+    takes = f"Input '{name}' takes {DTYPES[spec.dtype].text}"
+    if value is None:
+        return f"{takes}; null is accepted nowhere. A missing float can be sent as NaN."
+    if base64_text(value) is not None:
+        return (
+            f"{takes}, not encoded bytes: send decoded data, such as an image's pixels, "
+            "as nested lists of numbers."
+        )
+    if is_object(value):
+        return f"{takes}, not objects."
+    if spec.dtype is DataType.STRING:
+        return f"{takes}: put quotes around the {type_name(value).lower()}."
+    if spec.dtype is DataType.BOOL:
+        return f"{takes}: write true or false, without quotes."
+    if isinstance(value, str):
+        return f"{takes}: write the number without quotes."
+    if spec.dtype in _INTEGER_TYPES and isinstance(value, float) and abs(value) < 2**63:
+        return f"{takes}: write 1, not 1.0."
+    return f"{takes}, and this value is none or out of its range."
+
+
+def _declared(spec: TensorSpec) -> str:
+    shape = "any shape" if spec.shape is None else f"shape {list(spec.shape)}"
+    return f"{DTYPES[spec.dtype].text}, {shape}"

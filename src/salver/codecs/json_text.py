@@ -1,0 +1,38 @@
+"""JSON text of strings, where a string is any sequence of bytes.
+
+Source of the escapes: RapidJSON 1.1.0 `writer.h`, WriteString: bytes at or above 0x20 other than
+the quote and the backslash pass through, valid UTF-8 or not.
+"""
+
+import re
+
+__all__ = ["bytes_of", "quote", "text_of"]
+
+_SPECIAL = re.compile(rb'[\x00-\x1f"\\]')
+_ESCAPES = {bytes([code]): b"\\u%04X" % code for code in range(0x20)} | {
+    b"\b": b"\\b",
+    b"\t": b"\\t",
+    b"\n": b"\\n",
+    b"\f": b"\\f",
+    b"\r": b"\\r",
+    b'"': b'\\"',
+    b"\\": b"\\\\",
+}
+
+
+def quote(text: bytes) -> bytes:
+    """A JSON string, quotes included."""
+    return b'"%s"' % _SPECIAL.sub(lambda found: _ESCAPES[found[0]], text)
+
+
+def text_of(raw: bytes) -> str:
+    """The `str` that stands for any bytes: what is no UTF-8 becomes lone surrogates (PEP 383)."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """Undo `text_of`; a surrogate that it never makes is encoded as if it were a character."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

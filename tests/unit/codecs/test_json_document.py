@@ -1,0 +1,385 @@
+import contextlib
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from salver.codecs import json_document, json_exact, json_flat
+from salver.codecs.json_document import Document, PredictInputs, parse_document
+from salver.codecs.json_predict import exact_inputs
+from salver.codecs.json_value import MISSING, debug_text, find, is_object
+from salver.dtypes import DataType, numpy_dtype
+from salver.errors import InvalidArgument, ServingError
+from salver.signature import Signature, TensorSpec
+
+
+def signature(**inputs: DataType) -> Signature:
+    specs = {name: TensorSpec(f"{name}:0", inputs[name], None) for name in sorted(inputs)}
+    return Signature(specs, {})
+
+
+FLOAT = signature(x=DataType.FLOAT)
+
+
+def refusal(body: bytes) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as refused:
+        parse_document(body)
+    return refused.value
+
+
+def big(body: str) -> bytes:
+    """The same document, too large for the way small ones take."""
+    return (body + " " * 3000).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('{"instances": [1]}', ""),
+        ('{"signature_name": "a", "instances": [1]}', "a"),
+        ('{"instances": [1], "signature_name": "a"}', "a"),
+        ('{"signature_name": "a", "instances": [1], "signature_name": "b"}', "a"),
+        ('{"signature_name": "a", "instances": [1], "signature_name": 5}', "a"),
+        ('{"signature\\u005fname": "a", "signature_name": "b"}', "a"),
+        ('{"signature_name": "\\u0101\\"", "instances": [1]}', 'ā"'),
+        ('{"signature_name": "", "instances": [NaN]}', ""),
+        ('{"instances": [NaN]}', ""),
+        ("{}", ""),
+    ],
+)
+@pytest.mark.parametrize("written", [str.encode, big])
+def test_the_first_signature_name_counts(
+    body: str, name: str, written: Callable[[str], bytes]
+) -> None:
+    assert parse_document(written(body)).signature_name == name
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "JSON Parse error: The document is empty"),
+        (
+            '{"instances": [1}',
+            "JSON Parse error: Missing a comma or ']' after an array element. at offset: 16",
+        ),
+        ("[1, 2]", "JSON Value: [1, 2] Is not object"),
+        ("5", "JSON Value: 5 Is not object"),
+        ("NaN", "JSON Value:  Is not object"),
+        (
+            '{"signature_name": 5}',
+            'JSON Value: {\n    "signature_name": 5\n} not formatted correctly. '
+            "'signature_name' key must be a string value.",
+        ),
+        (
+            '{"signature_name": null, "signature_name": "a"}',
+            'JSON Value: {\n    "signature_name": null,\n    "signature_name": "a"\n} '
+            "not formatted correctly. 'signature_name' key must be a string value.",
+        ),
+    ],
+)
+def test_a_body_is_refused_before_any_model_is_looked_up(body: str, message: str) -> None:
+    assert refusal(body.encode()).message == message
+    if body:
+        assert refusal(big(body)).message == message
+
+
+def test_a_body_that_is_no_object_gets_a_hint() -> None:
+    assert "must be a JSON object" in (refusal(b"[1]").hint or "")
+
+
+@pytest.mark.parametrize(("asked", "said"), [("", "DEFAULT"), ("sig", "sig")])
+def test_a_signature_without_inputs_is_refused(asked: str, said: str) -> None:
+    document = parse_document(b'{"data": 1}')
+    with pytest.raises(InvalidArgument) as refused:
+        document.predict_inputs(asked, Signature({}, {}))
+    assert refused.value.message == f"Failed to get input map for signature: {said}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": [1.0, 2.0, 5.0]}',
+        b'{"signature_name": "a", "instances": [1, 2, 5]}',
+        b'{"instances": [{"x": 1}, {"x": 2}, {"x": 5}]}',
+        b'\xef\xbb\xbf{"instances": [1.0, 2.0, 5.0]} and more',
+        b'{"instances": [1, 2, 5], "instances": []}',
+        b'{"instances": [1, 2, 5], "b": "\xff"}',
+        b'{"instances": [1, 2, 5], "b": NaN}',
+        b'{"instances": [1, 2, 5], "b": -NaN}',
+        b'{"instances": [{"x": 1, "x": 3}, {"x": 2}, {"x": 5}]}',
+        b'{"instances": [1, 2, 5], "b": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"instances": [1.0, 2.0, 5.0]}' + b" " * 3000,
+        b'{"instances": [1.0, 2.0, 5.0], "b": [1]}' + b" " * 3000,
+        b'{"instances": [{"x": 1}, {"x": 2}, {"x": 5}]}' + b" " * 3000,
+    ],
+)
+def test_one_tensor_is_read_whichever_way_it_takes(body: bytes) -> None:
+    document = parse_document(body)
+    for _ in range(2):  # asking twice is allowed
+        inputs = document.predict_inputs("", FLOAT)
+        assert inputs.is_row
+        [array] = inputs.arrays
+        assert array.dtype == np.float32
+        assert array.tolist() == [1, 2, 5]
+
+
+def test_nan_and_infinity_are_accepted() -> None:
+    body = b'{"instances": [{"x": [NaN, 1]}, {"x": [-Infinity, Inf]}]}'
+    [array] = parse_document(body).predict_inputs("", FLOAT).arrays
+    np.testing.assert_array_equal(array, [[np.nan, 1], [-np.inf, np.inf]])
+
+
+def test_half_a_million_levels_are_read_and_refused() -> None:
+    levels = 500_000
+    deep = b"[" * levels + b"]" * levels
+    assert parse_document(b'{"instances":[1],"nested":' + deep + b"}").predict_inputs("", FLOAT)
+    message = refusal(b'{"signature_name":' + deep + b"}").message
+    assert message.endswith("'signature_name' key must be a string value.")
+    document = parse_document(b'{"instances":' + deep + b"}")
+    with pytest.raises(InvalidArgument, match="dimensions"):
+        document.predict_inputs("", FLOAT)
+
+
+def test_examples_are_read() -> None:
+    body = b'{"signature_name": "s", "context": {"a": 1}, "examples": [{"b": 1.5}, {}]}'
+    document = parse_document(body)
+    assert document.signature_name == "s"
+    assert len(document.examples("classify")) == 2
+    assert document.examples("regress") == document.examples("classify")
+
+
+def test_examples_are_missed_in_the_reference_s_words() -> None:
+    document = parse_document(big('{"instances": [1]}'))
+    with pytest.raises(InvalidArgument) as refused:
+        document.examples("regress")
+    assert refused.value.message == (
+        'JSON Value: {\n    "instances": [1]\n} '
+        "When method is classify, key 'examples' is expected and was not found"
+    )
+
+
+# The quick ways against the exact one.
+
+KINDS = {
+    "float": DataType.FLOAT,
+    "double": DataType.DOUBLE,
+    "half": DataType.HALF,
+    "int": DataType.INT32,
+    "byte": DataType.UINT8,
+    "long": DataType.INT64,
+    "ulong": DataType.UINT64,
+    "uint": DataType.UINT32,
+    "bool": DataType.BOOL,
+    "string": DataType.STRING,
+    "none": DataType.UINT16,
+}
+Answer = tuple[Any, ...]
+
+
+def described(
+    read: Callable[[bytes, Signature], tuple[str, PredictInputs]], body: bytes, wanted: Signature
+) -> Answer:
+    """What is made of a body: the arrays to the bit, or the error."""
+    try:
+        name, inputs = read(body, wanted)
+    except ServingError as error:
+        return (error.code, error.message, error.hint)
+    arrays = [
+        (array.dtype, array.shape, array.tolist() if array.dtype == object else array.tobytes())
+        for array in inputs.arrays
+    ]
+    return (name, inputs.is_row, *arrays)
+
+
+def exactly(body: bytes, wanted: Signature) -> tuple[str, PredictInputs]:
+    tree = json_exact.parse(body)
+    if not is_object(tree):
+        raise InvalidArgument(
+            f"JSON Value: {debug_text(tree)} Is not object",
+            hint='The body must be a JSON object, for example {"instances": [[1.0, 2.0]]}.',
+        )
+    name = find(tree, "signature_name")
+    if name is not MISSING and type(name) is not str:
+        raise InvalidArgument(
+            f"JSON Value: {debug_text(tree)} not formatted correctly. "
+            "'signature_name' key must be a string value."
+        )
+    return "" if name is MISSING else name, exact_inputs(tree, wanted)
+
+
+def quickly(body: bytes, wanted: Signature) -> tuple[str, PredictInputs]:
+    document = parse_document(body)
+    return document.signature_name, document.predict_inputs("", wanted)
+
+
+@pytest.fixture(params=["small", "large"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Send every body the way small ones take, or the way large ones take."""
+    limit = 10**9 if request.param == "small" else 0
+    monkeypatch.setattr(json_document, "_LARGE_BODY_BYTES", limit)
+    monkeypatch.setattr(json_flat, "_SMALLEST_NAMED_ROW_BYTES", 0)
+    return str(request.param)
+
+
+SCALARS = [
+    "0", "1", "-1", "-0", "300", "2147483647", "2147483648", "-2147483649", "4294967296",
+    "9223372036854775808", "18446744073709551615", "18446744073709551616", "1.5", "-0.0", "1e39",
+    "1e5", "1e-50", "0.1", "123456789012345678901234567890", "1152921573326323713", "65520",
+    "NaN", "-Infinity", "Inf", "true", "false", "null", '"a"', '"5"', '"\\u00e9"', '"http://x"',
+    '"instances"', '{"b64": "aGk="}', '{"b64": "?"}', '{"b64": 1}', "{}", "1.", "01", "nope",
+]  # fmt: skip
+FITTING = {
+    DataType.BOOL: ["true", "false"],
+    DataType.STRING: ['"a"', '"\\u00e9"', '"http://x"', '"instances"', '{"b64": "aGk="}', '"[1]"'],
+    DataType.INT32: ["0", "1", "-1", "-0", "300"],
+    DataType.UINT64: ["0", "1", "9223372036854775808"],
+    DataType.UINT32: ["0", "1", "4294967295"],
+    DataType.FLOAT: ["0", "-0", "1.5", "1e39", "1e5", "0.1", "NaN", "-Infinity", "Inf", "65520"],
+}
+JUNK = [
+    "{", "}", "[", "]", ",", ":", '"', "\\", " ", "1", "-", "e", ".", "\x00", "\xff", '"a":',
+    '"x":1,', "[1,2]", '"instances":[1],', '"inputs":[1],', '"signature_name":"b",', "NaN",
+    '"signature_name":1,',
+]  # fmt: skip
+
+
+def random_body(rng: random.Random, names: list[str], kind: DataType) -> bytes:
+    """A request: mostly regular and of scalars that fit, sometimes anything."""
+    fitting = FITTING.get(kind) or FITTING[rng.choice([DataType.INT32, DataType.FLOAT])]
+    scalars = fitting if rng.random() < 0.7 else SCALARS
+    palette = rng.sample(scalars, min(len(scalars), rng.choice([1, 1, 2, 3])))
+    is_regular = rng.random() < 0.8
+    shapes = {name: [rng.randint(0, 3) for _ in range(rng.randint(0, 3))] for name in names}
+    shapes |= {name: [max(size, 1) for size in shape] for name, shape in shapes.items()
+               if rng.random() < 0.8}  # fmt: skip
+
+    def tensor(shape: list[int]) -> str:
+        if not is_regular and rng.random() < 0.1:
+            return rng.choice(["[]", "[[1]]", "1", "[1, [2]]"])
+        if not shape:
+            return rng.choice(palette)
+        return "[" + rng.choice([",", ", "]).join(tensor(shape[1:]) for _ in range(shape[0])) + "]"
+
+    def named() -> str:
+        order = rng.sample(names, len(names)) if rng.random() < 0.3 else names
+        extra = rng.choice([[], [], [], [], [], [], [names[0]], ["more"]])
+        return "{" + ",".join(
+            f'"{name}": {tensor(shapes.get(name, []))}' for name in [*order, *extra]
+        ) + "}"  # fmt: skip
+
+    key = rng.choice(["instances", "inputs"])
+    is_plain = len(names) == 1 and rng.random() < 0.6
+    if key == "instances":
+        rows = [tensor(shapes[names[0]]) if is_plain else named() for _ in range(rng.randint(1, 3))]
+        value = "[" + ",".join(rows) + "]"
+    else:
+        value = tensor(shapes[names[0]]) if is_plain else named()
+    head = rng.choice(["", "", "", "", '"signature_name":"e1",', '"other": [1],'])
+    tail = rng.choice(["", "", "", "", "", ',"signature_name": "s[]"', ',"inputs":[1]'])
+    space = rng.choice(["", " "])
+    return f'{{{head}{space}"{key}":{space}{value}{tail}}}{space}'.encode("latin-1")
+
+
+def mutated(rng: random.Random, body: bytes) -> bytes:
+    changed = bytearray(body)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randint(0, len(changed))
+        how = rng.random()
+        if how < 0.3:
+            del changed[at : at + 1]
+        elif how < 0.4:
+            del changed[at:]
+        elif how < 0.5:
+            end = rng.randint(at, len(changed))
+            changed[at:at] = changed[at:end]
+        else:
+            changed[at:at] = rng.choice(JUNK).encode("latin-1")
+    return bytes(changed)
+
+
+@given(rng=st.randoms(use_true_random=False))
+def check(rng: random.Random) -> None:
+    names = rng.choice([["x"], ["x"], ["x"], ["a", "b"], ["e1", "e2"], ["b64"], ["inputs"]])
+    kind = rng.choice(list(KINDS.values()))
+    wanted = signature(
+        **{name: kind if rng.random() < 0.8 else rng.choice(list(KINDS.values())) for name in names}
+    )
+    for _ in range(5):
+        body = random_body(rng, names, kind)
+        if rng.random() < 0.4:
+            body = mutated(rng, body)
+        expected = described(exactly, body, wanted)
+        assert described(quickly, body, wanted) == expected, (body, wanted)
+
+
+@pytest.mark.usefixtures("way")
+def test_the_quick_ways_answer_as_the_exact_one_does() -> None:
+    check()
+
+
+@pytest.mark.usefixtures("way")
+@given(st.binary() | st.lists(st.sampled_from([j.encode("latin-1") for j in JUNK])).map(b"".join))
+def test_garbage_raises_nothing_but_serving_errors(body: bytes) -> None:
+    assert described(quickly, body, FLOAT) == described(exactly, body, FLOAT)
+    with contextlib.suppress(ServingError):
+        parse_document(body).examples("classify")
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"signature_name": "s", "instances": [[1.5, -2e3], [NaN, 4]], "more": "\\u00e9\\n"}',
+        b'{"instances":[[1.5,2],[3,4]]}',
+        b'{"instances":[{"x":[1,2]},{"x":[3,4]}],"signature_name":"s"}',
+        b'{"inputs":{"x":[[1],[2]]}}',
+    ],
+)
+def test_a_body_cut_anywhere_or_with_more_behind_it_reads_as_exactly(body: bytes) -> None:
+    for end in range(len(body) + 1):
+        cut = body[:end]
+        assert described(quickly, cut, FLOAT) == described(exactly, cut, FLOAT)
+    for more in (b"x", b"}", b"{}", b"\x00", b"\xff", b'{"instances":[1]}'):
+        longer = body + more
+        assert described(quickly, longer, FLOAT) == described(exactly, body, FLOAT)
+
+
+ARRAYS = st.sampled_from(list(KINDS.values())[:-2]).flatmap(
+    lambda dtype: st.tuples(
+        st.just(dtype),
+        hnp.arrays(numpy_dtype(dtype), hnp.array_shapes(max_dims=4, max_side=4)),
+    )
+)
+
+
+@pytest.mark.usefixtures("way")
+@given(ARRAYS, st.sampled_from(["instances", "inputs", "rows", "columns"]))
+def test_arrays_of_every_dtype_come_back_as_they_were(
+    typed: tuple[DataType, Any], form: str
+) -> None:
+    dtype, array = typed
+    if form == "rows":
+        content: Any = {"instances": [{"x": row} for row in array.tolist()]}
+    elif form == "columns":
+        content = {"inputs": {"x": array.tolist()}}
+    else:
+        content = {form: array.tolist()}
+    document = parse_document(json.dumps(content).encode())
+    [found] = document.predict_inputs("", signature(x=dtype)).arrays
+    assert found.dtype == array.dtype
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, array)
+
+
+@given(st.lists(st.text(), min_size=1), st.booleans())
+def test_strings_come_back_as_they_were(texts: list[str], ensure_ascii: bool) -> None:
+    body = json.dumps({"instances": texts}, ensure_ascii=ensure_ascii).encode()
+    document: Document = parse_document(body)
+    [found] = document.predict_inputs("", signature(x=DataType.STRING)).arrays
+    assert found.tolist() == [text.encode() for text in texts]

@@ -1,0 +1,55 @@
+from typing import Any
+
+import pytest
+
+from salver.codecs.json_hints import input_names, missing_key, nesting, wrong_type
+from salver.dtypes import DataType
+from salver.signature import TensorSpec
+
+
+def spec(dtype: DataType, shape: tuple[int, ...] | None = None) -> TensorSpec:
+    return TensorSpec("x:0", dtype, shape)
+
+
+def test_a_missing_key_is_set_against_the_keys_that_are_there() -> None:
+    assert missing_key({"data": 1, "id": 2}).endswith("It has 'data', 'id'.")
+    assert missing_key({}).endswith("It has no key.")
+    assert "'19'" in missing_key({str(n): n for n in range(100)})
+    assert "'20'" not in missing_key({str(n): n for n in range(100)})
+
+
+def test_the_inputs_of_the_signature_are_listed() -> None:
+    specs = {"a": spec(DataType.FLOAT, (-1, 3)), "b": spec(DataType.STRING)}
+    assert input_names(specs) == (
+        "The inputs of this signature are: 'a' (float, shape [-1, 3]), 'b' (string, any shape)."
+    )
+    many = {str(n): spec(DataType.FLOAT) for n in range(25)}
+    assert input_names(many).endswith("'19' (float, any shape) and 5 more.")
+
+
+def test_wrong_nesting_is_set_against_the_declared_shape() -> None:
+    found = nesting("x", spec(DataType.FLOAT, (-1, 2, 2)), [2], is_row=True)
+    assert "declared as float, shape [-1, 2, 2], so one row has shape [2, 2]." in found
+    assert "This row has shape [2]" in found
+    found = nesting("x", spec(DataType.FLOAT, (-1, 2)), [2], is_row=False)
+    assert "so one row" not in found
+    assert "This value has shape [2]" in found
+    assert "any shape" in nesting("x", spec(DataType.FLOAT), [2], is_row=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "advice"),
+    [
+        (DataType.FLOAT, None, "null is accepted nowhere"),
+        (DataType.FLOAT, {"b64": "aGk="}, "not encoded bytes"),
+        (DataType.FLOAT, {"a": 1}, "not objects"),
+        (DataType.FLOAT, "1.5", "without quotes"),
+        (DataType.STRING, 5, "put quotes around the number"),
+        (DataType.BOOL, 1, "write true or false"),
+        (DataType.INT32, 1.0, "write 1, not 1.0"),
+        (DataType.INT32, 2**40, "out of its range"),
+        (DataType.FLOAT, True, "takes float, and this value"),
+    ],
+)
+def test_a_wrong_type_is_set_right(dtype: DataType, value: Any, advice: str) -> None:
+    assert advice in wrong_type("x", spec(dtype), value)
