@@ -1,0 +1,1 @@
+"""Running SavedModels through the C API of the installed TensorFlow wheel."""

@@ -1,0 +1,139 @@
+"""Reading what a SavedModel says of itself, without TensorFlow.
+
+The graph is skipped: our `.proto` files do not know its fields, so a large model costs little.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from salver._pb import message_class
+from salver.dtypes import base_dtype
+from salver.errors import DataLoss, NotFound, Unimplemented
+from salver.files import error_of_os
+from salver.signature import Signature, TensorSpec
+
+__all__ = ["MetaGraph", "meta_graph_with_tags", "read_meta_graphs"]
+
+_BINARY: Final = "saved_model.pb"
+_TEXT: Final = "saved_model.pbtxt"
+_LEGACY: Final = "export.meta"
+
+
+@dataclass(frozen=True, slots=True)
+class MetaGraph:
+    """One variant of a SavedModel.
+
+    Attributes:
+        tags: the set it is chosen by, sorted.
+        signatures: name → signature, sorted.
+        signature_def_map: the same verbatim, a serialized `tensorflow.serving.SignatureDefMap`.
+    """
+
+    tags: tuple[str, ...]
+    signatures: Mapping[str, Signature]
+    signature_def_map: bytes
+
+
+def read_meta_graphs(directory: str | Path) -> list[MetaGraph]:
+    """Every variant in a SavedModel directory.
+
+    Raises:
+        NotFound: the directory holds no SavedModel.
+        Unimplemented: it holds a session bundle of TensorFlow 0.x.
+        DataLoss: the file is corrupt.
+        ServingError: the file cannot be read.
+
+    Source of the texts: TensorFlow Serving, `session_bundle/oss/session_bundle_util.cc`.
+    """
+    saved_model = _read(Path(directory))
+    return [_meta_graph(meta_graph) for meta_graph in saved_model.meta_graphs]
+
+
+def meta_graph_with_tags(
+    meta_graphs: Sequence[MetaGraph], tags: Sequence[str], directory: str
+) -> MetaGraph:
+    """The variant whose tag set equals `tags`.
+
+    Raises:
+        NotFound: none has just these tags; the hint names the sets there are.
+    """
+    for meta_graph in meta_graphs:
+        if set(meta_graph.tags) == set(tags):
+            return meta_graph
+    raise NotFound(
+        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. "
+        "To inspect available tag-sets in the SavedModel, please use the SavedModel CLI: "
+        "`saved_model_cli`",
+        hint=f"{directory} has the tag sets: "
+        + (", ".join("{" + ",".join(of.tags) + "}" for of in meta_graphs) or "none"),
+    )
+
+
+def _read(directory: Path) -> Any:
+    saved_model = message_class("tensorflow.SavedModel")()
+    if (directory / _LEGACY).exists():
+        raise Unimplemented("Session Bundle is deprecated and removed.")
+    if (path := directory / _BINARY).is_file():
+        try:
+            saved_model.MergeFromString(_contents(path))
+        except DecodeError as error:
+            raise DataLoss(f"Can't parse {path} as binary proto") from error
+    elif (path := directory / _TEXT).is_file():
+        try:
+            text = _contents(path).decode()
+            text_format.Parse(text, saved_model, allow_unknown_field=True)
+        except (text_format.ParseError, UnicodeDecodeError) as error:
+            raise DataLoss(f"Can't parse {path} as text proto") from error
+    else:
+        raise NotFound(
+            "Specified file path does not appear to contain a SavedModel bundle "
+            "(should have a file called `saved_model.pb`)\n"
+            f"Specified file path: {directory}"
+        )
+    return saved_model
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise error_of_os(str(path), error) from error
+
+
+def _meta_graph(meta_graph: Any) -> MetaGraph:
+    verbatim = message_class("tensorflow.serving.SignatureDefMap")()
+    for name, definition in meta_graph.signature_def.items():
+        verbatim.signature_def[name].CopyFrom(definition)
+    return MetaGraph(
+        tags=tuple(sorted(meta_graph.meta_info_def.tags)),
+        signatures={
+            name: _signature(meta_graph.signature_def[name])
+            for name in sorted(meta_graph.signature_def)
+        },
+        signature_def_map=verbatim.SerializeToString(deterministic=True),
+    )
+
+
+def _signature(definition: Any) -> Signature:
+    return Signature(
+        inputs={alias: _spec(definition.inputs[alias]) for alias in sorted(definition.inputs)},
+        outputs={alias: _spec(definition.outputs[alias]) for alias in sorted(definition.outputs)},
+        method_name=definition.method_name,
+        defaults={
+            alias: tensor.SerializeToString() for alias, tensor in definition.defaults.items()
+        },
+    )
+
+
+def _spec(info: Any) -> TensorSpec:
+    shape = info.tensor_shape
+    return TensorSpec(
+        tensor_name=info.name,
+        dtype=base_dtype(info.dtype),
+        shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
+    )

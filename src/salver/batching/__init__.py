@@ -1,0 +1,1 @@
+"""Deciding where and together with what a model runs."""

@@ -1,0 +1,191 @@
+"""Models without a backend, on a real serving map: what the front doors are tested with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from salver._pb import message_class
+from salver.batching.runner import MeasuredProgram, RunPool
+from salver.dtypes import DataType
+from salver.errors import InvalidArgument, NotFound, ServingError
+from salver.inference.servable import Servable, StartableProgram
+from salver.lifecycle.handles import Entry, ServingMap
+from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.model import Program
+from salver.requests import Array, ServableRequest
+from salver.servable import ServableId
+from salver.signature import PREDICT_METHOD_NAME, Signature, TensorSpec
+
+R = TypeVar("R")
+Function = Callable[..., Sequence[Array]]
+Specs = Mapping[str, tuple[DataType, tuple[int, ...] | None]]
+
+
+def signature(inputs: Specs, outputs: Specs, method_name: str = PREDICT_METHOD_NAME) -> Signature:
+    """A signature whose tensors are called after their aliases."""
+    return Signature(
+        inputs={
+            alias: TensorSpec(f"{alias}:0", dtype, shape)
+            for alias, (dtype, shape) in sorted(inputs.items())
+        },
+        outputs={
+            alias: TensorSpec(f"{alias}:0", dtype, shape)
+            for alias, (dtype, shape) in sorted(outputs.items())
+        },
+        method_name=method_name,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionProgram:
+    """Runs a function in whichever thread asks."""
+
+    function: Function
+
+    def run(self, feeds: Sequence[Array]) -> list[Array]:
+        return list(self.function(*feeds))
+
+    def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
+        return self.run(feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionModel:
+    """A model whose signatures are functions: arrays in the order of the inputs → the outputs'."""
+
+    functions: Mapping[str, tuple[Signature, Function]]
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        return {name: of for name, (of, _) in self.functions.items()}
+
+    @property
+    def signature_def_map(self) -> bytes:
+        made = message_class("tensorflow.serving.SignatureDefMap")()
+        for name, of in self.signatures.items():
+            definition = made.signature_def[name]
+            definition.method_name = of.method_name
+            for infos, specs in ((definition.inputs, of.inputs), (definition.outputs, of.outputs)):
+                for alias, spec in specs.items():
+                    _describe(infos[alias], spec)
+        return bytes(made.SerializeToString())
+
+    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> FunctionProgram:
+        for of, function in self.functions.values():
+            named = [spec.tensor_name for spec in (*of.inputs.values(), *of.outputs.values())]
+            if [*feeds, *fetches] == named and ":0" not in named:
+                return FunctionProgram(function)
+        raise InvalidArgument("Tensor :0 was not found in the Graph")
+
+    def close(self) -> None:
+        pass
+
+
+def _describe(info: Any, spec: TensorSpec) -> None:
+    info.name = spec.tensor_name
+    info.dtype = spec.dtype
+    if spec.shape is None:
+        info.tensor_shape.unknown_rank = True
+    else:
+        for size in spec.shape:
+            info.tensor_shape.dim.add(size=size)
+
+
+@dataclass(frozen=True, slots=True)
+class InlineProgram:
+    """Runs a program where it is started, without asking how long it takes."""
+
+    program: Program
+
+    def start(
+        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
+    ) -> list[Array]:
+        try:
+            return self.program.run_inline(feeds)
+        finally:
+            on_end()
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The models of a server, put there by hand: see `rest.serving.Serving`.
+
+    Attributes:
+        pool: runs the models that are put with `is_inline=False`, and what `in_pool` is given.
+        pooled: how often `in_pool` was called.
+    """
+
+    pool: RunPool
+    names: list[str] = field(default_factory=list)
+    pooled: int = 0
+    serving: ServingMap[Servable] = field(default_factory=ServingMap)
+    monitor: Monitor = field(default_factory=Monitor)
+
+    def put(self, name: str, version: int, model: FunctionModel, *, is_inline: bool = True) -> None:
+        """Make a version available."""
+
+        def pooled(program: Program) -> StartableProgram:
+            return MeasuredProgram(program, self.pool)
+
+        if name not in self.names:
+            self.names.append(name)
+        id = ServableId(name, version)
+        self.serving.publish(id, Servable(model, InlineProgram if is_inline else pooled))
+        self.publish(name, version, VersionState.AVAILABLE)
+
+    def publish(
+        self, name: str, version: int, state: VersionState, error: ServingError | None = None
+    ) -> None:
+        """Say where a version stands."""
+        self.monitor.publish(ServableId(name, version), state, error)
+
+    def in_flight(self) -> int:
+        """How many requests hold a version now."""
+        return sum(self.serving.in_flight().values())
+
+    async def in_pool(self, call: Callable[[], R]) -> R:
+        """Run a function in the pool."""
+        self.pooled += 1
+        return await asyncio.wrap_future(self.pool.submit(call))
+
+    def acquire(self, request: ServableRequest) -> Entry[Servable]:
+        version = request.version
+        if request.label is not None:
+            version = self.serving.version_of_label(request.name, request.label)
+        return self.serving.acquire(request.name, version)
+
+    def statuses(self, name: str, version: int | None = None) -> tuple[VersionStatus, ...]:
+        found = self.monitor.statuses(name)
+        if version is not None:
+            found = tuple(status for status in found if status.id.version == version)
+        if not found:
+            raise NotFound(f"Could not find any versions of model {name}")
+        return found
+
+    def model_names(self) -> list[str]:
+        return self.names
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        return self.serving.labels.get(name, {})
+
+
+async def response_of(answer: "R | Awaitable[R]", *, within_s: float = 10.0) -> R:
+    """What a handler answers, now or later."""
+    if isinstance(answer, Awaitable):
+        return await asyncio.wait_for(answer, within_s)
+    return answer
+
+
+def half_plus_two(x: Array) -> list[Array]:
+    """y = x / 2 + 2."""
+    return [x * np.float32(0.5) + np.float32(2)]
+
+
+FLOATS = (DataType.FLOAT, (-1,))
+STRINGS = (DataType.STRING, (-1,))
+HALF_PLUS_TWO = FunctionModel(
+    {"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), half_plus_two)}
+)

@@ -1,0 +1,115 @@
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from salver.dtypes import DataType
+from salver.errors import InvalidArgument
+from salver.inference.servable import Servable
+from salver.model import Program
+from salver.requests import Array
+from salver.signature import Signature, TensorSpec
+
+SIGNATURES = {
+    "serving_default": Signature(
+        inputs={
+            "a": TensorSpec("in_a:0", DataType.FLOAT, None),
+            "b": TensorSpec("in_b:0", DataType.FLOAT, None),
+        },
+        outputs={
+            "y": TensorSpec("out:1", DataType.FLOAT, None),
+            "z": TensorSpec("out:0", DataType.FLOAT, None),
+        },
+    ),
+    "broken": Signature(inputs={}, outputs={"y": TensorSpec("", DataType.INVALID, None)}),
+}
+
+
+class Swap:
+    """A program of two feeds that gives them back the other way round."""
+
+    def run(self, feeds: Sequence[Array]) -> list[Array]:
+        return self.run_inline(feeds)
+
+    def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
+        return list(reversed(feeds))
+
+
+class SwapModel:
+    """A model of two signatures, one of which names a tensor that is not there."""
+
+    def __init__(self) -> None:
+        self.signatures = SIGNATURES
+        self.signature_def_map = b"verbatim"
+        self.resolved: list[tuple[Sequence[str], Sequence[str]]] = []
+        self.closed = 0
+
+    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> Swap:
+        if "" in fetches:
+            raise InvalidArgument("no such tensor")
+        self.resolved.append((feeds, fetches))
+        return Swap()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Inline:
+    """Starts a program by running it."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def start(
+        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
+    ) -> list[Array]:
+        on_end()
+        return self._program.run_inline(feeds)
+
+
+@pytest.fixture
+def model() -> SwapModel:
+    return SwapModel()
+
+
+def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
+    call = Servable(model, Inline).call("serving_default")
+    assert call is not None
+    one, two = np.ones(1), np.zeros(1)
+    assert call.start([one, two], timeout_s=None, on_end=lambda: None) == [two, one]
+    assert (call.name, call.signature, call.output_names) == (
+        "serving_default",
+        SIGNATURES["serving_default"],
+        ("y", "z"),
+    )
+
+
+def test_tensors_are_resolved_once_in_the_order_of_the_signature(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    assert servable.call("serving_default") is servable.call("serving_default")
+    assert model.resolved == [(["in_a:0", "in_b:0"], ["out:1", "out:0"])]
+
+
+def test_a_signature_the_model_does_not_have_has_no_call(model: SwapModel) -> None:
+    assert Servable(model, Inline).call("nope") is None
+
+
+def test_a_signature_of_an_unknown_tensor_fails_each_time_and_others_do_not(
+    model: SwapModel,
+) -> None:
+    servable = Servable(model, Inline)
+    for _ in range(2):
+        with pytest.raises(InvalidArgument, match="no such tensor"):
+            servable.call("broken")
+    assert servable.call("serving_default") is not None
+
+
+def test_the_signatures_are_the_models(model: SwapModel) -> None:
+    assert Servable(model, Inline).signatures is model.signatures
+
+
+def test_closing_closes_the_model_once(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    servable.call("serving_default")
+    servable.close()
+    assert model.closed == 1
