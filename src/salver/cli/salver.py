@@ -1,5 +1,6 @@
 """`salver`: the server with friendly defaults, and a look into SavedModels."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -94,7 +95,11 @@ def _show(rest: Sequence[str]) -> int:
 
     from salver.cli.show import show
 
-    print(show(Path(rest[0])))
+    text = show(Path(rest[0]))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,16 @@ def test_version_names_ours_and_tensorflows(
 def test_show_describes_a_saved_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("show", str(model)) == 0
     assert capsys.readouterr().out.startswith(f"SavedModel at {model / '1'} (version 1)\n")
+
+
+def test_show_ends_quietly_when_its_reader_has_seen_enough(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert _main("show", str(model)) == 0
 
 
 def test_the_command_line_is_the_processs_own_by_default(

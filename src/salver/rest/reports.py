@@ -1,0 +1,110 @@
+"""The GET calls: status, metadata, the list of models, health."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from google.protobuf import json_format
+
+from salver._pb import message_class
+from salver.errors import NotFound
+from salver.lifecycle.monitor import VersionStatus
+from salver.requests import ServableRequest
+from salver.rest.calls import version_headers
+from salver.rest.serving import Serving
+from salver.transport.messages import HttpResponse
+
+__all__ = ["health_response", "list_response", "metadata_response", "status_response"]
+
+_CACHE: Final = ("Cache-Control", "no-store")
+
+
+def status_response(serving: Serving, servable: ServableRequest) -> HttpResponse:
+    """GET /v1/models/M[/versions/N]. A label is ignored, as in the reference.
+
+    Raises:
+        NotFound: no such model or version was ever seen.
+    """
+    statuses = serving.statuses(servable.name, servable.version)
+    return _json({"model_version_status": [_status(status) for status in statuses]})
+
+
+def list_response(serving: Serving) -> HttpResponse:
+    """GET /v1/models: every configured model with its versions and labels (ours)."""
+    models = [
+        {
+            "name": name,
+            "model_version_status": [_status(status) for status in _known(serving, name)],
+            "version_labels": dict(serving.labels(name)),
+        }
+        for name in serving.model_names()
+    ]
+    return _json({"models": models})
+
+
+def _known(serving: Serving, name: str) -> Sequence[VersionStatus]:
+    try:
+        return serving.statuses(name)
+    except NotFound:  # configured, but nothing on disk yet
+        return ()
+
+
+def _status(status: VersionStatus) -> dict[str, Any]:
+    error = status.error
+    return {
+        "version": str(status.id.version),
+        "state": status.state.name,
+        "status": {
+            "error_code": "OK" if error is None else error.code.name,
+            "error_message": "" if error is None else error.message,
+        },
+    }
+
+
+def _json(value: object, status: int = 200) -> HttpResponse:
+    # Laid out as protobuf's printer does, which scripts grep: one space, a newline at the end.
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return HttpResponse(status, text.encode(errors="surrogateescape"))
+
+
+def metadata_response(serving: Serving, servable: ServableRequest) -> HttpResponse:
+    """GET /v1/models/M[/versions/N|/labels/L]/metadata.
+
+    Raises:
+        NotFound: the version is not available.
+        InvalidArgument: the label is not known.
+    """
+    handle = serving.acquire(servable)
+    try:
+        signatures = message_class("tensorflow.serving.SignatureDefMap").FromString(
+            handle.model.model.signature_def_map
+        )
+        version = handle.id.version
+    finally:
+        handle.release()
+    spec = json.dumps(
+        {"name": servable.name, "signature_name": "", "version": str(version)},
+        indent=1,
+        ensure_ascii=False,
+    )
+    definitions = json_format.MessageToJson(
+        signatures,
+        indent=1,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        ensure_ascii=False,
+    )
+    text = f'{{\n"model_spec":{spec}\n,\n"metadata": {{"signature_def": {definitions}\n}}\n}}\n'
+    return HttpResponse(
+        200,
+        text.encode(errors="surrogateescape"),
+        headers=version_headers(version),
+    )
+
+
+def health_response(problem: str | None) -> HttpResponse:
+    """GET /healthz/…: 200, or 503 with what is amiss."""
+    if problem is None:
+        return HttpResponse(200, b'{"status": "ok"}\n', headers=(_CACHE,))
+    response = _json({"status": "unavailable", "reason": problem}, 503)
+    return HttpResponse(503, response.body, headers=(_CACHE,))

@@ -1,0 +1,54 @@
+"""What the REST front door asks of the server behind it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from salver.inference.servable import Servable
+from salver.lifecycle.monitor import VersionStatus
+from salver.requests import ServableRequest
+from salver.servable import ServableId
+
+__all__ = ["Handle", "Serving"]
+
+
+class Handle(Protocol):
+    """One version, pinned until it is released once, from any thread."""
+
+    @property
+    def id(self) -> ServableId: ...
+
+    @property
+    def model(self) -> Servable: ...
+
+    def release(self) -> None:
+        """Let the version go."""
+        ...
+
+
+class Serving(Protocol):
+    """Finds servables and tells of them. Never blocks."""
+
+    def acquire(self, request: ServableRequest) -> Handle:
+        """Pin the version a request wants.
+
+        Raises:
+            NotFound: it is not available.
+            InvalidArgument: the label is not known.
+        """
+        ...
+
+    def statuses(self, name: str, version: int | None = None) -> Sequence[VersionStatus]:
+        """The versions of a model that were ever seen, highest first.
+
+        Raises:
+            NotFound: none was.
+        """
+        ...
+
+    def model_names(self) -> Sequence[str]:
+        """The models that are configured, in the order of the configuration."""
+        ...
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Label → version of one model."""
+        ...

@@ -1,0 +1,16 @@
+from collections.abc import Iterator
+
+import pytest
+from tests.shelf import Shelf
+
+from salver.batching.runner import RunPool
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    """A server without models. After the test nothing holds a version any more."""
+    pool = RunPool(1)
+    shelf = Shelf(pool)
+    yield shelf
+    pool.close()
+    assert shelf.in_flight() == 0

@@ -1,0 +1,327 @@
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+import pytest
+from tests.shelf import FLOATS, HALF_PLUS_TWO, FunctionModel, Shelf, response_of, signature
+
+from salver.errors import ResourceExhausted
+from salver.requests import Array
+from salver.rest.calls import InferenceCalls
+from salver.rest.front import RestFront
+from salver.transport.messages import Headers, HttpRequest, HttpResponse
+
+CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+)
+ONE = b'{"instances": [1.0]}'
+
+
+def broken(_: Array) -> list[Array]:
+    raise ZeroDivisionError("a fault of ours")
+
+
+BROKEN = FunctionModel({"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), broken)})
+
+
+class Doors:
+    """A front door, and what can be changed behind it."""
+
+    def __init__(self, shelf: Shelf, *, is_cors_enabled: bool = False) -> None:
+        self.problem: str | None = None
+        self.front = RestFront(
+            shelf,
+            InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=10.0),
+            unready=lambda: self.problem,
+            is_cors_enabled=is_cors_enabled,
+        )
+
+    def ask(
+        self, method: str, target: str, body: bytes = b"", fields: bytes = b""
+    ) -> HttpResponse | Awaitable[HttpResponse]:
+        return self.front(HttpRequest(method, target, Headers(fields), body))
+
+    async def answer(
+        self, method: str, target: str, body: bytes = b"", fields: bytes = b""
+    ) -> HttpResponse:
+        return await response_of(self.ask(method, target, body, fields))
+
+
+@pytest.fixture
+def doors(shelf: Shelf) -> Doors:
+    shelf.put("m", 7, HALF_PLUS_TWO)
+    shelf.put("pooled", 7, HALF_PLUS_TWO, is_inline=False)
+    return Doors(shelf)
+
+
+@pytest.fixture
+def cors_doors(shelf: Shelf) -> Doors:
+    shelf.put("m", 7, HALF_PLUS_TWO)
+    shelf.put("pooled", 7, HALF_PLUS_TWO, is_inline=False)
+    return Doors(shelf, is_cors_enabled=True)
+
+
+def json_of(response: HttpResponse) -> Any:
+    assert response.content_type == "application/json"
+    return json.loads(response.body)
+
+
+@pytest.mark.parametrize("model", ["m", "pooled"])
+async def test_each_call_reaches_its_answer(doors: Doors, model: str) -> None:
+    path = f"/v1/models/{model}"
+    predicted = await doors.answer("POST", f"{path}:predict", ONE)
+    assert (predicted.status, json_of(predicted)) == (200, {"predictions": [2.5]})
+    for call, message in (("classify", "classification"), ("regress", "regression")):
+        refused = await doors.answer("POST", f"{path}:{call}", b'{"examples": [{}]}')
+        assert refused.status == 400
+        assert f"No {message} inputs found" in json_of(refused)["error"]
+    status = json_of(await doors.answer("GET", path))
+    assert status["model_version_status"][0]["version"] == "7"
+    metadata = json_of(await doors.answer("GET", f"{path}/metadata"))
+    assert metadata["model_spec"]["name"] == model
+    listed = json_of(await doors.answer("GET", "/v1/models"))
+    assert [each["name"] for each in listed["models"]] == ["m", "pooled"]
+
+
+async def test_an_answer_that_needs_no_waiting_is_no_awaitable(doors: Doors) -> None:
+    assert isinstance(doors.ask("POST", "/v1/models/m:predict", ONE), HttpResponse)
+
+
+async def test_a_path_asked_for_again_is_not_read_again(doors: Doors) -> None:
+    for _ in range(3):
+        assert (await doors.answer("POST", "/v1/models/m:predict", ONE)).status == 200
+        assert (await doors.answer("GET", "/v1/models/m")).status == 200
+    assert (await doors.answer("POST", "/v1/models/m")).status == 400
+
+
+async def test_a_path_of_unusual_length_is_answered_and_not_remembered(doors: Doors) -> None:
+    response = await doors.answer("GET", "/v1/models/" + "m" * 600)
+    assert response.status == 404
+    assert len(doors.front._routes) == 0
+
+
+async def test_however_many_paths_are_asked_for_few_are_remembered(doors: Doors) -> None:
+    for number in range(5000):
+        doors.ask("GET", f"/v1/models/{number}")
+    assert len(doors.front._routes) <= 4096
+    assert (await doors.answer("GET", "/v1/models/m")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status", "message"),
+    [
+        (
+            "POST",
+            "/v1/models/nope:predict",
+            ONE,
+            404,
+            "Servable not found for request: Latest(nope)",
+        ),
+        (
+            "POST",
+            "/v1/models/m/versions/9:predict",
+            ONE,
+            404,
+            "Servable not found for request: Specific(m, 9)",
+        ),
+        (
+            "POST",
+            "/v1/models/m/labels/l:predict",
+            ONE,
+            400,
+            "Unrecognized servable version label: l",
+        ),
+        ("GET", "/v1/models/nope", b"", 404, "Could not find any versions of model nope"),
+        (
+            "GET",
+            "/v1/models/nope/metadata",
+            b"",
+            404,
+            "Servable not found for request: Latest(nope)",
+        ),
+        ("GET", "/v1/models/versions/3", b"", 400, "Missing model name in request."),
+        ("PUT", "/v1/models/m", b"", 400, "Malformed request: PUT /v1/models/m"),
+        ("HEAD", "/v1/models/m", b"", 400, "Malformed request: HEAD /v1/models/m"),
+        (
+            "POST",
+            "/v1/models/pooled:predict",
+            b"{",
+            400,
+            "JSON Parse error: Missing a name for object member. at offset: 1",
+        ),
+    ],
+)
+async def test_an_error_has_the_status_of_its_code(
+    doors: Doors, method: str, target: str, body: bytes, status: int, message: str
+) -> None:
+    response = await doors.answer(method, target, body)
+    assert (response.status, json_of(response)["error"]) == (status, message)
+
+
+async def test_an_error_of_a_run_that_was_waited_for_has_the_status_of_its_code(
+    shelf: Shelf,
+) -> None:
+    def failing(_: Array) -> list[Array]:
+        raise ResourceExhausted("no memory left")
+
+    one_float = signature({"x": FLOATS}, {"y": FLOATS})
+    model = FunctionModel({"serving_default": (one_float, failing)})
+    shelf.put("m", 1, model, is_inline=False)
+    response = await Doors(shelf).answer("POST", "/v1/models/m:predict", ONE)
+    assert (response.status, json_of(response)) == (429, {"error": "no memory left"})
+
+
+async def test_a_version_that_is_no_number_is_answered_without_a_body(doors: Doors) -> None:
+    response = await doors.answer("GET", "/v1/models/m/versions/99999999999999999999")
+    assert (response.status, response.body, response.content_type) == (
+        400,
+        b"",
+        "application/json",
+    )
+
+
+@pytest.mark.parametrize("model", ["m", "pooled"])
+async def test_a_fault_of_ours_is_a_500_and_the_server_lives(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture, model: str
+) -> None:
+    shelf.put("m", 1, BROKEN)
+    shelf.put("pooled", 1, BROKEN, is_inline=False)
+    doors = Doors(shelf)
+    for _ in range(2):
+        with caplog.at_level(logging.ERROR):
+            response = await doors.answer("POST", f"/v1/models/{model}:predict", ONE)
+        assert (response.status, json_of(response)) == (
+            500,
+            {"error": "Internal error: a fault of ours"},
+        )
+    assert "ZeroDivisionError" in caplog.text
+    assert shelf.in_flight() == 0
+
+
+@pytest.mark.parametrize("body", [ONE, b'{"instances": [' + b"1.0, " * 50_000 + b"1.0]}"])
+async def test_a_client_that_leaves_before_anybody_waits_for_its_answer_runs_nothing(
+    shelf: Shelf, body: bytes
+) -> None:
+    entered, let_go, runs = threading.Event(), threading.Event(), []
+
+    def counted(x: Array) -> list[Array]:
+        runs.append(x)
+        return [x]
+
+    def occupy() -> None:
+        entered.set()
+        assert let_go.wait(10.0)
+
+    one_float = signature({"x": FLOATS}, {"y": FLOATS})
+    shelf.put("m", 1, FunctionModel({"serving_default": (one_float, counted)}), is_inline=False)
+    shelf.pool.submit(occupy)
+    assert entered.wait(10.0)
+    for leave in ("close", "cancel"):
+        answer = Doors(shelf).ask("POST", "/v1/models/m:predict", body)
+        assert isinstance(answer, Coroutine)
+        if leave == "close":
+            answer.close()
+        else:
+            task = asyncio.ensure_future(answer)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    await asyncio.sleep(0)
+    assert shelf.in_flight() == 0
+    let_go.set()
+    shelf.pool.submit(lambda: None).result(10.0)
+    assert runs == []
+
+
+async def test_cors_headers_stand_on_everything_under_v1(cors_doors: Doors) -> None:
+    for method, target, body in (
+        ("POST", "/v1/models/m:predict", ONE),
+        ("POST", "/v1/models/pooled:predict", ONE),
+        ("POST", "/v1/models/pooled:predict", b'{"instances": ["x"]}'),
+        ("GET", "/v1/models", b""),
+        ("GET", "/v1/models/nope", b""),
+        ("PUT", "/v1/models/m", b""),
+        ("GET", "/v1/models/m/versions/99999999999999999999", b""),
+        ("OPTIONS", "/v1/models/m", b""),
+    ):
+        response = await cors_doors.answer(method, target, body)
+        assert response.headers[-3:] == CORS
+        assert len(response.headers) <= 4
+
+
+async def test_cors_headers_keep_what_an_answer_says_besides(cors_doors: Doors) -> None:
+    response = await cors_doors.answer("POST", "/v1/models/m:predict", ONE)
+    assert response.headers == (("salver-model-version", "7"), *CORS)
+    assert (response.status, json_of(response)) == (200, {"predictions": [2.5]})
+
+
+async def test_cors_headers_stand_nowhere_else(doors: Doors, cors_doors: Doors) -> None:
+    for target in ("/v1/models", "/v1/models/nope"):
+        assert (await doors.answer("GET", target)).headers == ()
+    for target in ("/healthz/live", "/nowhere"):
+        headers = (await cors_doors.answer("GET", target)).headers
+        assert not set(headers) & set(CORS)
+
+
+@pytest.mark.parametrize("fixture", ["doors", "cors_doors"])
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Origin: http://localhost\r\n", 200),
+        (b"origin:https://example.org\r\n", 200),
+        (b"Origin: from https://example.org\r\n", 200),
+        (b"Origin: null\r\n", 400),
+        (b"Origin: HTTP://localhost\r\n", 400),
+        (b"Host: localhost\r\n", 400),
+        (b"", 400),
+    ],
+)
+@pytest.mark.parametrize("target", ["/v1/models/m:predict", "/v1/nonsense"])
+async def test_a_preflight_is_answered_by_its_origin_alone(
+    request: pytest.FixtureRequest, fixture: str, fields: bytes, status: int, target: str
+) -> None:
+    doors: Doors = request.getfixturevalue(fixture)
+    response = await doors.answer("OPTIONS", target, b"", fields)
+    assert (response.status, response.body, response.content_type) == (
+        status,
+        b"",
+        "text/html; charset=ISO-8859-1",
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_liveness_does_not_depend_on_readiness(doors: Doors, method: str) -> None:
+    assert (await doors.answer(method, "/healthz/ready")).status == 200
+    doors.problem = "draining"
+    assert (await doors.answer(method, "/healthz/live")).status == 200
+    unready = await doors.answer(method, "/healthz/ready?probe=1")
+    assert (unready.status, json_of(unready)["reason"]) == (503, "draining")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/"),
+        ("GET", "/favicon.ico"),
+        ("POST", "/healthz/ready"),
+        ("GET", "/healthz"),
+        ("POST", "/models/m:predict"),
+        ("OPTIONS", "/"),
+        ("GET", "/v1"),
+    ],
+)
+async def test_outside_the_api_there_is_a_404_that_shows_the_way(
+    doors: Doors, method: str, target: str
+) -> None:
+    response = await doors.answer(method, target)
+    assert response.status == 404
+    assert json_of(response) == {
+        "error": f"Not Found: {method} {target}",
+        "hint": "The API is under /v1/models: GET /v1/models lists the models, "
+        "POST /v1/models/NAME:predict asks one",
+    }
