@@ -122,6 +122,7 @@ class TestRegression:
     ) -> None:
         server = configured(CFG1)
         server.wait_until("regression_experiments", 1)
+        server.wait_until("regression_experiments", 2)  # either may be first
         status = curl("-X", "GET", f"{server.url}{REGRESSION}")["model_version_status"]
         assert [(v["version"], v["state"]) for v in status] == [
             ("2", "AVAILABLE"),

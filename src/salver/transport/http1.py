@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from salver.transport.connection import Connection
 from salver.transport.limits import HttpLimits
@@ -114,7 +116,7 @@ class HttpServer:
                     sock=listener,
                     backlog=BACKLOG,
                     ssl=ssl_context,
-                    ssl_handshake_timeout=limits.read_timeout_s if ssl_context else None,
+                    **(_tls_timeouts(loop, limits) if ssl_context else {}),
                 )
             )
 
@@ -197,3 +199,11 @@ async def _turn() -> None:
     """Let the loop do what it can do at once."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)
+
+
+def _tls_timeouts(loop: asyncio.AbstractEventLoop, limits: HttpLimits) -> dict[str, Any]:
+    timeouts = {"ssl_handshake_timeout": limits.read_timeout_s}
+    if sys.version_info >= (3, 11) or type(loop).__module__.startswith("uvloop"):
+        # A client that idles does not answer our close; it must not hold up a stop for 30 s.
+        timeouts["ssl_shutdown_timeout"] = limits.linger_s
+    return timeouts

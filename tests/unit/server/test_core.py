@@ -404,6 +404,7 @@ def test_version_or_the_newest_answers(bench: Bench) -> None:
     bench.add("m", 1, 2)
     bench.apply(bench.config(policy=All()))
     bench.until("m", 1, VersionState.AVAILABLE)
+    bench.until("m", 2, VersionState.AVAILABLE)
     assert bench.answers(M) == 2
     assert bench.answers(ServableRequest("m", 1)) == 1
 

@@ -1,6 +1,7 @@
 import os
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,25 @@ def test_a_file_that_cannot_be_read_gives_the_words_of_the_system(tmp_path: Path
         read_meta_graphs(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_permission_denied(tmp_path: Path) -> None:
-    path = tmp_path / "saved_model.pb"
-    path.touch(mode=0)
+@pytest.fixture
+def nobodys_directory() -> Iterator[Path]:
+    """A directory all may read with a model none may, in a process without root's rights."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        Path(directory, "saved_model.pb").touch(mode=0)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(was)
+
+
+def test_a_file_that_may_not_be_read_is_permission_denied(nobodys_directory: Path) -> None:
+    path = nobodys_directory / "saved_model.pb"
     with pytest.raises(PermissionDenied, match=f"^{re.escape(f'{path}; Permission denied')}$"):
-        read_meta_graphs(tmp_path)
+        read_meta_graphs(nobodys_directory)
 
 
 @pytest.mark.parametrize("wanted", [("serve", "gpu"), ("gpu", "serve")])
