@@ -1,1 +1,0 @@
-"""Counters and histograms under the reference's names."""
