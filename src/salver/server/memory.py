@@ -20,6 +20,8 @@ def settle_memory() -> None:
 def freeze_at_start() -> None:
     """The same for the end of a start-up, but without the collection, which takes 10 ms.
 
-    What little garbage the imports left is collected at the first load that follows.
+    What little garbage the imports left is collected at the first load that follows. Enables the
+    collector, which the commands disable while they import.
     """
     gc.freeze()
+    gc.enable()

@@ -100,8 +100,12 @@ class FileSystemSource:
         self._known: dict[str, Mapping[int, str]] = {}  # what was last aspired to
         self._wake = threading.Event()
         self._is_closing = False
+        self._has_polled = False
         has_period = poll_wait_seconds > 0
         self._watcher = Watcher(self.poke) if is_watching and has_period else None
+        # Nothing is watched at the first poll: importing the library would slow the first load.
+        first_wait_s = min(poll_wait_seconds, 1) if self._watcher else poll_wait_seconds
+        self._first_wait_s = float(first_wait_s) or None
         self._thread = threading.Thread(target=self._run, name="salver-source", daemon=True)
 
     def start(self) -> None:
@@ -148,7 +152,8 @@ class FileSystemSource:
                 self._poll()
             except Exception:
                 _logger.exception("The poll failed")
-            self._wait(self._wake, timeout_s)
+            self._wait(self._wake, timeout_s if self._has_polled else self._first_wait_s)
+            self._has_polled = True
 
     def _poll(self) -> None:
         servables = self._servables
@@ -163,7 +168,7 @@ class FileSystemSource:
                 continue
             self._report(servable, found)
         worth_watching = self._recheck()
-        if self._watcher is not None:
+        if self._watcher is not None and self._has_polled:
             self._update_watch(self._watcher, servables, worth_watching)
 
     def _report(self, servable: MonitoredServable, found: Mapping[int, str]) -> None:
