@@ -359,6 +359,7 @@ def test_directory_deleted_under_the_server_is_unloaded_and_its_base_path_keeps_
     bench.add("m", 1, 2)
     bench.apply(bench.config(policy=All()))
     bench.until("m", 1, VersionState.AVAILABLE)
+    bench.until("m", 2, VersionState.AVAILABLE)
     shutil.rmtree(tmp_path / "m" / "2")
     bench.core._source.poke()
     bench.until("m", 2, VersionState.END)
@@ -499,6 +500,7 @@ def test_label_of_an_available_version_is_served(bench: Bench) -> None:
     bench.add("m", 1, 2)
     bench.apply(bench.config(policy=All()))
     bench.until("m", 1, VersionState.AVAILABLE)
+    bench.until("m", 2, VersionState.AVAILABLE)
     bench.apply(bench.config(policy=All(), labels={"stable": 1, "canary": 2}))
     assert bench.answers(labelled("stable")) == 1
     assert bench.answers(labelled("canary")) == 2
