@@ -44,6 +44,7 @@ class FunctionProgram:
     """Runs a function in whichever thread asks."""
 
     function: Function
+    can_loop: bool = False
 
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         return list(self.function(*feeds))

@@ -12,6 +12,11 @@ __all__ = ["Model", "Program"]
 class Program(Protocol):
     """Some inputs and outputs of a model, resolved once and run many times. Thread-safe."""
 
+    @property
+    def can_loop(self) -> bool:
+        """Whether the graph has loops: how long a run takes may depend on the values fed."""
+        ...
+
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         """Run to the end in threads of the backend's own; other Python threads go on meanwhile.
 

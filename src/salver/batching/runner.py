@@ -8,6 +8,10 @@ held by a long run twice in a row. The proof grows each time, unless the short r
 saved as much as the long one cost. Without that exception a busy machine, which now and then takes
 the processor away in the middle of a run, drove half_plus_two out of the loop for good: 11,600
 runs/s beside two busy processes on two cores, 76,900 with it.
+
+Some models take long for some values, whatever their size. A graph with loops is never run in the
+loop, and after one run that froze it the whole program is kept out, for a minute the first time
+and twice as long each time after.
 """
 
 import asyncio
@@ -16,6 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from math import inf
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -27,6 +32,9 @@ __all__ = ["MeasuredProgram", "RunPool"]
 
 INLINE_BELOW_S: Final = 100e-6  # the hop's cost
 TOO_LONG_INLINE_S: Final = 1e-3  # an inline run this long goes back to the pool
+FREEZE_S: Final = 20e-3  # no gap between two turns of a busy machine, but a model that turned slow
+FIRST_BAN_S: Final = 60.0
+LONGEST_BAN_S: Final = 3600.0
 FIRST_PROOF_RUNS: Final = 4
 MOST_PROOF_RUNS: Final = 4096
 R = TypeVar("R")
@@ -61,7 +69,7 @@ class _Estimate:
 
     def ran_long(self, seconds: float) -> None:
         """An inline run, the latest counted, took too long."""
-        is_paid_for = self.inline_runs * INLINE_BELOW_S >= seconds
+        is_paid_for = self.inline_runs * INLINE_BELOW_S >= seconds and seconds < FREEZE_S
         self.needed = FIRST_PROOF_RUNS if is_paid_for else min(self.needed * 8, MOST_PROOF_RUNS)
         self.is_inline = False
         self.inline_runs = 0
@@ -166,7 +174,9 @@ class RunPool:
 class MeasuredProgram:
     """A program that knows how long it takes. `start` belongs to the loop."""
 
-    __slots__ = ("_clock", "_estimates", "_pool", "_program", "_run_inline")
+    __slots__ = (
+        "_ban_s", "_banned_until_s", "_clock", "_estimates", "_pool", "_program", "_run_inline"
+    )  # fmt: skip
 
     def __init__(
         self, program: Program, pool: RunPool, *, clock: Callable[[], float] = perf_counter
@@ -183,6 +193,8 @@ class MeasuredProgram:
         self._run_inline = program.run_inline
         self._pool = pool
         self._estimates: dict[int, _Estimate] = {}
+        self._ban_s = FIRST_BAN_S
+        self._banned_until_s = inf if program.can_loop else -inf
 
     def start(
         self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
@@ -210,17 +222,24 @@ class MeasuredProgram:
         estimate = self._estimates.get(size.bit_length())
         if estimate is None:
             estimate = self._estimates[size.bit_length()] = _Estimate()
-        if not estimate.is_inline:
-            return self._start_in_pool(feeds, estimate, timeout_s, on_end)
-        begun = self._clock()
-        try:
-            return self._run_inline(feeds)
-        finally:
-            seconds = self._clock() - begun
-            on_end()
-            estimate.inline_runs += 1
-            if seconds > TOO_LONG_INLINE_S:
-                estimate.ran_long(seconds)
+        if estimate.is_inline:
+            begun = self._clock()
+            if begun >= self._banned_until_s:
+                try:
+                    return self._run_inline(feeds)
+                finally:
+                    ended = self._clock()
+                    on_end()
+                    estimate.inline_runs += 1
+                    if ended - begun > TOO_LONG_INLINE_S:
+                        self._ran_long(estimate, begun, ended)
+        return self._start_in_pool(feeds, estimate, timeout_s, on_end)
+
+    def _ran_long(self, estimate: _Estimate, begun: float, ended: float) -> None:
+        estimate.ran_long(ended - begun)
+        if ended - begun >= FREEZE_S:
+            self._banned_until_s = ended + self._ban_s
+            self._ban_s = min(2 * self._ban_s, LONGEST_BAN_S)
 
     def _start_in_pool(
         self,

@@ -27,6 +27,8 @@ class Clock:
 class Echo:
     """A program that takes as long as it is told to and gives back what it is fed."""
 
+    can_loop = False
+
     def __init__(self, clock: Clock, takes_s: float = 20e-6) -> None:
         self.clock = clock
         self.takes_s = takes_s
@@ -49,6 +51,8 @@ class Echo:
 
 class Gate:
     """A program that runs until it is let go."""
+
+    can_loop = False
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -225,9 +229,41 @@ async def test_the_proof_grows_eightfold_each_time_it_was_wrong(pool: RunPool) -
         while "inline" not in echo.where:
             await outputs_of(program)
             if echo.where.count("pool") == proofs_needed(len(proofs)):
-                echo.takes_s = 10.0
+                echo.takes_s = 10e-3
         proofs.append(echo.where.count("pool"))
     assert proofs == [5, 33, 257, 2049, 4097, 4097]
+
+
+async def test_a_run_that_froze_the_loop_keeps_the_whole_program_out_for_a_while(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    other_size = [np.zeros(1000, np.float32)]
+    await run_times(FIRST_PROOF, program, other_size)
+    for ban_s, proof in ((60.0, 40), (120.0, 300)):
+        echo.takes_s = 20e-6
+        await run_times(40, program)  # enough to pay for the long run, if that were allowed
+        echo.takes_s = 21e-3
+        await outputs_of(program)
+        assert echo.where[-1] == "inline"
+        echo.takes_s = 20e-6
+        await run_times(proof, program)
+        await outputs_of(program, other_size)
+        echo.clock.now_s += ban_s - 1.0
+        await outputs_of(program)
+        assert set(echo.where[-42:]) == {"pool"}
+        echo.clock.now_s += 1.0
+        await outputs_of(program)
+        assert echo.where[-1] == "inline"
+
+
+async def test_a_program_with_loops_is_never_run_in_the_loop(pool: RunPool) -> None:
+    echo = Echo(Clock())
+    echo.can_loop = True
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    await run_times(30, program)
+    assert set(echo.where) == {"pool"}
 
 
 def proofs_needed(failures: int) -> int:

@@ -28,6 +28,8 @@ SIGNATURES = {
 class Swap:
     """A program of two feeds that gives them back the other way round."""
 
+    can_loop = False
+
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         return self.run_inline(feeds)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from salver.backends.tensorflow.library import Buffer, Library, Output
+from salver.backends.tensorflow.loops import can_loop
 from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
@@ -34,8 +35,15 @@ class SavedModelProgram:
     """Some feeds and fetches of one session. Thread-safe: each run has a frame of its own."""
 
     def __init__(
-        self, library: Library, session: int, inputs: Sequence[Output], outputs: Sequence[Output]
+        self,
+        library: Library,
+        session: int,
+        inputs: Sequence[Output],
+        outputs: Sequence[Output],
+        *,
+        can_loop: bool,
     ) -> None:
+        self.can_loop = can_loop
         self._library = library
         self._session = session
         self._inputs = (Output * len(inputs))(*inputs)
@@ -108,7 +116,10 @@ class SavedModel:
         session: int,
         signatures: Mapping[str, Signature],
         signature_def_map: bytes,
+        *,
+        can_loop: bool,
     ) -> None:
+        self._can_loop = can_loop
         self.signatures = signatures
         self.signature_def_map = signature_def_map
         self._library = library
@@ -126,6 +137,7 @@ class SavedModel:
                 self._session,
                 [self._output(name) for name in feeds],
                 [self._output(name) for name in fetches],
+                can_loop=self._can_loop,
             )
             program = self._programs.setdefault(key, made)  # another thread may have been first
         return program
@@ -171,6 +183,7 @@ def load_saved_model(
         ServingError: with TensorFlow's code and text.
     """
     meta_graph = meta_graph_with_tags(read_meta_graphs(directory), tags, directory)
+    has_loops = can_loop(directory)
     quick = library.quick
     status, options, graph = quick.TF_NewStatus(), quick.TF_NewSessionOptions(), quick.TF_NewGraph()
     tag_array = (c_char_p * len(tags))(*[tag.encode() for tag in tags])
@@ -188,4 +201,7 @@ def load_saved_model(
     finally:
         quick.TF_DeleteSessionOptions(options)
         quick.TF_DeleteStatus(status)
-    return SavedModel(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map)
+    return SavedModel(
+        *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
+        can_loop=has_loops,
+    )
