@@ -5,6 +5,7 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart; the texts a
 """
 
 import math
+import os
 
 from salver.config.options import ServerOptions
 from salver.errors import InvalidArgument
@@ -18,6 +19,8 @@ __all__ = [
     "check_parallelism",
     "rest_port_refusal",
 ]
+
+_LAST_PORT = 65535
 
 
 def check_listening(options: ServerOptions) -> None:
@@ -94,8 +97,13 @@ def check_ours(options: ServerOptions) -> None:
     """Refuse values of our own flags that mean nothing.
 
     Raises:
-        InvalidArgument: a time is negative or no number, or a limit lets nothing through.
+        InvalidArgument: a time is negative or no number, a limit lets nothing through, the port is
+            none, or there is no such library.
     """
+    if not 0 <= options.rest_api_port <= _LAST_PORT:
+        raise InvalidArgument(
+            f"--rest_api_port must be from 0 to {_LAST_PORT}, not {options.rest_api_port}."
+        )
     for name in ("drain_timeout_seconds", "drain_delay_seconds"):
         seconds = getattr(options, name)
         if not (math.isfinite(seconds) and seconds >= 0):
@@ -104,6 +112,9 @@ def check_ours(options: ServerOptions) -> None:
         limit = getattr(options, name)
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")
+    for path in filter(None, options.custom_op_libraries.split(",")):
+        if not os.path.isfile(path):
+            raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")
 
 
 def rest_port_refusal(options: ServerOptions) -> str | None:

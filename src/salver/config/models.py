@@ -138,6 +138,10 @@ def from_message(message: Any) -> tuple[ModelConfig, ...] | None:
 
 def _model(entry: Any) -> ModelConfig:
     logging_config = entry.logging_config if entry.HasField("logging_config") else None
+    if logging_config is not None:
+        _log.warning(
+            "logging_config of model %s has no effect yet: requests are not logged yet", entry.name
+        )
     return ModelConfig(
         name=entry.name,
         base_path=entry.base_path,

@@ -110,6 +110,7 @@ _GRPC = "the gRPC API is not served yet"
 _BATCHING = "requests are not batched yet"
 _WARMUP = "warmup files are not replayed yet"
 _TFLITE = "TFLite models are not served yet"
+_XLA = "models may always ask for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,10 +274,10 @@ class ServerOptions:
         False, "Refuse a call whose signature was not exported for that method."
     )
     xla_cpu_compilation_enabled: bool = _flag(
-        False, "Let models ask for XLA compilation on CPUs. Here they always may."
+        False, "Let models ask for XLA compilation on CPUs.", never=_XLA
     )
     xla_gpu_compilation_enabled: bool = _flag(
-        False, "Let models ask for XLA compilation on GPUs. Here they always may."
+        False, "Let models ask for XLA compilation on GPUs.", never=_XLA
     )
     enable_profiler: bool = _flag(True, "Serve TensorFlow's profiler over gRPC.", later=_GRPC)
     thread_pool_factory_config_file: str = _flag(

@@ -62,6 +62,21 @@ _Check = Callable[[ServerOptions], None]
             ServerOptions(max_request_bytes=0),
             "--max_request_bytes must be positive, not 0.",
         ),
+        (
+            checks.check_ours,
+            ServerOptions(rest_api_port=65536),
+            "--rest_api_port must be from 0 to 65535, not 65536.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(rest_api_port=-1),
+            "--rest_api_port must be from 0 to 65535, not -1.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(custom_op_libraries=f"{__file__},/no/such.so"),
+            "--custom_op_libraries: there is no file /no/such.so",
+        ),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(
@@ -91,6 +106,7 @@ def test_flags_that_contradict_each_other_are_refused(
             ServerOptions(tensorflow_session_parallelism=1, tensorflow_inter_op_parallelism=1),
         ),
         (checks.check_ours, ServerOptions(drain_timeout_seconds=0.0)),
+        (checks.check_ours, ServerOptions(custom_op_libraries=__file__)),
     ],
 )
 def test_flags_that_fit_together_pass(check: _Check, options: ServerOptions) -> None:
