@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from salver.errors import ResourceExhausted
+
 __all__ = ["Job", "Pool"]
 
 _logger = logging.getLogger(__name__)
@@ -42,13 +44,19 @@ class Pool:
 
         Raises:
             RuntimeError: the pool is closed.
+            ResourceExhausted: no thread is there to run it, and the system gives none.
         """
         with self._changed:
             if self._is_closing:
                 raise RuntimeError(f"pool {self._name} is closed")
             self._jobs.append(job)
-            if self._idle < len(self._jobs) and self._working < self._limit:
-                self._start_thread()
+            try:
+                self._start_threads(1)
+            except ResourceExhausted as error:
+                if self._working == 0:
+                    self._jobs.pop()
+                    raise
+                _logger.warning("%s", error.message)  # those there are will come to it
             self._changed.notify()
 
     def withdraw(self, job: Job) -> bool:
@@ -64,8 +72,10 @@ class Pool:
         """Change how many jobs may run at the same time; those that run now go on."""
         with self._changed:
             self._limit = max(1, num_threads)
-            while self._idle < len(self._jobs) and self._working < self._limit:
-                self._start_thread()
+            try:
+                self._start_threads(len(self._jobs))
+            except ResourceExhausted as error:
+                _logger.warning("%s", error.message)
             self._changed.notify_all()
 
     def close(self, timeout_s: float | None = None) -> bool:
@@ -78,14 +88,19 @@ class Pool:
             thread.join(None if until_s is None else max(0.0, until_s - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _start_thread(self) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(
-            target=self._work, name=f"{self._name}-{next(self._numbers)}", daemon=True
-        )
-        self._threads.append(thread)
-        self._working += 1
-        thread.start()
+    def _start_threads(self, most: int) -> None:
+        """Start as many as there is work and room for, up to `most`."""
+        for _ in range(most):
+            if self._idle >= len(self._jobs) or self._working >= self._limit:
+                return
+            name = f"{self._name}-{next(self._numbers)}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise ResourceExhausted(f"Could not start thread {name}: {error}") from error
+            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
+            self._working += 1
 
     def _work(self) -> None:
         while job := self._next_job():

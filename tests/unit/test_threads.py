@@ -3,6 +3,7 @@ from functools import partial
 
 import pytest
 
+from salver.errors import ResourceExhausted
 from salver.threads import Pool
 
 WAIT_S = 10
@@ -101,6 +102,42 @@ def test_a_job_that_raises_is_logged_and_the_next_one_runs(
     assert pool.close()
     assert ran.is_set()
     assert "A job of test-pool failed" in caplog.text
+
+
+def refuse_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_job_is_refused_when_the_system_gives_no_thread_and_the_next_one_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, ran = Pool("test-pool", 2), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        with pytest.raises(ResourceExhausted) as raised:
+            pool.submit(partial(ran.append, "first"))
+    assert raised.value.message == "Could not start thread test-pool-0: can't start new thread"
+    pool.submit(partial(ran.append, "second"))
+    assert pool.close(WAIT_S)
+    assert ran == ["second"]
+
+
+def test_job_waits_for_the_threads_there_are_when_the_system_gives_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, go, ran = Pool("test-pool", 2), threading.Event(), list[str]()
+    pool.submit(partial(go.wait, WAIT_S))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        pool.submit(partial(ran.append, "waited"))
+        pool.resize(3)
+    go.set()
+    assert pool.close(WAIT_S)
+    assert ran == ["waited"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Could not start thread test-pool-1: can't start new thread",
+        "Could not start thread test-pool-2: can't start new thread",
+    ]
 
 
 def test_closing_gives_up_waiting_when_its_time_is_over() -> None:

@@ -31,19 +31,24 @@ class Attempt:
         id: the version.
         path: its directory.
         step: what the next try begins with.
+        restarts: tries in a row that a change of the files has caused, over all attempts at this
+            version since it was first aspired to.
         tries: tries of this step that have failed.
         seen: how the files looked just before the last try; None before the first, or when they
             could not be looked at.
         error: what the last try failed with.
+        failed_s: when that was.
         due_s: when the next try is to begin; None while it is queued or running.
     """
 
     id: ServableId
     path: str
+    restarts: int = 0
     step: Step = Step.RESERVE
     tries: int = 0
     seen: Footprint | None = None
     error: ServingError | None = None
+    failed_s: float = 0.0
     due_s: float | None = None
 
     @property
@@ -70,7 +75,3 @@ class Attempt:
         """One more try of this step has failed."""
         self.tries += 1
         self.error = error
-
-    def start_over(self) -> None:
-        """The files have changed, so earlier tries prove nothing."""
-        self.tries = 0

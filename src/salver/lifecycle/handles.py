@@ -109,6 +109,11 @@ class _Table(Generic[T]):
         return replace(self, labels=labels, moving=moving)
 
 
+def _not_found(name: str, version: int | None) -> NotFound:
+    which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return NotFound(f"Servable not found for request: {which}")
+
+
 class ServingMap(Generic[T]):
     """The versions that answer requests now. Safe to use from any thread."""
 
@@ -131,22 +136,32 @@ class ServingMap(Generic[T]):
             table = self._table
             entry = table.newest.get(name) if version is None else table.exact.get((name, version))
             if entry is None:
-                which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-                raise NotFound(f"Servable not found for request: {which}")
+                raise _not_found(name, version)
             if entry.try_acquire():
                 return entry
             # Withdrawn between the look-up and the pin; the table has moved on, so look again.
 
-    def version_of_label(self, name: str, label: str) -> int:
-        """The version a label means now, available or not.
+    def acquire_label(self, name: str, label: str) -> Entry[T]:
+        """Pin the version that a label means now, until its `release`.
+
+        Label and version come from one table: a label that moves while its old version is
+        withdrawn is either still at the one or already at the other.
 
         Raises:
             InvalidArgument: no such label.
+            NotFound: its version is not available.
         """
-        try:
-            return self._table.labels[name][label]
-        except KeyError:
-            raise InvalidArgument(f"Unrecognized servable version label: {label}") from None
+        while True:
+            table = self._table
+            try:
+                version = table.labels[name][label]
+            except KeyError:
+                raise InvalidArgument(f"Unrecognized servable version label: {label}") from None
+            entry = table.exact.get((name, version))
+            if entry is None:
+                raise _not_found(name, version)
+            if entry.try_acquire():
+                return entry
 
     @property
     def labels(self) -> Labels:

@@ -8,7 +8,7 @@ from salver.errors import Internal, ResourceExhausted, ServingError
 from salver.files import Footprint
 from salver.servable import ServableId
 
-__all__ = ["Closable", "Footprinter", "Load", "LoadOptions", "as_serving_error"]
+__all__ = ["Closable", "Footprinter", "Load", "LoadOptions", "as_serving_error", "look_at"]
 
 
 class Closable(Protocol):
@@ -27,6 +27,14 @@ thread, several at once where there are several."""
 
 Footprinter = Callable[[str], Footprint]
 """Looks at the files of a version directory, or raises `ServingError`."""
+
+
+def look_at(path: str, look: Footprinter) -> Footprint | None:
+    """The footprint of a version directory; None when it has none that can be taken."""
+    try:
+        return look(path)
+    except ServingError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

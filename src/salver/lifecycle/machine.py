@@ -82,6 +82,11 @@ class Machine:
         """The streams that have a version, or wait for one."""
         return frozenset(self._streams) | frozenset(self._waiting)
 
+    @property
+    def states(self) -> frozenset[State]:
+        """The states that any version is in."""
+        return frozenset(v.state for stream in self._streams.values() for v in stream.values())
+
     def aspire(self, name: str, versions: Iterable[int]) -> list[Instruction]:
         """Set the versions of `name` to aspire to; leaving one out asks for it to be unloaded.
 

@@ -19,9 +19,9 @@ from typing import Generic, TypeVar
 
 from salver.errors import Cancelled, ServingError
 from salver.files import Footprint, footprint
-from salver.lifecycle.attempt import Attempt, Step
+from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.handles import ServingMap
-from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions, as_serving_error
+from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
     CancelLoad,
     Instruction,
@@ -45,9 +45,10 @@ from salver.lifecycle.messages import (
 )
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.lifecycle.policy import availability_preserving
+from salver.lifecycle.pools import Pools
 from salver.lifecycle.state import Event, State
+from salver.lifecycle.unrest import Findings, Unrest
 from salver.servable import ServableId
-from salver.threads import Job, Pool
 
 __all__ = ["Manager"]
 
@@ -67,6 +68,10 @@ _ORDER: dict[type[Instruction], int] = {
     LoadServable: 4,
 }
 """When several things are to be done, what frees comes before what loads."""
+
+
+def _left_s(until_s: float | None) -> float | None:
+    return None if until_s is None else max(0.0, until_s - time.monotonic())
 
 
 class Manager(Generic[T]):
@@ -94,27 +99,26 @@ class Manager(Generic[T]):
             look: takes the footprint of a version directory.
             clock: seconds, monotonic; call `wake` after moving one that is not real.
         """
-        self._load = load
         self._options = options
         self._serving = serving
         self._monitor = monitor
         self._after_change = after_change
-        self._look = look
         self._clock = clock
         self._machine = Machine(availability_preserving)
         self._paths: dict[ServableId, str] = {}
         self._attempts: dict[ServableId, Attempt] = {}
-        self._jobs: dict[ServableId, Job] = {}
+        self._restarts: dict[ServableId, int] = {}  # of versions about to be tried anew
         self._failed: dict[ServableId, Troubled] = {}
         self._troubled: tuple[Troubled, ...] = ()
         self._models: dict[ServableId, T] = {}
         self._in_vain: set[ServableId] = set()
         self._is_stopping = False
-        self._ending = threading.Lock()
+        self._ending = threading.Condition()
         self._has_ended = False
-        self._loads = Pool("salver-load", options.num_initial_load_threads)
-        self._unloads = Pool("salver-unload", options.num_unload_threads)
+        self._has_only_loads = False  # in the way of its end
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._unrest = Unrest(look, clock)
+        self._pools: Pools[T] = Pools(load, look, options, monitor=monitor, post=self._messages.put)
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
 
@@ -139,23 +143,19 @@ class Manager(Generic[T]):
 
     def end_initial_load(self) -> None:
         """Go from the load threads of start-up to those of ordinary times."""
-        self._loads.resize(self._options.num_load_threads)
+        self._pools.end_initial_load()
 
-    def recheck(self) -> tuple[str, ...]:
+    def recheck(self) -> Findings:
         """Look at the files of versions that failed or wait; try again those that have changed.
 
         Runs in the calling thread and reads directories.
-
-        Returns:
-            The directories of these versions, which are worth watching.
         """
-        troubled = self._troubled
-        for version in troubled:
-            if self._footprint_or_none(version.path) != version.seen:
-                self._messages.put(FilesChanged(version.id, version.seen))
-        return tuple(version.path for version in troubled)
+        findings = self._unrest.examine(self._troubled)
+        for version in findings.rested:
+            self._messages.put(FilesChanged(version.id, version.seen))
+        return findings
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(self, timeout_s: float | None = None, load_grace_s: float | None = None) -> bool:
         """Unload everything and join all threads.
 
         Requests that hold a version are waited for, and so is a load that is running.
@@ -163,17 +163,28 @@ class Manager(Generic[T]):
         Args:
             timeout_s: how long to wait altogether; what is still held or running then is left
                 to the end of the process.
+            load_grace_s: how long to wait when nothing but running loads is left, since nobody
+                wants what they load; None for no other limit.
 
         Returns:
             Whether everything was unloaded and all threads are gone.
         """
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._messages.put(Stop())
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if not self._wait_for_end(until_s, load_grace_s):
             return False
-        left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-        return self._loads.close(left_s) and self._unloads.close(left_s)
+        self._thread.join()
+        return self._pools.close(_left_s(until_s))
+
+    def _wait_for_end(self, until_s: float | None, load_grace_s: float | None) -> bool:
+        with self._ending:
+            if load_grace_s is None:
+                return self._ending.wait_for(lambda: self._has_ended, _left_s(until_s))
+            left_s = _left_s(until_s)
+            grace_s = load_grace_s if left_s is None else min(left_s, load_grace_s)
+            self._ending.wait_for(lambda: self._has_ended, grace_s)
+            self._ending.wait_for(lambda: self._has_ended or self._has_only_loads, _left_s(until_s))
+            return self._has_ended
 
     # -- the manager's thread: messages ----------------------------------------------------------
 
@@ -185,6 +196,7 @@ class Manager(Generic[T]):
                 _logger.exception("The manager failed to take a step")
         with self._ending:
             self._has_ended = True
+            self._ending.notify_all()
             self._release_waiting(self._take_rest())
 
     def _step(self) -> None:
@@ -192,12 +204,28 @@ class Manager(Generic[T]):
         try:
             instructions: list[Instruction] = []
             for message in messages:
-                instructions += self._handle(message)
+                instructions += self._guarded(partial(self._handle, message))
             self._perform(instructions)
             self._begin_due_tries()
             self._refresh_troubled()
+            self._tell_what_is_left()
         finally:
             self._release_waiting(messages)
+
+    @staticmethod
+    def _guarded(do: Callable[[], list[Instruction]]) -> list[Instruction]:
+        """Whatever is wrong with one message or instruction, the others are still due."""
+        try:
+            return do()
+        except Exception:
+            _logger.exception("The manager failed to take a step")
+            return []
+
+    def _tell_what_is_left(self) -> None:
+        if self._is_stopping:
+            with self._ending:
+                self._has_only_loads = self._machine.states == {State.LOADING}
+                self._ending.notify_all()
 
     def _take(self) -> list[object]:
         """All messages there are; waits for the first, until a try is due."""
@@ -230,8 +258,8 @@ class Manager(Generic[T]):
                 return self._aspired(name, paths)
             case Loaded(attempt, model):
                 return self._loaded(attempt, model)
-            case Failed(attempt):
-                return self._failed_try(attempt)
+            case Failed(attempt, error):
+                return self._failed_try(attempt, error)
             case Drained(id):
                 _logger.info("Done quiescing servable version %s", id)
                 return self._machine.happened(id, Event.DRAINED)
@@ -264,13 +292,15 @@ class Manager(Generic[T]):
             self._in_vain.add(attempt.id)
         return instructions
 
-    def _failed_try(self, attempt: Attempt) -> list[Instruction]:
-        error, retries = attempt.error, self._options.max_num_load_retries
-        _logger.error("%s failed: %s", attempt.description, error.status if error else "")
+    def _failed_try(self, attempt: Attempt, error: ServingError) -> list[Instruction]:
+        retries = self._options.max_num_load_retries
+        _logger.error("%s failed: %s", attempt.description, error.status)
+        attempt.failed_s = self._clock()
+        self._monitor.try_failed(attempt.id, error)
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
         if attempt.tries <= retries:
-            attempt.due_s = self._clock() + self._options.retry_interval_s
+            attempt.due_s = attempt.failed_s + self._options.retry_interval_s
             return []
         _logger.info("Retrying of %s exhausted max_num_retries: %d", attempt.description, retries)
         return self._give_up(attempt)
@@ -282,7 +312,7 @@ class Manager(Generic[T]):
     def _give_up(self, attempt: Attempt) -> list[Instruction]:
         id, error = attempt.id, attempt.final_error or Cancelled(_CANCELLED)
         del self._attempts[id]
-        self._failed[id] = Troubled(id, attempt.path, attempt.seen)
+        self._failed[id] = Troubled.of(attempt)
         self._monitor.publish(id, VersionState.END, error)
         _logger.info("Encountered an error for servable version %s: %s", id, error.status)
         return self._machine.happened(id, Event.LOAD_FAILED)
@@ -301,11 +331,12 @@ class Manager(Generic[T]):
         attempt, failed = self._attempts.get(id), self._failed.get(id)
         if attempt is not None and attempt.due_s is not None and attempt.seen == seen:
             _logger.info("Files of servable version %s have changed: trying again", id)
-            attempt.start_over()
+            attempt.restarts += 1
             self._submit(attempt)
         elif failed is not None and failed.seen == seen and self._machine.is_aspired(id):
             _logger.info("Files of servable version %s have changed: trying again", id)
             del self._failed[id]
+            self._restarts[id] = failed.restarts + 1
             return self._machine.happened(id, Event.RETRY)
         return []
 
@@ -316,7 +347,7 @@ class Manager(Generic[T]):
             instructions.sort(key=lambda i: _ORDER[type(i)])
             instructions = [
                 *instructions[1:],
-                *self._carry_out(instructions[0]),
+                *self._guarded(partial(self._carry_out, instructions[0])),
             ]
 
     def _carry_out(self, instruction: Instruction) -> list[Instruction]:
@@ -332,27 +363,27 @@ class Manager(Generic[T]):
                 self._monitor.publish(id, VersionState.UNLOADING)
                 self._serving.withdraw(id, partial(self._messages.put, Drained(id)))
             case UnloadServable(id):  # pragma: no branch - the last one there is
-                self._unloads.submit(partial(self._unload, id, self._models.pop(id)))
+                self._pools.unload(id, self._models.pop(id))
         return []
 
     def _begin_load(self, id: ServableId) -> list[Instruction]:
+        restarts = self._restarts.pop(id, 0)
         if not self._machine.is_aspired(id):  # cancelled before it was begun
             return self._machine.happened(id, Event.LOAD_FAILED)
         self._monitor.publish(id, VersionState.START)
-        attempt = self._attempts[id] = Attempt(id, self._paths[id])
+        attempt = self._attempts[id] = Attempt(id, self._paths[id], restarts)
         self._submit(attempt)
         return []
 
     def _submit(self, attempt: Attempt) -> None:
         attempt.due_s = None
-        job = self._jobs[attempt.id] = partial(self._try, attempt)
-        self._loads.submit(job)
+        self._pools.try_load(attempt)
 
     def _cancel_load(self, id: ServableId) -> list[Instruction]:
         attempt = self._attempts.get(id)
         if attempt is None or self._machine.is_aspired(id):
             return []
-        if attempt.due_s is not None or self._loads.withdraw(self._jobs[id]):
+        if attempt.due_s is not None or self._pools.withdraw(id):
             return self._cancel(attempt)
         return []  # it runs; its outcome will find that nobody wants it
 
@@ -376,49 +407,12 @@ class Manager(Generic[T]):
             if self._machine.state(id) is State.ERROR
         }
         waiting = [
-            Troubled(attempt.id, attempt.path, attempt.seen)
-            for attempt in self._attempts.values()
-            if attempt.due_s is not None
+            Troubled.of(attempt) for attempt in self._attempts.values() if attempt.due_s is not None
         ]
         self._troubled = (*self._failed.values(), *waiting)
-        self._jobs = {id: job for id, job in self._jobs.items() if id in self._attempts}
 
     def _changed(self) -> None:
         try:
             self._after_change()
         except Exception:
             _logger.exception("What follows a load or unload failed")
-
-    # -- the pools' threads ----------------------------------------------------------------------
-
-    def _try(self, attempt: Attempt) -> None:
-        id = attempt.id
-        try:
-            if attempt.step is Step.RESERVE:
-                attempt.reserved(self._look(attempt.path))
-                _logger.info("Successfully reserved resources to load servable %s", id)
-                _logger.info("Approving load for servable version %s", id)
-                _logger.info("Loading servable version %s", id)
-                self._monitor.publish(id, VersionState.LOADING)
-            else:
-                attempt.seen = self._footprint_or_none(attempt.path)
-            model = self._load(id, attempt.path)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's state
-            attempt.failed(as_serving_error(error))
-            self._messages.put(Failed(attempt))
-        else:
-            self._messages.put(Loaded(attempt, model))
-
-    def _unload(self, id: ServableId, model: T) -> None:
-        _logger.info("Unloading just-loaded servable version %s", id)
-        try:
-            model.close()
-        except Exception:
-            _logger.exception("Servable version %s could not give back what it held", id)
-        self._messages.put(Unloaded(id))
-
-    def _footprint_or_none(self, path: str) -> Footprint | None:
-        try:
-            return self._look(path)
-        except ServingError:
-            return None

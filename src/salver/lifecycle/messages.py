@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from salver.errors import ServingError
 from salver.files import Footprint
 from salver.lifecycle.attempt import Attempt
 from salver.servable import ServableId
@@ -43,9 +44,10 @@ class Loaded(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A try has failed; `attempt.error` says why."""
+    """A try has failed."""
 
     attempt: Attempt
+    error: ServingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Unloaded:
 
 @dataclass(frozen=True, slots=True)
 class FilesChanged:
-    """The files of a version that failed, or waits, are not what they were at its last try.
+    """The files of a version that failed, or waits, have changed since its last try, and rest.
 
     Attributes:
         seen: how they looked at that try; by now it may not be the last one.
@@ -93,8 +95,23 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Troubled:
-    """A version whose files are worth looking at: it failed, or waits for its next try."""
+    """A version whose files are worth looking at: it failed, or waits for its next try.
+
+    Attributes:
+        id: the version.
+        path: its directory.
+        seen: how its files looked just before the last try; None when they could not be looked at.
+        failed_s: when that try failed.
+        restarts: tries in a row that a change of the files has caused.
+    """
 
     id: ServableId
     path: str
     seen: Footprint | None
+    failed_s: float
+    restarts: int
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "Troubled":
+        """The version whose try has just failed."""
+        return cls(attempt.id, attempt.path, attempt.seen, attempt.failed_s, attempt.restarts)

@@ -7,7 +7,7 @@ Source: TensorFlow Serving `core/servable_state_monitor.cc`; the numbers are tho
 import enum
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from salver.errors import Cancelled, ServingError
 from salver.servable import ServableId
@@ -45,21 +45,37 @@ class _Record:
     status: VersionStatus
     born: int  # when its present life began, in events
     changed: int  # when this was published, in events
+    trouble: ServingError | None = None  # what its last try failed with, if that is all we know
+    failure: VersionStatus | None = None  # its last end with an error, until it is available
+    failed: int = 0  # when that was, in events
 
-    def decides(self, since: int) -> bool:
-        """Whether this version settles a wait that began at `since`.
+    def following(self, status: VersionStatus, event: int) -> "_Record":
+        """What is known when `status` is published next."""
+        born = event if status.state is VersionState.START else self.born
+        match status:
+            case VersionStatus(state=VersionState.AVAILABLE):
+                return _Record(status, born, event)
+            case VersionStatus(state=VersionState.END, error=error):
+                trouble = None if isinstance(error, Cancelled) else error
+                failure = None if error is None else status
+                return _Record(status, born, event, trouble, failure, event)
+            case _:
+                return replace(self, status=status, born=born, changed=event)
+
+    def decision(self, since: int) -> VersionStatus | None:
+        """What this version says to a wait that began at `since`; None when it says nothing yet.
 
         The end of an earlier life is no news of the present one: a model taken away and given
-        back while it still unloads ends without an error and then starts again.
+        back while it still unloads ends without an error and then starts again. But a version that
+        failed has failed, even if a change of its files has it tried once more.
         """
         match self.status.state:
             case VersionState.AVAILABLE:
-                return True
-            case VersionState.END:
-                is_of_now = self.born > since or self.status.error is not None
-                return self.changed > since and is_of_now
+                return self.status
+            case VersionState.END if self.status.error is None:
+                return self.status if self.changed > since and self.born > since else None
             case _:
-                return False
+                return self.failure if self.failed > since else None
 
 
 class Monitor:
@@ -78,26 +94,34 @@ class Monitor:
         """Record where a version stands now, and wake those who wait for it."""
         with self._changed:
             self._events += 1
-            of_name = self._records.get(id.name, {})
-            before = of_name.get(id.version)
-            begins = before is None or state is VersionState.START
-            record = _Record(
-                VersionStatus(id, state, error),
-                born=self._events if begins or before is None else before.born,
-                changed=self._events,
-            )
-            self._records = {**self._records, id.name: {**of_name, id.version: record}}
-            self._changed.notify_all()
+            status = VersionStatus(id, state, error)
+            before = self._of(id.name).get(id.version)
+            record = _Record(status, born=self._events, changed=self._events)
+            self._put(id, (before or record).following(status, self._events))
+
+    def try_failed(self, id: ServableId, error: ServingError) -> None:
+        """Record why a try to load a version failed. Its status stays: more tries may follow."""
+        with self._changed:
+            self._put(id, replace(self._records[id.name][id.version], trouble=error))
 
     def status(self, id: ServableId) -> VersionStatus | None:
         """The last thing published of one version; None for one never seen."""
-        record = self._records.get(id.name, {}).get(id.version)
+        record = self._of(id.name).get(id.version)
         return None if record is None else record.status
 
     def statuses(self, name: str) -> tuple[VersionStatus, ...]:
         """The last thing published of each version of `name`, highest first."""
-        of_name = self._records.get(name, {})
+        of_name = self._of(name)
         return tuple(of_name[version].status for version in sorted(of_name, reverse=True))
+
+    def last_error(self, name: str) -> ServingError | None:
+        """Why loading `name` failed last, be it to be tried again; None while nothing has failed.
+
+        A version that became available forgets its errors. Of several versions that failed the
+        highest speaks.
+        """
+        troubles = (record.trouble for _, record in sorted(self._of(name).items(), reverse=True))
+        return next((trouble for trouble in troubles if trouble is not None), None)
 
     def now(self) -> int:
         """This moment, for the `since` of a later wait."""
@@ -125,13 +149,33 @@ class Monitor:
         """
         with self._changed:
             while True:
-                if self._is_interrupted:
-                    raise Cancelled("The wait for models to become available was interrupted")
-                deciders = [self._decider(name, since) for name in sorted(set(names))]
+                self._check_interrupted()
+                deciders = [self._decision(name, since) for name in sorted(set(names))]
                 if all(deciders):
                     break
                 self._changed.wait()
         return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
+
+    def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
+        """Wait until each name has an available version, or a try to load one that failed.
+
+        Args:
+            names: the servable streams.
+            timeout_s: the longest wait; None for any. A name without a version never settles.
+
+        Returns:
+            Whether all are settled, and not the time over.
+
+        Raises:
+            Cancelled: `interrupt` was called.
+        """
+
+        def is_over() -> bool:
+            self._check_interrupted()
+            return all(map(self._is_settled, names))
+
+        with self._changed:
+            return self._changed.wait_for(is_over, timeout_s)
 
     def interrupt(self) -> None:
         """End all waits, now and for ever: the server stops."""
@@ -139,9 +183,24 @@ class Monitor:
             self._is_interrupted = True
             self._changed.notify_all()
 
-    def _decider(self, name: str, since: int) -> VersionStatus | None:
-        of_name = self._records.get(name, {})
-        for version in sorted(of_name, reverse=True):
-            if of_name[version].decides(since):
-                return of_name[version].status
-        return None
+    def _put(self, id: ServableId, record: _Record) -> None:
+        self._records = {**self._records, id.name: {**self._of(id.name), id.version: record}}
+        self._changed.notify_all()
+
+    def _of(self, name: str) -> Mapping[int, _Record]:
+        return self._records.get(name, {})
+
+    def _check_interrupted(self) -> None:
+        if self._is_interrupted:
+            raise Cancelled("The wait for models to become available was interrupted")
+
+    def _decision(self, name: str, since: int) -> VersionStatus | None:
+        records = (record for _, record in sorted(self._of(name).items(), reverse=True))
+        decisions = (record.decision(since) for record in records)
+        return next((decision for decision in decisions if decision is not None), None)
+
+    def _is_settled(self, name: str) -> bool:
+        return any(
+            record.status.state is VersionState.AVAILABLE or record.trouble is not None
+            for record in self._of(name).values()
+        )

@@ -8,7 +8,7 @@ the current one, yet its models are not touched.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from salver.config import models as config
@@ -34,6 +34,8 @@ from salver.sources.file_system import FileSystemSource, MonitoredServable, find
 __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
 _logger = logging.getLogger(__name__)
+
+_VERSIONS_NAMED = 8  # by a hint; versions that ended are remembered for ever
 
 LoadModel = Callable[[str, ServableId, str], Servable]
 """Loads a version: (platform, id, directory). Called from load threads."""
@@ -128,11 +130,10 @@ class ServerCore:
             InvalidArgument: no such label, or no name.
             Unavailable: labels are not known yet.
         """
-        version = request.version
         try:
-            if request.label is not None:
-                version = self._serving.version_of_label(request.name, request.label)
-            return self._serving.acquire(request.name, version)
+            if request.label is None:
+                return self._serving.acquire(request.name, request.version)
+            return self._serving.acquire_label(request.name, request.label)
         except ServingError as error:
             raise self._explain(request, error) from None
 
@@ -164,6 +165,31 @@ class ServerCore:
         if not found:
             raise NotFound(f"Could not find any versions of model {name}", hint=self._known(name))
         return found
+
+    def last_error(self, name: str) -> ServingError | None:
+        """Why loading a model failed last, be it to be tried again; None while nothing has failed.
+
+        A version that became available forgets its errors. Of several versions that failed the
+        highest speaks.
+        """
+        return self._monitor.last_error(name)
+
+    def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
+        """Wait until each model has an available version, or a try to load one that failed.
+
+        May be called while `apply` waits, from another thread.
+
+        Args:
+            names: the models; those without a version on disk do not settle.
+            timeout_s: the longest wait; None for any.
+
+        Returns:
+            Whether all are settled, and not the time over.
+
+        Raises:
+            Cancelled: `interrupt` or `close` was called.
+        """
+        return self._monitor.wait_until_settled(names, timeout_s)
 
     def model_names(self) -> tuple[str, ...]:
         """The models of the current configuration, in its order."""
@@ -214,18 +240,23 @@ class ServerCore:
         """End the wait of `apply`, now and for ever. May be called from a signal handler."""
         self._monitor.interrupt()
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(self, timeout_s: float | None = None, load_grace_s: float = 1.0) -> bool:
         """Unload all models and join all threads.
 
         Args:
-            timeout_s: how long to wait for requests that hold a version, and for a running load.
+            timeout_s: how long to wait altogether, for requests that hold a version above all.
+            load_grace_s: how long of that to wait for what nobody needs any more: loads that are
+                running, and a file system that does not answer.
 
         Returns:
             Whether everything is unloaded and all threads are gone.
         """
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
         self.interrupt()
-        self._source.close()
-        return self._manager.close(timeout_s)
+        self._source.stop()
+        has_unloaded = self._manager.close(timeout_s, load_grace_s)
+        left_s = load_grace_s if until_s is None else max(0.0, until_s - time.monotonic())
+        return self._source.close(min(left_s, load_grace_s)) and has_unloaded
 
     def _apply_empty(self) -> None:
         if self._models is not None:
@@ -328,12 +359,18 @@ class ServerCore:
         if name not in self.model_names():
             names = ", ".join(self.model_names())
             return f"Models of this server: {names}." if names else "This server has no models."
-        versions_known = ", ".join(
-            f"{status.id.version} ({status.state.name})" for status in self._monitor.statuses(name)
-        )
-        hint = f"Versions of {name}: {versions_known or 'none yet'}."
+        hint = f"Versions of {name}: {_version_list(self._monitor.statuses(name))}."
         labels = ", ".join(f"{label} ({v})" for label, v in sorted(self.labels(name).items()))
         return f"{hint} Labels: {labels}." if labels else hint
+
+
+def _version_list(statuses: Sequence[VersionStatus]) -> str:
+    """At most so many versions, highest first: those that are available, then the newest."""
+    by_worth = sorted(statuses, key=lambda s: s.state is not VersionState.AVAILABLE)
+    named = frozenset(status.id for status in by_worth[:_VERSIONS_NAMED])
+    text = ", ".join(f"{s.id.version} ({s.state.name})" for s in statuses if s.id in named)
+    more = len(statuses) - len(named)
+    return f"{text} and {more} more" if more else text or "none yet"
 
 
 def _failure_text(status: VersionStatus) -> str:

@@ -9,21 +9,43 @@ Source: TensorFlow Serving `sources/storage_path/file_system_storage_path_source
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from salver.errors import InvalidArgument, ServingError
 from salver.files import list_names, local_path, require_path
 from salver.sources.versions import Policy
 from salver.sources.watcher import Watcher
 
-__all__ = ["Aspire", "FileSystemSource", "MonitoredServable", "find_versions"]
+__all__ = ["Aspire", "FileSystemSource", "Findings", "MonitoredServable", "find_versions"]
 
 _logger = logging.getLogger(__name__)
 
 Aspire = Callable[[str, Mapping[int, str]], None]
 """Told which versions of a name to serve, version → directory. Returns at once."""
+
+
+class Findings(Protocol):
+    """What a look at the versions that do not load has found."""
+
+    @property
+    def directories(self) -> Collection[str]:
+        """Of versions whose files are worth watching: a change may let a failed load succeed."""
+        ...
+
+    @property
+    def again_s(self) -> float | None:
+        """When to look again at the latest, in seconds; None for whenever the poll comes by."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    directories: tuple[str, ...] = ()
+    again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,7 @@ class FileSystemSource:
         aspire: Aspire,
         *,
         poll_wait_seconds: int = 1,
-        recheck: Callable[[], Iterable[str]] = tuple,
+        recheck: Callable[[], Findings] = _Nothing,
         is_watching: bool = True,
         wait: Callable[[threading.Event, float | None], bool] = threading.Event.wait,
     ) -> None:
@@ -86,8 +108,7 @@ class FileSystemSource:
                 its configuration.
             poll_wait_seconds: pause between polls; 0 polls once for each configuration, a
                 negative number never.
-            recheck: called after each poll; gives version directories whose files are worth
-                watching, because a change of them may let a failed load succeed.
+            recheck: called after each poll; looks at the versions that do not load.
             is_watching: whether a change on disk may wake the poll before its time.
             wait: waits for an event so many seconds; a test's own clock goes in here.
         """
@@ -105,7 +126,8 @@ class FileSystemSource:
         self._watcher = Watcher(self.poke) if is_watching and has_period else None
         # Nothing is watched at the first poll: importing the library would slow the first load.
         first_wait_s = min(poll_wait_seconds, 1) if self._watcher else poll_wait_seconds
-        self._first_wait_s = float(first_wait_s) or None
+        self._first_wait_s = float(first_wait_s)
+        self._again_s: float | None = None  # what the last recheck asked for
         self._thread = threading.Thread(target=self._run, name="salver-source", daemon=True)
 
     def start(self) -> None:
@@ -134,26 +156,46 @@ class FileSystemSource:
         """Poll now."""
         self._wake.set()
 
-    def close(self) -> None:
-        """Stop polling and join the threads. Aspires to nothing more, and gives nothing up."""
+    def stop(self) -> None:
+        """Aspire to nothing more, and give nothing up; `close` waits for the threads."""
         with self._lock:
             self._is_closing = True
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
         if self._watcher is not None:
-            self._watcher.close()
+            self._watcher.stop()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Stop and join the threads.
+
+        Args:
+            timeout_s: how long to wait; a file system may hang for ever. None for any time.
+
+        Returns:
+            Whether the threads have ended.
+        """
+        self.stop()
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+        has_ended = self._watcher is None or self._watcher.close(left_s)
+        return has_ended and not self._thread.is_alive()
 
     def _run(self) -> None:
-        timeout_s = float(self._poll_wait_seconds) or None
         while not self._is_closing:
             self._wake.clear()
             try:
                 self._poll()
             except Exception:
                 _logger.exception("The poll failed")
-            self._wait(self._wake, timeout_s if self._has_polled else self._first_wait_s)
+            self._wait(self._wake, self._pause_s())
             self._has_polled = True
+
+    def _pause_s(self) -> float | None:
+        if self._poll_wait_seconds == 0:
+            return None
+        pause_s = float(self._poll_wait_seconds) if self._has_polled else self._first_wait_s
+        return pause_s if self._again_s is None else min(pause_s, self._again_s)
 
     def _poll(self) -> None:
         servables = self._servables
@@ -167,9 +209,10 @@ class FileSystemSource:
                 )
                 continue
             self._report(servable, found)
-        worth_watching = self._recheck()
+        findings = self._recheck()
+        self._again_s = findings.again_s
         if self._watcher is not None and self._has_polled:
-            self._update_watch(self._watcher, servables, worth_watching)
+            self._update_watch(self._watcher, servables, findings.directories)
 
     def _report(self, servable: MonitoredServable, found: Mapping[int, str]) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ __all__ = ["Watcher"]
 
 _logger = logging.getLogger(__name__)
 
+_BY_POLLING = "Changes on disk are noticed by polling alone: %s"
 _SETTLE_MS = 100  # changes nearer together than this wake the poll once; also how long a stop takes
 _GATHER_MS = 400  # but never later than this
 
@@ -49,19 +50,31 @@ class Watcher:
             self._restart.set()
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="salver-watcher", daemon=True
-                )
-                self._thread.start()
+                self._start()
 
-    def close(self) -> None:
-        """Stop watching and join the thread."""
+    def stop(self) -> None:
+        """Stop watching; `close` waits for the thread."""
         with self._changed:
             self._is_closing = True
             self._restart.set()
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Stop watching and join the thread; False when it did not end in time."""
+        self.stop()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="salver-watcher", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            _logger.info(_BY_POLLING, error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         from watchfiles import Change, watch
@@ -82,7 +95,7 @@ class Watcher:
                     self._wake()
             except (OSError, RuntimeError) as error:  # noqa: PERF203 - ends one watch, not all
                 # The system's watches are used up, say.
-                _logger.info("Changes on disk are noticed by polling alone: %s", error)
+                _logger.info(_BY_POLLING, error)
 
     def _forget(self, deleted: set[str]) -> None:
         with self._changed:

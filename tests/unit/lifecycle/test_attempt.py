@@ -38,10 +38,3 @@ def test_failure_to_load_is_told_in_the_words_of_the_loader() -> None:
     error = NotFound("no saved_model.pb")
     attempt.failed(error)
     assert attempt.final_error is error
-
-
-def test_starting_over_forgets_the_tries() -> None:
-    attempt = Attempt(V1, "/m/1")
-    attempt.failed(NotFound("gone"))
-    attempt.start_over()
-    assert attempt.tries == 0

@@ -85,8 +85,28 @@ def test_a_reader_that_met_a_withdrawn_entry_looks_again() -> None:
 def test_labels_name_versions_whether_or_not_they_are_available() -> None:
     serving = ServingMap[str]()
     serving.assign_labels({"m": {"stable": 1}}, {})
-    assert serving.version_of_label("m", "stable") == 1
     assert serving.labels == {"m": {"stable": 1}}
+    with pytest.raises(NotFound) as raised:
+        serving.acquire_label("m", "stable")
+    assert raised.value.message == "Servable not found for request: Specific(m, 1)"
+    serving.publish(V1, "one")
+    assert serving.acquire_label("m", "stable").id == V1
+
+
+def test_label_that_moves_while_its_old_version_is_withdrawn_is_always_found() -> None:
+    serving = ServingMap[str]()
+    serving.publish(V1, "one")
+    serving.assign_labels({"m": {"stable": 1}}, {"m": {"stable": 2}})
+
+    class Moving(dict[str, dict[str, int]]):
+        def __getitem__(self, name: str) -> dict[str, int]:
+            found = super().__getitem__(name)
+            serving.publish(V2, "two")
+            serving.withdraw(V1, threading.Event().set)
+            return found
+
+    object.__setattr__(serving._table, "labels", Moving({"m": {"stable": 1}}))
+    assert serving.acquire_label("m", "stable").id == V2
 
 
 @pytest.mark.parametrize(("name", "label"), [("m", "canary"), ("other", "stable")])
@@ -94,7 +114,7 @@ def test_unknown_label_is_refused_in_the_words_of_the_reference(name: str, label
     serving = ServingMap[str]()
     serving.assign_labels({"m": {"stable": 1}}, {})
     with pytest.raises(InvalidArgument) as raised:
-        serving.version_of_label(name, label)
+        serving.acquire_label(name, label)
     assert raised.value.message == f"Unrecognized servable version label: {label}"
 
 
@@ -102,9 +122,9 @@ def test_label_moves_at_the_moment_its_version_is_published() -> None:
     serving = ServingMap[str]()
     serving.publish(V1, "one")
     serving.assign_labels({"m": {"stable": 1}}, {"m": {"stable": 2, "canary": 3}})
-    assert serving.version_of_label("m", "stable") == 1
+    assert serving.acquire_label("m", "stable").id == V1
     serving.publish(V2, "two")
-    assert serving.version_of_label("m", "stable") == 2
+    assert serving.acquire_label("m", "stable").id == V2
     assert serving.moving_labels == {"m": {"canary": 3}}
 
 

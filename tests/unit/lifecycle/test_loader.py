@@ -1,7 +1,8 @@
 import pytest
 
 from salver.errors import NotFound
-from salver.lifecycle.loader import LoadOptions, as_serving_error
+from salver.files import Footprint
+from salver.lifecycle.loader import LoadOptions, as_serving_error, look_at
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,13 @@ def test_error_that_is_kept_keeps_nothing_else_alive() -> None:
     assert as_serving_error(outer) is outer
     for error in kept, outer:
         assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_directory_that_cannot_be_looked_at_has_no_footprint() -> None:
+    def look(path: str) -> Footprint:
+        if path == "/gone":
+            raise NotFound("/gone; No such file or directory")
+        return Footprint(1, 2, 3, 4)
+
+    assert look_at("/m/1", look) == Footprint(1, 2, 3, 4)
+    assert look_at("/gone", look) is None

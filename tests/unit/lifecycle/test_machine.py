@@ -34,6 +34,14 @@ def test_old_version_is_withdrawn_only_after_the_new_one_is_loaded() -> None:
     assert [s.id for s in machine.snapshots("m")] == [V2]
 
 
+def test_states_are_those_of_all_streams() -> None:
+    machine = machine_serving_v1()
+    assert machine.states == {State.READY}
+    machine.aspire("other", [1])
+    assert machine.states == {State.READY, State.LOADING}
+    assert Machine(availability_preserving).states == frozenset()
+
+
 def test_failed_load_leaves_the_old_version_serving() -> None:
     machine = machine_serving_v1()
     machine.aspire("m", [2])

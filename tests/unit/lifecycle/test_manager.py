@@ -5,14 +5,15 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from salver.errors import NotFound, ServingError, Unavailable
+from salver.errors import Code, NotFound, ServingError, Unavailable
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.machine import Instruction
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.servable import ServableId
@@ -122,6 +123,13 @@ class Bench:
         while not self.manager._troubled:
             self.manager.settle()
             assert time.monotonic() < end
+
+    def rest(self, seconds: float = 1) -> None:
+        """Let the files look for so long as they do now."""
+        self.manager.recheck()
+        self.advance(seconds)
+        self.manager.recheck()
+        self.manager.settle()
 
     def serve(self, *versions: ServableId, name: str = "m") -> None:
         self.aspire(*versions, name=name)
@@ -465,18 +473,73 @@ def test_failed_version_is_tried_again_when_its_files_change(bench: Bench) -> No
     bench.aspire(V1)
     bench.until_state(V1, END)
     bench.until_waiting()
-    assert bench.manager.recheck() == (bench.path(V1),)
-    bench.manager.settle()
+    bench.rest()
+    assert bench.manager.recheck().directories == (bench.path(V1),)
     assert bench.begun == [V1]
     del bench.failing[V1]
     Path(bench.path(V1), "saved_model.pb").touch()
-    bench.manager.recheck()
+    bench.rest()
     bench.until_state(V1, AVAILABLE)
     bench.manager.settle()
-    assert bench.manager.recheck() == ()
+    assert bench.manager.recheck().directories == ()
 
 
-def test_load_that_waits_is_tried_at_once_when_its_files_change(
+def test_version_whose_files_keep_changing_is_not_tried_before_they_rest(bench: Bench) -> None:
+    bench.failing[V1] = NotFound("half written")
+    bench.aspire(V1)
+    bench.until_waiting()
+    for number in range(50):
+        Path(bench.path(V1), f"data-{number}").touch()
+        bench.manager.recheck()
+        bench.advance(0.9)
+    assert bench.begun == [V1]
+    del bench.failing[V1]
+    bench.rest()
+    bench.until_state(V1, AVAILABLE)
+
+
+def test_changes_of_the_files_keep_no_version_from_giving_up(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_num_load_retries=2)
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    for number in range(1, 4):
+        bench.until_begun(V1, number)
+        bench.until_waiting()
+        Path(bench.path(V1), f"data-{number}").touch()
+        if number < 3:
+            bench.rest(4)
+    assert bench.until_state(V1, END).error is bench.failing[V1]
+    bench.manager.settle()
+    bench.rest(4)  # after the second change; and now the change revives it
+    bench.until_begun(V1, 4)
+    assert bench.manager.close(WAIT_S)
+
+
+def test_pause_between_tries_that_changes_cause_grows_over_the_ends_of_a_version(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, max_num_load_retries=0)
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    for number, pause_s in enumerate((1, 2, 4, 8, 16, 32, 60, 60), 1):
+        bench.until_begun(V1, number)
+        bench.until_waiting()
+        Path(bench.path(V1), f"data-{number}").touch()
+        bench.rest(pause_s - 0.5)
+        assert bench.begun == [V1] * number
+        bench.rest(0.5)
+    bench.until_begun(V1, 9)
+    bench.until_waiting()
+    bench.aspire()
+    bench.aspire(V1)  # a new life begins without a past
+    bench.until_begun(V1, 10)
+    bench.until_waiting()
+    (trouble,) = bench.manager._troubled
+    assert trouble.restarts == 0
+    assert bench.manager.close(WAIT_S)
+
+
+def test_load_that_waits_is_tried_before_its_time_when_its_files_change(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.failing[V1] = NotFound("no saved_model.pb")
@@ -484,7 +547,7 @@ def test_load_that_waits_is_tried_at_once_when_its_files_change(
     bench.until_waiting()
     del bench.failing[V1]
     Path(bench.path(V1), "saved_model.pb").touch()
-    bench.manager.recheck()
+    bench.rest()
     bench.until_state(V1, AVAILABLE)
     text = "Files of servable version {name: m version: 1} have changed: trying again"
     assert text in lines(caplog)
@@ -498,7 +561,7 @@ def test_change_during_a_failing_try_is_not_missed(bench: Bench) -> None:
     bench.gates[V1].set()
     bench.until_waiting()
     del bench.failing[V1]
-    bench.manager.recheck()
+    bench.rest()
     bench.until_state(V1, AVAILABLE)
 
 
@@ -510,8 +573,7 @@ def test_retried_load_looks_at_the_files_anew(bench: Bench) -> None:
     bench.advance(60)
     bench.until_begun(V1, 2)
     bench.until_waiting()
-    bench.manager.recheck()
-    bench.manager.settle()
+    bench.rest()
     assert bench.begun == [V1, V1]
 
 
@@ -526,6 +588,8 @@ def test_news_of_files_comes_too_late_for_a_version_that_moved_on(bench: Bench) 
     bench.manager._troubled = (trouble,)  # what a poll that began earlier still holds
     Path(bench.path(V1), "saved_model.pb").touch()
     bench.manager.recheck()
+    bench.now_s += 1
+    assert bench.manager.recheck().rested == (trouble,)
     bench.manager.settle()
     assert bench.begun == [V1, V1]
 
@@ -537,11 +601,9 @@ def test_directory_deleted_while_its_load_waits_is_no_change_to_act_on_twice(
     bench.aspire(V1)
     bench.until_waiting()
     Path(bench.path(V1)).rmdir()
-    bench.manager.recheck()  # changed: it is gone, and the try says so
-    bench.manager.settle()
+    bench.rest()  # changed: it is gone, and the try says so
     bench.until_waiting()
-    bench.manager.recheck()
-    bench.manager.settle()
+    bench.rest()
     (trouble,) = bench.manager._troubled
     assert trouble.seen is None
 
@@ -578,13 +640,107 @@ def test_manager_outlives_a_step_that_fails(bench: Bench, caplog: pytest.LogCapt
     assert "The manager failed to take a step" in caplog.text
 
 
+def test_instruction_that_fails_keeps_no_other_from_being_carried_out(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    withdraw = bench.serving.withdraw
+
+    def stumble(id: ServableId, on_drained: Callable[[], None]) -> None:
+        withdraw(id, on_drained)
+        if id == V1:
+            raise RuntimeError("no")
+
+    bench.serving.withdraw = stumble  # type: ignore[method-assign]
+    bench.serve(V1, V2)
+    bench.aspire()
+    bench.until_state(V1, END)
+    bench.until_state(V2, END)
+    assert "The manager failed to take a step" in caplog.text
+
+
+def test_message_that_fails_keeps_no_other_from_being_heard(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Both reach the manager in one batch: it is busy with what follows the load of another.
+    busy, go = threading.Event(), threading.Event()
+    aspired = bench.manager._aspired
+
+    def be_busy() -> None:
+        busy.set()
+        assert go.wait(WAIT_S)
+
+    def stumble(name: str, paths: Mapping[int, str]) -> list[Instruction]:
+        bench.manager._aspired = aspired  # type: ignore[method-assign]
+        raise RuntimeError("no")
+
+    bench.manager._after_change = be_busy
+    bench.aspire(OTHER, name="other")
+    assert busy.wait(WAIT_S)
+    bench.manager._aspired = stumble  # type: ignore[method-assign]
+    bench.manager.aspire("m", {1: bench.path(V1)})
+    bench.manager.aspire("m", {2: bench.path(V2)})
+    go.set()
+    bench.until_state(V2, AVAILABLE)
+    assert bench.monitor.status(V1) is None
+    assert "The manager failed to take a step" in caplog.text
+
+
+def refuse_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_load_without_a_thread_fails_and_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        bench.aspire(V1, V2)
+        bench.until_waiting()
+    error = bench.monitor.last_error("m")
+    assert error is not None
+    assert error.code is Code.RESOURCE_EXHAUSTED
+    assert error.message.endswith(": can't start new thread")
+    bench.advance(60)
+    bench.until_state(V1, AVAILABLE)
+    bench.until_state(V2, AVAILABLE)
+
+
+def test_model_is_closed_even_when_no_thread_is_left_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(V1, V2)
+    bodies = [bench.body(number) for number in (1, 2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        bench.aspire()
+        bench.until_state(V1, END)
+        bench.until_state(V2, END)
+    assert not any(body.is_open for body in bodies)
+
+
+def test_last_error_is_known_while_more_tries_follow_and_forgotten_once_available(
+    bench: Bench,
+) -> None:
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    assert bench.monitor.wait_until_settled(["m"], WAIT_S)
+    assert bench.monitor.last_error("m") is bench.failing[V1]
+    status = bench.monitor.status(V1)
+    assert status == VersionStatus(V1, LOADING)
+    bench.until_waiting()
+    del bench.failing[V1]
+    bench.advance(60)
+    bench.until_state(V1, AVAILABLE)
+    assert bench.monitor.last_error("m") is None
+
+
 def test_close_unloads_everything_and_joins_every_thread(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.serve(V1, V2)
     bodies = [bench.body(number) for number in (1, 2)]
     assert bench.manager.close(WAIT_S)
     assert not any(body.is_open for body in bodies)
-    assert not [t for t in bench.manager._loads._threads if t.is_alive()]
+    assert not [t for t in bench.manager._pools._loads._threads if t.is_alive()]
     assert not bench.manager._thread.is_alive()
 
 
@@ -623,6 +779,51 @@ def test_close_gives_up_on_a_request_that_never_ends_and_leaves_its_model_open(
     entry.release()
     assert bench.manager.close(WAIT_S)
     assert [body.is_open for body in [entry.model]] == [False]
+
+
+def test_close_waits_for_a_load_that_runs_no_longer_than_its_grace(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.serve(V1)
+    body = bench.body()
+    bench.gates[V2] = threading.Event()
+    bench.aspire(V1, V2)
+    bench.until_begun(V2)
+    assert not bench.manager.close(load_grace_s=0)
+    assert not body.is_open
+    bench.gates[V2].set()
+    assert bench.manager.close(WAIT_S, load_grace_s=WAIT_S)
+
+
+def test_close_waits_for_requests_beyond_the_grace_of_loads(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.serve(V1)
+    entry = bench.serving.acquire("m")
+    bench.gates[V2] = threading.Event()
+    bench.aspire(V1, V2)
+    bench.until_begun(V2)
+    outcomes: list[bool] = []
+    closer = threading.Thread(target=lambda: outcomes.append(bench.manager.close(WAIT_S, 0)))
+    closer.start()
+    bench.until_state(V1, UNLOADING)
+    bench.manager.settle()
+    assert entry.model.is_open
+    assert closer.is_alive()
+    entry.release()
+    closer.join(WAIT_S)
+    assert outcomes == [False]
+    assert [body.is_open for body in [entry.model]] == [False]
+    bench.gates[V2].set()
+    assert bench.manager.close(WAIT_S)
+
+
+def test_grace_of_loads_is_part_of_the_time_to_close(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    assert not bench.manager.close(0.01, load_grace_s=WAIT_S)
+    bench.gates[V1].set()
+    assert bench.manager.close(WAIT_S)
 
 
 def test_settle_returns_once_the_manager_has_ended(tmp_path: Path) -> None:

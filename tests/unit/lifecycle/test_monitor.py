@@ -144,3 +144,57 @@ def test_version_loaded_and_unloaded_during_the_wait_decides() -> None:
     for state in START, LOADING, AVAILABLE, UNLOADING, END:
         monitor.publish(V1, state)
     assert monitor.wait_until_available({"m"}, since=since) == (VersionStatus(V1, END),)
+
+
+def test_failure_decides_even_when_its_version_is_being_tried_anew() -> None:
+    monitor = monitor_of((V1, START))
+    since = monitor.now()
+    monitor.publish(V1, END, FAILURE)
+    monitor.publish(V1, START)
+    monitor.publish(V1, LOADING)
+    ended = VersionStatus(V1, END, FAILURE)
+    assert monitor.wait_until_available({"m"}, since=since) == (ended,)
+    assert monitor.status(V1) == VersionStatus(V1, LOADING)
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.wait_until_available({"m"}, since=since) == ()
+
+
+def test_last_error_is_that_of_the_highest_version_that_failed() -> None:
+    monitor = monitor_of((V1, START), (V2, START), (V3, START))
+    assert monitor.last_error("m") is None
+    first, second = NotFound("first"), NotFound("second")
+    monitor.try_failed(V2, first)
+    monitor.try_failed(V1, second)
+    assert monitor.last_error("m") is first
+    assert monitor.status(V2) == VersionStatus(V2, START)
+    monitor.publish(V2, LOADING)
+    assert monitor.last_error("m") is first
+    monitor.publish(V2, AVAILABLE)
+    assert monitor.last_error("m") is second
+    monitor.publish(V1, END, FAILURE)
+    assert monitor.last_error("m") is FAILURE
+    assert monitor.last_error("other") is None
+
+
+def test_load_given_up_because_nobody_wants_it_is_no_trouble() -> None:
+    monitor = monitor_of((V1, START))
+    monitor.publish(V1, END, Cancelled("Loading of servable cancelled"))
+    assert monitor.last_error("m") is None
+    assert not monitor.wait_until_settled({"m"}, 0)
+
+
+def test_wait_for_settling_ends_with_the_first_failed_try() -> None:
+    monitor, outcome = monitor_of((V1, LOADING), (ServableId("n", 1), AVAILABLE)), list[bool]()
+    assert not monitor.wait_until_settled({"m", "n"}, 0)
+    thread = threading.Thread(target=lambda: outcome.append(monitor.wait_until_settled({"m", "n"})))
+    thread.start()
+    monitor.try_failed(V1, FAILURE)
+    thread.join(WAIT_S)
+    assert outcome == [True]
+
+
+def test_wait_for_settling_can_be_interrupted() -> None:
+    monitor = Monitor()
+    monitor.interrupt()
+    with pytest.raises(Cancelled):
+        monitor.wait_until_settled({"m"})

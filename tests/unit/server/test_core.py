@@ -56,6 +56,7 @@ class Bench:
     ) -> None:
         self.root = root
         self.gates: dict[ServableId, threading.Event] = {}
+        self.now_s = 0.0
         self.core = ServerCore(
             self.load,
             (PLATFORM, "onnx"),
@@ -65,6 +66,7 @@ class Bench:
                 is_watching=False,
                 allow_version_labels_for_unavailable_models=allow_unavailable,
             ),
+            clock=lambda: self.now_s,
         )
 
     def load(self, platform: str, id: ServableId, path: str) -> Servable:
@@ -381,6 +383,8 @@ def test_half_written_version_loads_once_it_is_whole(tmp_path: Path) -> None:
     bench.core._manager.settle()
     assert bench.answers(M) == 1
     bench.add("m", 2)
+    bench.core._manager.recheck()
+    bench.now_s += 1
     bench.core._source.poke()
     bench.until("m", 2, VersionState.AVAILABLE)
     assert bench.answers(M) == 2
@@ -396,6 +400,67 @@ def test_closing_unloads_the_models(tmp_path: Path) -> None:
     assert bench.core.close()
     assert isinstance(entry.model.model, Constant)
     assert not entry.model.model.is_open
+
+
+def test_closing_does_not_wait_for_a_load_that_nobody_needs_any_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.add("m", 2)
+    gate = bench.gates[ServableId("m", 2)] = threading.Event()
+    bench.apply(bench.config(policy=All()))
+    bench.until("m", 2, VersionState.LOADING)
+    assert not bench.core.close(WAIT_S, load_grace_s=0)
+    bench.until("m", 1, VersionState.END)
+    gate.set()
+    assert bench.core.close(WAIT_S, load_grace_s=WAIT_S)
+
+
+def test_closing_does_not_wait_for_a_file_system_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    hanging, answers = threading.Event(), threading.Event()
+
+    def hang(path: str) -> list[str]:
+        hanging.set()
+        assert answers.wait(WAIT_S)
+        return []
+
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    monkeypatch.setattr("salver.sources.file_system.list_names", hang)
+    bench.core._source.poke()
+    assert hanging.wait(WAIT_S)
+    assert not bench.core.close(load_grace_s=0)
+    bench.until("m", 1, VersionState.END)
+    answers.set()
+    assert bench.core.close(WAIT_S, load_grace_s=WAIT_S)
+
+
+def test_models_settle_once_they_are_available_or_a_try_has_failed(bench: Bench) -> None:
+    bench.add("good", 1)
+    bench.add("bad", 1, broken=True)
+    bench.gates[ServableId("bad", 1)] = threading.Event()
+    outcome: list[str] = []
+
+    def start() -> None:
+        with pytest.raises(ModelsUnavailable):
+            bench.apply(bench.config("good"), bench.config("bad"))
+        outcome.append("failed")
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    assert bench.core.wait_until_settled(["good"], WAIT_S)
+    assert not bench.core.wait_until_settled(["good", "bad"], 0)
+    assert bench.core.last_error("bad") is None
+    bench.gates[ServableId("bad", 1)].set()
+    assert bench.core.wait_until_settled(["good", "bad"])
+    error = bench.core.last_error("bad")
+    assert error is not None
+    assert error.message == "no SavedModel in 1"
+    thread.join(WAIT_S)
+    assert outcome == ["failed"]
 
 
 # -- requests and status ---------------------------------------------------------------------------
@@ -429,6 +494,23 @@ def test_unknown_version_is_not_found_and_the_hint_names_versions_and_labels(
         bench.core.acquire(ServableRequest("m", 3))
     assert raised.value.message == "Servable not found for request: Specific(m, 3)"
     assert raised.value.hint == "Versions of m: 1 (AVAILABLE). Labels: stable (1)."
+
+
+def test_hint_names_the_versions_that_are_available_and_the_newest_of_the_others(
+    bench: Bench,
+) -> None:
+    bench.add("m", 1)
+    bench.add("m", *range(2, 12), broken=True)
+    bench.apply(bench.config(policy=Specific((1,))))
+    bench.apply(bench.config(policy=All()))
+    for version in range(2, 12):
+        bench.until("m", version, VersionState.END)
+    with pytest.raises(NotFound) as raised:
+        bench.core.acquire(ServableRequest("m", 12))
+    assert raised.value.hint == (
+        "Versions of m: 11 (END), 10 (END), 9 (END), 8 (END), 7 (END), 6 (END), 5 (END), "
+        "1 (AVAILABLE) and 3 more."
+    )
 
 
 def test_unknown_label_is_refused_with_what_exists(bench: Bench) -> None:

@@ -2,6 +2,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,21 @@ class Turns:
         self._over.release()
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a recheck found."""
+
+    directories: tuple[str, ...] = ()
+    again_s: float | None = None
+
+
 class Bench:
     """A source over a directory of models, and what it aspired to."""
 
     def __init__(self, root: Path, poll_wait_seconds: int = 1) -> None:
         self.root = root
         self.aspired: list[tuple[str, dict[int, str]]] = []
-        self.recheck: Callable[[], tuple[str, ...]] = tuple
+        self.recheck: Callable[[], Found] = Found
         self.turns = Turns()
         self.source = FileSystemSource(
             self.aspire,
@@ -249,6 +258,7 @@ def test_poll_period_zero_polls_once_for_each_configuration(tmp_path: Path) -> N
     assert bench.since() == [bench.versions("m", "1")]
     bench.source.reconfigure([bench.model("m", policy=All())])
     assert bench.source._wake.is_set()
+    bench.recheck = lambda: Found(again_s=0.25)
     bench.turns.next()
     assert bench.turns.timeouts == [None, None]
     bench.turns.end()
@@ -267,10 +277,49 @@ def test_source_that_never_started_can_be_closed(tmp_path: Path) -> None:
     Bench(tmp_path).source.close()
 
 
+def test_poll_comes_by_earlier_when_files_were_seen_to_change(bench: Bench) -> None:
+    bench.start(bench.model("m", "1"))
+    bench.recheck = lambda: Found(again_s=0.25)
+    bench.turns.next()
+    bench.recheck = lambda: Found(again_s=60)
+    bench.turns.next()
+    bench.recheck = Found
+    bench.turns.next()
+    assert bench.turns.timeouts == [1.0, 0.25, 1.0, 1.0]
+
+
+def test_close_gives_up_on_a_file_system_that_hangs(bench: Bench) -> None:
+    hanging, answers = threading.Event(), threading.Event()
+
+    def hang() -> Found:
+        hanging.set()
+        assert answers.wait(WAIT_S)
+        return Found()
+
+    bench.start(bench.model("m", "1"))
+    bench.recheck = hang
+    bench.turns.end()
+    assert hanging.wait(WAIT_S)
+    assert not bench.source.close(timeout_s=0)
+    answers.set()
+    bench.turns.until_waiting()
+    bench.turns.end()
+    assert bench.source.close(timeout_s=WAIT_S)
+
+
+def test_nothing_is_aspired_to_after_the_stop(bench: Bench) -> None:
+    servable = bench.model("m", "1")
+    bench.start(servable)
+    bench.since()
+    bench.source.stop()
+    bench.source._report(servable, {2: "/m/2"})
+    assert bench.since() == []
+
+
 def test_failure_nobody_foresaw_ends_no_polling(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> tuple[str, ...]:
+    def broken() -> Found:
         raise RuntimeError("broken")
 
     bench.recheck = broken
@@ -297,11 +346,11 @@ class Watched:
             self.aspired[name] = dict(versions)
             self.changed.notify_all()
 
-    def recheck(self) -> tuple[str, ...]:
+    def recheck(self) -> Found:
         with self.changed:
             self.rechecks += 1
             self.changed.notify_all()
-        return self.troubled
+        return Found(self.troubled)
 
     def until(self, condition: Callable[[], bool], nudge: Callable[[int], object]) -> None:
         """Until it holds; the watch begins at some moment, so the change is made repeatedly."""

@@ -110,3 +110,37 @@ def test_close_ends_the_thread_while_it_watches(tmp_path: Path) -> None:
     watcher.close()
     assert thread is not None
     assert not thread.is_alive()
+
+
+def test_where_no_thread_can_be_started_polling_is_left_until_there_is_more_to_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_to_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    caplog.set_level("INFO")
+    woken = threading.Event()
+    watcher = Watcher(woken.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_to_start)
+        watcher.watch(frozenset({str(tmp_path)}))
+    assert "Changes on disk are noticed by polling alone: can't start new thread" in caplog.text
+    (tmp_path / "more").mkdir()
+    watcher.watch(frozenset({str(tmp_path), str(tmp_path / "more")}))
+    until_noticed(tmp_path, woken)
+    assert watcher.close(WAIT_S)
+
+
+def test_close_gives_up_on_a_thread_that_hangs(tmp_path: Path) -> None:
+    hanging, answers = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        assert answers.wait(WAIT_S)
+
+    watcher = Watcher(hang)
+    watcher.watch(frozenset({str(tmp_path)}))
+    until_noticed(tmp_path, hanging)
+    assert not watcher.close(timeout_s=0)
+    answers.set()
+    assert watcher.close(WAIT_S)

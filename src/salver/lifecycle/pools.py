@@ -1,0 +1,125 @@
+"""The threads that load and unload. What came of it is told to the manager.
+
+Source of the log lines: TensorFlow Serving `core/loader_harness.cc` and `core/basic_manager.cc`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+from salver.errors import ResourceExhausted
+from salver.lifecycle.attempt import Attempt, Step
+from salver.lifecycle.loader import (
+    Closable,
+    Footprinter,
+    Load,
+    LoadOptions,
+    as_serving_error,
+    look_at,
+)
+from salver.lifecycle.messages import Failed, Loaded, Unloaded
+from salver.lifecycle.monitor import Monitor, VersionState
+from salver.servable import ServableId
+from salver.threads import Job, Pool
+
+__all__ = ["Pools"]
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Closable)
+
+
+class Pools(Generic[T]):
+    """One pool for loads, one for unloads. Used by the manager's thread alone."""
+
+    def __init__(
+        self,
+        load: Load[T],
+        look: Footprinter,
+        options: LoadOptions,
+        *,
+        monitor: Monitor,
+        post: Callable[[object], None],
+    ) -> None:
+        """Start no threads yet.
+
+        Args:
+            load: loads one version.
+            look: takes the footprint of a version directory.
+            options: how many threads.
+            monitor: told when a load begins.
+            post: takes a `Loaded`, `Failed` or `Unloaded`; called from any thread.
+        """
+        self._load = load
+        self._look = look
+        self._options = options
+        self._monitor = monitor
+        self._post = post
+        self._jobs: dict[ServableId, Job] = {}  # of loads that may not have begun
+        self._loads = Pool("salver-load", options.num_initial_load_threads)
+        self._unloads = Pool("salver-unload", options.num_unload_threads)
+
+    def end_initial_load(self) -> None:
+        """Go from the load threads of start-up to those of ordinary times."""
+        self._loads.resize(self._options.num_load_threads)
+
+    def try_load(self, attempt: Attempt) -> None:
+        """Queue a try; it reports `Loaded` or `Failed`, also when there is no thread for it."""
+        job = self._jobs[attempt.id] = partial(self._try, attempt)
+        try:
+            self._loads.submit(job)
+        except ResourceExhausted as error:
+            del self._jobs[attempt.id]
+            self._report_failure(attempt, error)
+
+    def withdraw(self, id: ServableId) -> bool:
+        """Take back a try that has not begun; False when it has."""
+        job = self._jobs.pop(id, None)
+        return job is not None and self._loads.withdraw(job)
+
+    def unload(self, id: ServableId, model: T) -> None:
+        """Queue the close of a model; it reports `Unloaded`. Without a thread it is closed here."""
+        try:
+            self._unloads.submit(partial(self._close, id, model))
+        except ResourceExhausted:
+            self._close(id, model)
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Run what is queued, then join the threads; False when time ran out."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        has_ended = self._loads.close(timeout_s)
+        left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+        return self._unloads.close(left_s) and has_ended
+
+    def _try(self, attempt: Attempt) -> None:
+        id = attempt.id
+        self._jobs.pop(id, None)
+        try:
+            if attempt.step is Step.RESERVE:
+                attempt.reserved(self._look(attempt.path))
+                _logger.info("Successfully reserved resources to load servable %s", id)
+                _logger.info("Approving load for servable version %s", id)
+                _logger.info("Loading servable version %s", id)
+                self._monitor.publish(id, VersionState.LOADING)
+            else:
+                attempt.seen = look_at(attempt.path, self._look)
+            model = self._load(id, attempt.path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's state
+            self._report_failure(attempt, error)
+        else:
+            self._post(Loaded(attempt, model))
+
+    def _report_failure(self, attempt: Attempt, error: Exception) -> None:
+        shown = as_serving_error(error)
+        attempt.failed(shown)
+        self._post(Failed(attempt, shown))
+
+    def _close(self, id: ServableId, model: T) -> None:
+        _logger.info("Unloading just-loaded servable version %s", id)
+        try:
+            model.close()
+        except Exception:
+            _logger.exception("Servable version %s could not give back what it held", id)
+        self._post(Unloaded(id))
