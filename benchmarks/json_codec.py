@@ -3,6 +3,7 @@
 Run: `PYTHONPATH=src python benchmarks/json_codec.py`. Ratios below 1 mean that we are quicker.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ import simdjson
 from salver.codecs.json_document import parse_document
 from salver.codecs.json_response import encode_predict
 from salver.dtypes import DataType
+from salver.errors import InvalidArgument
 from salver.signature import Signature, TensorSpec
 
 _SIGNATURE = Signature({"x": TensorSpec("x:0", DataType.FLOAT, None)}, {})
@@ -50,6 +52,21 @@ def compare(name: str, body: bytes) -> None:
     )
 
 
+def time_slow_ways() -> None:
+    """What is answered with an error, and how soon."""
+    rows = b'{"instances":[' + b"[1.0,2.0,3.0]," * 3_000_000
+    for name, body in {
+        "ragged in its last row": rows + b"[1.0,[2.0]]]}",
+        "no JSON after its last row": rows + b"]}",
+        "nothing but brackets": b"[" * 20_000_000,
+        "a small body of brackets": b"[" * 65_536,
+    }.items():
+        start = time.perf_counter()
+        with contextlib.suppress(InvalidArgument):
+            parse_document(body).predict_inputs("", _SIGNATURE)
+        print(f"{name:28} {len(body):>9,} B {(time.perf_counter() - start) * 1e3:10.1f} ms")
+
+
 def main() -> None:
     compare("half_plus_two", b'{"instances": [1.0, 2.0, 5.0]}')
     compare("4 features", b'{"instances": [[5.1, 3.5, 1.4, 0.2]]}')
@@ -58,6 +75,7 @@ def main() -> None:
     compare("28×28 image", body_of((1, 28, 28), digits=17))
     compare("224×224×3 image", body_of((1, 224, 224, 3), digits=17))
     compare("224×224×3 image, 3 digits", body_of((1, 224, 224, 3), digits=3))
+    time_slow_ways()
     rows = np.random.default_rng(0).random((64, 1000), np.float32)
     encode = best_of(lambda: encode_predict([("y", rows)], is_row=True))
     dump = best_of(lambda: orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY))

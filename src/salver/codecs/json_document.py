@@ -3,26 +3,37 @@
 Three tiers, each for what the one before refuses: orjson for small bodies and simdjson for large
 ones, with the arrays made in one go; the standard library's parser, which takes NaN; and our own,
 which knows every fault by its name and place. The first proves that it reads as the last would.
+
+What would be many times its size as Python values goes to none of them whole: it is scanned first,
+and read a part at a time, so that no body takes gigabytes, nor holds up the other threads for long.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import orjson
 
 from salver.codecs.json_arrays import PredictInputs
 from salver.codecs.json_example import example_messages
-from salver.codecs.json_flat import FlatDocument, flat_document
+from salver.codecs.json_flat import FlatDocument, flat_document, is_flat_cheap
+from salver.codecs.json_long import is_long, long_tree
 from salver.codecs.json_plain import is_said_once, plain_inputs, tree_inputs
 from salver.codecs.json_predict import exact_inputs
 from salver.codecs.json_tree import read_tree
 from salver.codecs.json_value import MISSING, debug_text, find, is_object
-from salver.errors import InvalidArgument
+from salver.errors import Cancelled, InvalidArgument
 from salver.signature import Signature
 
-__all__ = ["Document", "PredictInputs", "parse_document"]
+__all__ = ["Document", "NotQuick", "PredictInputs", "parse_document"]
 
 # Where simdjson begins to be the quicker way (9 µs both, for 200 numbers in few lists).
 _LARGE_BODY_BYTES = 2000
+# What is this small is soon read the slow way, too.
+_TINY_BODY_BYTES = 2000
+
+
+class NotQuick(Exception):
+    """A body was to be read only if that is quick, and it is not; nothing is said of it yet."""
 
 
 class Document:
@@ -32,22 +43,29 @@ class Document:
         signature_name: '' when the body has none.
     """
 
-    __slots__ = ("_body", "_flat", "_plain", "_tree", "signature_name")
+    __slots__ = (
+        "_body",
+        "_flat",
+        "_is_long",
+        "_is_wanted",
+        "_only_quickly",
+        "_plain",
+        "_tree",
+        "signature_name",
+    )
 
     def __init__(
-        self,
-        body: bytes,
-        signature_name: str,
-        *,
-        plain: dict[str, Any] | None = None,
-        flat: FlatDocument | None = None,
-        tree: Any = None,
+        self, body: bytes, only_quickly: bool, is_wanted: Callable[[], bool] | None
     ) -> None:
+        """For `parse_document`, which knows how to fill it."""
         self._body = body
-        self._plain = plain
-        self._flat = flat
-        self._tree = tree
-        self.signature_name = signature_name
+        self._only_quickly = only_quickly
+        self._is_wanted = is_wanted
+        self._is_long: bool | None = None
+        self._plain: dict[str, Any] | None = None
+        self._flat: FlatDocument | None = None
+        self._tree: Any = None
+        self.signature_name = ""
 
     def predict_inputs(self, signature_name: str, signature: Signature) -> PredictInputs:
         """The arrays a predict request feeds, in the order of `signature.inputs`.
@@ -59,6 +77,8 @@ class Document:
         Raises:
             InvalidArgument: the inputs do not fit the signature; in the reference's words.
             Unimplemented: JSON cannot feed the dtype of an input.
+            NotQuick: as `parse_document` was told.
+            Cancelled: nobody wants it any more.
         """
         if not signature.inputs:
             raise InvalidArgument(
@@ -71,7 +91,7 @@ class Document:
             found = self._flat.inputs(signature)
         if found is None:
             tree = self._read()
-            if type(tree) is dict:
+            if type(tree) is dict and not self.is_long:
                 found = tree_inputs(self._body, tree, signature)
             return found or exact_inputs(tree, signature)
         return found
@@ -84,52 +104,89 @@ class Document:
 
         Raises:
             InvalidArgument: in the reference's words.
+            NotQuick: as `parse_document` was told.
+            Cancelled: nobody wants it any more.
         """
         return example_messages(self._read(), method)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the body is read a part at a time, when it is read the slow way."""
+        if self._is_long is None:  # found out late, as it takes half as long as simdjson does
+            self._is_long = is_long(self._body)
+        return self._is_long
+
+    def parse(self) -> "Document":
+        """Parse the body; see `parse_document`."""
+        body = self._body
+        if len(body) >= _LARGE_BODY_BYTES:
+            flat = flat_document(body) if is_flat_cheap(body) else None
+            if flat is not None:
+                self._flat = flat
+                self.signature_name = flat.signature_name
+                return self
+            if self.is_long:
+                return self._parse_slowly()
+        try:
+            plain = orjson.loads(body)
+        except ValueError:
+            return self._parse_slowly()
+        if type(plain) is not dict:
+            return self._parse_slowly()
+        if "signature_name" in plain:
+            signature_name = plain["signature_name"]
+            if type(signature_name) is not str or not is_said_once(body, "signature_name"):
+                return self._parse_slowly()
+            self.signature_name = signature_name
+        self._plain = plain
+        return self
+
+    def _parse_slowly(self) -> "Document":
+        tree = self._read()
+        if not is_object(tree):
+            raise InvalidArgument(
+                f"JSON Value: {debug_text(tree)} Is not object",
+                hint='The body must be a JSON object, for example {"instances": [[1.0, 2.0]]}.',
+            )
+        signature_name = find(tree, "signature_name")
+        if signature_name is MISSING:
+            signature_name = ""
+        elif type(signature_name) is not str:
+            raise InvalidArgument(
+                f"JSON Value: {debug_text(tree)} not formatted correctly. "
+                "'signature_name' key must be a string value."
+            )
+        self.signature_name = signature_name
+        return self
+
     def _read(self) -> Any:
         if self._tree is None:
-            self._tree = read_tree(self._body)
+            if self._only_quickly and len(self._body) > _TINY_BODY_BYTES:
+                raise NotQuick
+            long = self.is_long
+            self._tree = long_tree(self._body, self._check) if long else read_tree(self._body)
         return self._tree
 
+    def _check(self) -> None:
+        if self._is_wanted is not None and not self._is_wanted():
+            raise Cancelled("Nobody waits for the answer any more")
 
-def parse_document(body: bytes) -> Document:
+
+def parse_document(
+    body: bytes, *, only_quickly: bool = False, is_wanted: Callable[[], bool] | None = None
+) -> Document:
     """Parse a request's body.
+
+    Args:
+        body: of the request.
+        only_quickly: rather raise NotQuick than take longer than a body of that size should; so
+            does the document when it is asked. For bodies that are read in the loop.
+        is_wanted: asked now and then while a large body is read the slow way; when it says no,
+            that ends with Cancelled. Called in the thread that reads.
 
     Raises:
         InvalidArgument: it is no JSON, no object, or its `signature_name` is no string.
+        NotQuick: it must be parsed again without `only_quickly`, not in the loop.
+        Cancelled: nobody wants it any more.
     """
-    if len(body) >= _LARGE_BODY_BYTES:
-        flat = flat_document(body)
-        if flat is not None:
-            return Document(body, flat.signature_name, flat=flat)
-    try:
-        plain = orjson.loads(body)
-    except ValueError:
-        return _parse_slowly(body)
-    if type(plain) is not dict:
-        return _parse_slowly(body)
-    if "signature_name" not in plain:
-        return Document(body, "", plain=plain)
-    signature_name = plain["signature_name"]
-    if type(signature_name) is str and is_said_once(body, "signature_name"):
-        return Document(body, signature_name, plain=plain)
-    return _parse_slowly(body)
-
-
-def _parse_slowly(body: bytes) -> Document:
-    tree = read_tree(body)
-    if not is_object(tree):
-        raise InvalidArgument(
-            f"JSON Value: {debug_text(tree)} Is not object",
-            hint='The body must be a JSON object, for example {"instances": [[1.0, 2.0]]}.',
-        )
-    signature_name = find(tree, "signature_name")
-    if signature_name is MISSING:
-        signature_name = ""
-    elif type(signature_name) is not str:
-        raise InvalidArgument(
-            f"JSON Value: {debug_text(tree)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
-    return Document(body, signature_name, tree=tree)
+    return Document(body, only_quickly, is_wanted).parse()

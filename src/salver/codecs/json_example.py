@@ -3,6 +3,7 @@
 Source: TensorFlow Serving `util/json_tensor.cc`, FillClassifyRegressRequestFromJson.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from salver.codecs.json_value import (
     debug_text,
     decode_base64,
     find,
+    is_array,
     is_integer,
     is_object,
     members,
@@ -46,9 +48,9 @@ def example_messages(document: Any, method: Literal["classify", "regress"]) -> l
     examples = find(document, "examples")
     if examples is MISSING:
         text = "When method is classify, key 'examples' is expected and was not found"
-    elif type(examples) is not list:
+    elif not is_array(examples):
         text = "Expecting 'examples' value to be an list/array"
-    elif not examples:
+    elif not len(examples):
         text = "'examples' value is an empty array"
     else:
         return [shared + _example(example) for example in examples]
@@ -66,7 +68,7 @@ def _example(value: Any) -> bytes:
         )
     message = message_class("tensorflow.Example")()
     for name, content in members(value):
-        kind, values = _feature(name, content if type(content) is list else [content])
+        kind, values = _feature(name, content if is_array(content) else [content])
         try:
             feature = message.features.feature[name]
         except UnicodeError:
@@ -81,7 +83,7 @@ def _example(value: Any) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def _feature(name: str, items: list[Any]) -> tuple[_Kind | None, list[Any]]:
+def _feature(name: str, items: Iterable[Any]) -> tuple[_Kind | None, list[Any]]:
     """The kind its first element gives a feature (None without elements), and the values."""
     kind: _Kind | None = None
     values: list[Any] = []

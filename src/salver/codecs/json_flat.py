@@ -23,7 +23,7 @@ from salver.dtypes import DataType, numpy_dtype
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["FlatDocument", "flat_document"]
+__all__ = ["FlatDocument", "flat_document", "is_flat_cheap"]
 
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _W = rb"[ \t\r\n]*"
@@ -42,6 +42,11 @@ _BUFFER_KINDS: dict[str, Literal["d", "i", "u"]] = {"f8": "d", "i8": "i", "u8": 
 # 2,400 page faults. A parser is in here only while nothing refers to what it has parsed.
 _idle_parsers: deque[simdjson.Parser] = deque(maxlen=2)
 _LARGEST_KEPT_BODY_BYTES = 8 << 20  # the memory kept is some ten times that, in the worst case
+# What simdjson writes for a value and what stands beside it. A body that it makes more than this
+# many times as large is better parsed in parts, unless it is small.
+_BYTES_A_VALUE = 24
+_MOST_TIMES = 6
+_SMALL_BODY_BYTES = 16 << 20
 # Below this many bytes a row, asking simdjson for each costs more than it saves.
 _SMALLEST_NAMED_ROW_BYTES = 2048
 
@@ -68,6 +73,11 @@ class FlatDocument:
         if type(self.signature_name) is not str:
             raise ValueError(self.signature_name)
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the tensors have names."""
+        return self._head[3] is not None
+
     def inputs(self, signature: Signature) -> PredictInputs | None:
         """The inputs, if the document is as regular as it looks and of the right types.
 
@@ -76,7 +86,7 @@ class FlatDocument:
         if self._value is None:
             return None
         is_row = self._head[1] == b"instances"
-        if self._head[3] is None:
+        if not self.is_named:
             arrays = self._only(signature.inputs)
         elif b"\\" in self._body:  # a name may be spelled with escapes
             arrays = None
@@ -143,6 +153,13 @@ class FlatDocument:
         head = self._body[: self._head.start(2)].translate(None, _NUMBER_BYTES)
         tail = self._body[self._end :].translate(None, _NUMBER_BYTES)
         return self._body.translate(None, _NUMBER_BYTES) == head + skeleton + tail
+
+
+def is_flat_cheap(body: bytes) -> bool:
+    """Whether simdjson can have a whole body without taking too much memory."""
+    if len(body) <= _SMALL_BODY_BYTES:
+        return True
+    return (body.count(b",") + body.count(b"[")) * _BYTES_A_VALUE <= _MOST_TIMES * len(body)
 
 
 def flat_document(body: bytes) -> FlatDocument | None:

@@ -1,6 +1,7 @@
 """Advice for a person whose request is refused; it goes beside the reference's message."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from salver.codecs.json_value import base64_text, is_object, members, type_name
@@ -48,7 +49,7 @@ _INTEGER_TYPES = frozenset(
 
 def missing_key(document: Any) -> str:
     """For a body with neither 'instances' nor 'inputs'."""
-    found = ", ".join(f"'{name}'" for name, _ in list(members(document))[:_SHOWN_NAMES])
+    found = ", ".join(f"'{name}'" for name, _ in islice(members(document), _SHOWN_NAMES))
     return (
         "The body must have the key 'instances' (a list with one element per row) or 'inputs' "
         f"(whole tensors, with their batch axis). It has {found or 'no key'}."

@@ -51,7 +51,7 @@ def plain_inputs(
 def tree_inputs(
     body: bytes, document: dict[str, Any], signature: Signature
 ) -> PredictInputs | None:
-    """The same for what `json_tree` read, where repeated keys show as `RepeatedKeys`."""
+    """The same for what `json_tree` read, where repeated keys show as `Pairs`."""
     reading = _Reading(body)
     reading.has_lost_nothing = True
     return reading.inputs(document, signature.inputs)

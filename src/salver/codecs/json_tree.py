@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from salver.codecs import json_exact
+from salver.codecs.json_scan import scan
 from salver.codecs.json_value import is_object, object_of
 
 __all__ = ["read_tree"]
@@ -38,7 +39,12 @@ def read_tree(body: bytes) -> Any:
                 return value
         except (ValueError, RecursionError):
             pass  # no UTF-8, no JSON to it, or nested too deeply
+    scan(body, _never)  # refuses much sooner
     return json_exact.parse(body)
+
+
+def _never() -> None:
+    """A tree is only made of what is soon read."""
 
 
 def _may_be_too_big(body: bytes) -> bool:

@@ -1,7 +1,9 @@
 """What a JSON document holds, as Python values, and how the reference prints and names them.
 
-A value is None, bool, int, float, str, list, or an object: a dict, or `RepeatedKeys` when one of
-its keys occurs twice. A string that is no UTF-8 holds lone surrogates (`json_text.text_of`).
+A value is None, bool, int, float, str, an array or an object. An array is a list, or a `LongList`;
+an object is a dict, or `Pairs` when one of its keys occurs twice, or it is long. What is long is
+still text, and read as one goes through it. A string that is no UTF-8 holds lone surrogates
+(`json_text.text_of`).
 An integer outside int64 and uint64 is a double to the reference, whatever Python makes of it.
 
 Source: TensorFlow Serving `util/json_tensor.cc`; RapidJSON 1.1.0 `prettywriter.h`, `dtoa.h`.
@@ -10,19 +12,23 @@ Source: TensorFlow Serving `util/json_tensor.cc`; RapidJSON 1.1.0 `prettywriter.
 import binascii
 import decimal
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Protocol
 
 from salver.codecs.json_text import bytes_of, quote, text_of
 from salver.errors import InvalidArgument
 
 __all__ = [
     "MISSING",
-    "RepeatedKeys",
+    "LongList",
+    "Pairs",
+    "Part",
     "base64_text",
     "debug_text",
     "decode_base64",
     "find",
+    "is_array",
     "is_integer",
     "is_object",
     "members",
@@ -38,34 +44,74 @@ _BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _BASE64_SPACE = b" \t\n\v\f\r"
 
 
-class RepeatedKeys:
-    """An object some key of which occurs more than once, in the order of the text."""
+class Part(Protocol):
+    """Some elements of a `LongList`, one after the other.
+
+    Attributes:
+        count: how many.
+        is_long: it is one element, and long itself.
+    """
+
+    count: int
+    is_long: bool
+
+    def text(self) -> bytes:
+        """The elements as JSON, with commas between them."""
+
+    def values(self) -> Iterable[Any]:
+        """The elements."""
+
+
+class LongList:
+    """An array that is too large to be read at once."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        """Keep parts, which can be gone through more than once."""
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(part.count for part in self.parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(part.values() for part in self.parts)
+
+
+class Pairs:
+    """An object whose members are pairs, in the order of the text; keys may be repeated."""
 
     __slots__ = ("pairs",)
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Keep pairs, which can be gone through more than once."""
         self.pairs = pairs
 
 
-def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any] | RepeatedKeys:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Pairs:
     """The object with these members."""
     plain = dict(pairs)
-    return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
+    return plain if len(plain) == len(pairs) else Pairs(pairs)
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array."""
+    return type(value) is list or type(value) is LongList
 
 
 def is_object(value: Any) -> bool:
     """Whether a value is an object."""
-    return type(value) is dict or type(value) is RepeatedKeys
+    return type(value) is dict or type(value) is Pairs
 
 
-def members(value: dict[str, Any] | RepeatedKeys) -> Iterable[tuple[str, Any]]:
+def members(value: dict[str, Any] | Pairs) -> Iterable[tuple[str, Any]]:
     """Keys and values of an object, in order, repetitions included."""
-    return value.pairs if isinstance(value, RepeatedKeys) else value.items()
+    return value.pairs if isinstance(value, Pairs) else value.items()
 
 
-def find(value: dict[str, Any] | RepeatedKeys, key: str) -> Any:
+def find(value: dict[str, Any] | Pairs, key: str) -> Any:
     """The first member of that name, or `MISSING`."""
-    if isinstance(value, RepeatedKeys):
+    if isinstance(value, Pairs):
         return next((found for name, found in value.pairs if name == key), MISSING)
     return value.get(key, MISSING)
 
@@ -91,7 +137,7 @@ def type_name(value: Any) -> str:
         return "True" if value else "False"
     if isinstance(value, str):
         return "String"
-    if isinstance(value, list):
+    if is_array(value):
         return "Array"
     return "Object" if is_object(value) else "Number"
 
@@ -150,7 +196,7 @@ class _Printer:
 
     def value(self, value: Any, lead: bytes, indent: int) -> bool:
         """Print a value after what separates it from the one before; False when that was all."""
-        if type(value) is list:
+        if is_array(value):
             return self.array(value, lead, indent + 4)
         if is_object(value):
             return self.object(value, lead, indent + 4)
@@ -165,7 +211,7 @@ class _Printer:
         self.out += text
         return True
 
-    def array(self, value: list[Any], lead: bytes, indent: int) -> bool:
+    def array(self, value: list[Any] | LongList, lead: bytes, indent: int) -> bool:
         if not self.token(lead + b"["):
             return False
         separator = b""
@@ -175,7 +221,7 @@ class _Printer:
             separator = b", "
         return self.token(b"]")
 
-    def object(self, value: dict[str, Any] | RepeatedKeys, lead: bytes, indent: int) -> bool:
+    def object(self, value: dict[str, Any] | Pairs, lead: bytes, indent: int) -> bool:
         if not self.token(lead + b"{"):
             return False
         separator = b"\n" + b" " * indent

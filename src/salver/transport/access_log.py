@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import queue
+import select
 import threading
 from datetime import datetime, timezone
 from typing import BinaryIO
@@ -113,7 +114,11 @@ class AccessLog:
             self._follow()
             rest = memoryview(b"".join(lines))
             while rest:
-                rest = rest[self._file.write(rest) :]
+                written: int | None = self._file.write(rest)
+                if written is None:  # a pipe that does not block, and is full
+                    self._wait_for_room()
+                else:
+                    rest = rest[written:]
         except OSError as error:
             self.dropped += len(lines)
             if not self._is_failing:
@@ -121,6 +126,12 @@ class AccessLog:
                 logger.warning("The access log cannot be written: %s", error)
         else:
             self._is_failing = False
+
+    def _wait_for_room(self) -> None:
+        """Wait until the file takes more, or will say why not. Meanwhile the queue may fill up."""
+        waiting = select.poll()
+        waiting.register(self._file.fileno(), select.POLLOUT)
+        waiting.poll()
 
     def _follow(self) -> None:
         """Open the file again if its name no longer leads to it."""

@@ -18,7 +18,7 @@ from salver.transport.heads import Refusal, RequestHead
 from salver.transport.messages import HttpRequest, HttpResponse
 from salver.transport.request_reader import RequestReader, Stage
 from salver.transport.responses import CLOSE, HTTP10, KEEP_ALIVE
-from salver.transport.service import Service
+from salver.transport.service import CLIENT_LEFT, Service
 
 __all__ = ["Connection"]
 
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         try:
             answer = service.handler(request)
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
-            answer = self._fault(error)
+            answer = self._fault(head, error)
         if isinstance(answer, HttpResponse):
             self._answer(head, answer, len(body), started)
         else:
@@ -239,10 +239,11 @@ class Connection(asyncio.Protocol):
 
     async def _handle_gzipped(self, head: RequestHead, body: bytes) -> HttpResponse:
         service = self._service
+        most_bytes = min(service.limits.max_inflated_bytes, service.limits.max_body_bytes)
         try:
-            body = await service.run_in_pool(partial(inflate, body, service.limits.max_body_bytes))
+            body = await service.run_in_pool(partial(inflate, body, most_bytes))
         except Refusal as refusal:
-            return service.error_page(refusal.status, refusal.message, refusal.hint)
+            return service.refusal_page(refusal, head.target)
         request = HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, self)
         answer = service.handler(request)
         return answer if isinstance(answer, HttpResponse) else await answer
@@ -254,7 +255,9 @@ class Connection(asyncio.Protocol):
         self._head = head
         self._service.in_flight += 1
         self._task = self._loop.create_task(self._answer_later(head, answer, bytes_in, started))
-        self._task.add_done_callback(partial(self._settle, answer))
+        self._task.add_done_callback(partial(self._settle, answer, bytes_in, started))
+        if self._service.access is not None:
+            _ = self.peer  # which cannot be asked for once the client has left
 
     async def _answer_later(
         self, head: RequestHead, answer: Awaitable[HttpResponse], bytes_in: int, started: float
@@ -262,15 +265,24 @@ class Connection(asyncio.Protocol):
         try:
             response = await answer
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
-            response = self._fault(error)
+            response = self._fault(head, error)
         if self._is_gone:
             return
         self._head = None
         self._answer(head, response, bytes_in, started)
 
-    def _settle(self, answer: Awaitable[HttpResponse], task: "asyncio.Task[None]") -> None:
+    def _settle(
+        self,
+        answer: Awaitable[HttpResponse],
+        bytes_in: int,
+        started: float,
+        task: "asyncio.Task[None]",
+    ) -> None:
         self._service.in_flight -= 1
         self._task = None
+        if self._head is not None:
+            self._service.record(self._head, CLIENT_LEFT, self._peer, bytes_in, started)
+            self._head = None
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
         if task.cancelled() and not self._is_gone:
@@ -279,9 +291,9 @@ class Connection(asyncio.Protocol):
         else:
             self._go_on()
 
-    def _fault(self, error: Exception) -> HttpResponse:
+    def _fault(self, head: RequestHead, error: Exception) -> HttpResponse:
         logger.error("The handler of a request has failed.", exc_info=error)
-        return self._service.error_page(500, "Internal Server Error", None)
+        return self._service.refusal_page(Refusal(500, "Internal Server Error"), head.target)
 
     def _answer(
         self, head: RequestHead, response: HttpResponse, bytes_in: int, started: float
@@ -320,8 +332,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is not understood or too much, and end; the rest of it is dropped."""
         service = self._service
-        response = service.error_page(refusal.status, refusal.message, refusal.hint)
-        self._send(CLOSE, None, response)
+        begun = self._reader.begun
+        response = service.refusal_page(refusal, None if begun is None else begun.target)
+        self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._reader = RequestReader(service.heads, service.limits)
         if self._is_eof:
             self._close()
@@ -332,7 +345,7 @@ class Connection(asyncio.Protocol):
             if self._transport.can_write_eof():
                 self._transport.write_eof()
         if service.access is not None:
-            service.record(None, response, self.peer, 0, service.monotonic())
+            service.record(begun, response, self.peer, 0, service.monotonic())
 
     def _close(self) -> None:
         self._expect_flush()

@@ -8,7 +8,7 @@ refused as too large instead of read as empty.
 
 import zlib
 
-from salver.transport.heads import body_too_large
+from salver.transport.heads import Refusal
 
 __all__ = ["inflate"]
 
@@ -40,7 +40,15 @@ def inflate(body: bytes, max_bytes: int) -> bytes:
                 return b""
             size += len(piece)
             if size > max_bytes:
-                raise body_too_large(max_bytes)
+                raise _too_large(max_bytes)
             pieces.append(piece)
             rest = member.unused_data
     return b"".join(pieces) if member.eof else b""
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(
+        413,
+        f"Request body is larger than {max_bytes} bytes once inflated",
+        "This bounds bodies that are sent gzipped; the server's --max_request_bytes bounds all.",
+    )

@@ -19,9 +19,11 @@ __all__ = [
     "HeadCache",
     "Refusal",
     "RequestHead",
+    "RequestLine",
     "body_too_large",
     "parse_head",
     "request_line_fault",
+    "request_line_of",
 ]
 
 CHUNKED = -1
@@ -78,7 +80,7 @@ class RequestHead:
 
     def __init__(
         self,
-        line: "_RequestLine",
+        line: "RequestLine",
         headers: Headers,
         length: int,
         keep_alive: bool,
@@ -114,7 +116,9 @@ class _Events:
         self.is_complete = True
 
 
-class _RequestLine(NamedTuple):
+class RequestLine(NamedTuple):
+    """What the first line of a head says; see `RequestHead`."""
+
     method: str
     target: str
     is_http10: bool
@@ -147,7 +151,7 @@ def parse_head(raw: bytes, max_body_bytes: int) -> RequestHead:
 
 
 @lru_cache(maxsize=256)
-def _read_request_line(raw: bytes) -> _RequestLine:
+def _read_request_line(raw: bytes) -> RequestLine:
     line = _REQUEST_LINE.fullmatch(raw)
     if line is None:
         raise _no_request_line(raw)
@@ -167,7 +171,7 @@ def _read_request_line(raw: bytes) -> _RequestLine:
         )
     if method not in _METHODS:
         raise Refusal(501, f"Not Implemented: method {method.decode('ascii')}")
-    return _RequestLine(method.decode("ascii"), routed, (major, minor) != (b"1", b"1"))
+    return RequestLine(method.decode("ascii"), routed, (major, minor) != (b"1", b"1"))
 
 
 def request_line_fault(begun: bytes) -> Refusal | None:
@@ -176,6 +180,14 @@ def request_line_fault(begun: bytes) -> Refusal | None:
     if begun.startswith(_TLS_HANDSHAKE) or (end and not _REQUEST_LINE.match(begun)):
         return _no_request_line(begun)
     return None
+
+
+def request_line_of(begun: bytes) -> RequestLine | None:
+    """The first line of what may be no whole head, or none that is understood."""
+    try:
+        return _read_request_line(begun[: begun.find(b"\r\n") + 2])
+    except Refusal:
+        return None
 
 
 def _no_request_line(raw: bytes) -> Refusal:

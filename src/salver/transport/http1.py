@@ -12,7 +12,7 @@ from typing import Any
 from salver.transport.connection import Connection
 from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
-from salver.transport.messages import ErrorPage, Handler, RunInPool
+from salver.transport.messages import ErrorPage, Handler, PageHeaders, RunInPool
 from salver.transport.service import AccessRecord, Service
 
 __all__ = ["HttpServer"]
@@ -34,6 +34,7 @@ class HttpServer:
         limits: HttpLimits | None = None,
         access: Callable[[AccessRecord], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        page_headers: PageHeaders | None = None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -47,6 +48,7 @@ class HttpServer:
             limits: on what clients send.
             access: is told of every answer; must not block.
             monotonic: seconds, for timeouts and durations.
+            page_headers: further fields for those pages, by the request's target.
         """
         limits = limits or HttpLimits()
         self._service = Service(
@@ -57,6 +59,7 @@ class HttpServer:
             clock=clock,
             run_in_pool=run_in_pool,
             monotonic=monotonic,
+            page_headers=page_headers,
         )
         self._service.on_connection = self._welcome
         self._service.on_empty = self._wake

@@ -15,6 +15,7 @@ __all__ = [
     "Headers",
     "HttpRequest",
     "HttpResponse",
+    "PageHeaders",
     "RunInPool",
 ]
 
@@ -158,5 +159,7 @@ class HttpResponse:
 Handler: TypeAlias = Callable[[HttpRequest], "HttpResponse | Awaitable[HttpResponse]"]
 ErrorPage: TypeAlias = Callable[[int, str, "str | None"], HttpResponse]
 """(status, message, hint) → the page for what the transport refuses by itself."""
+PageHeaders: TypeAlias = Callable[["str | None"], tuple[tuple[str, str], ...]]
+"""Target, None when it is not known → further fields of such a page."""
 RunInPool: TypeAlias = "Callable[[Callable[[], bytes]], Awaitable[bytes]]"
 """Runs a function that would be too long for the loop, and brings its result back to it."""

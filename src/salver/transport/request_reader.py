@@ -12,7 +12,9 @@ from salver.transport.heads import (
     HeadCache,
     Refusal,
     RequestHead,
+    RequestLine,
     request_line_fault,
+    request_line_of,
 )
 from salver.transport.limits import HttpLimits
 
@@ -73,6 +75,11 @@ class RequestReader:
         if self._head is not None:
             return Stage.BODY
         return Stage.HEAD if self.held else Stage.IDLE
+
+    @property
+    def begun(self) -> RequestHead | RequestLine | None:
+        """The head of the request that is being read, or its first line, once they are known."""
+        return self._head or request_line_of(self.held[self._position :])
 
     @property
     def unread_bytes(self) -> int:

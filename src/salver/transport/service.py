@@ -5,24 +5,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from salver.transport.heads import HeadCache, RequestHead
+from salver.transport.heads import HeadCache, Refusal, RequestHead, RequestLine
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import ErrorPage, Handler, HttpResponse, RunInPool
+from salver.transport.messages import (
+    ErrorPage,
+    Handler,
+    HttpResponse,
+    PageHeaders,
+    RunInPool,
+)
 from salver.transport.responses import ResponseHeads
 
-__all__ = ["MODEL_VERSION_HEADER", "AccessRecord", "OpenConnection", "Service"]
+__all__ = [
+    "CLIENT_LEFT",
+    "MODEL_VERSION_HEADER",
+    "AccessRecord",
+    "OpenConnection",
+    "Service",
+]
 
 MODEL_VERSION_HEADER = "salver-model-version"
+CLIENT_LEFT = HttpResponse(499, b"")
+"""What the access log says of a request that was given up unanswered, as nginx does."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
-    """One answered request.
+    """One request, answered or given up.
 
     Attributes:
         time: when it was answered, seconds since the epoch.
         remote: the client's address, without its port.
-        method: empty for a request that was refused before it was understood; so is `target`.
+        method: empty for a request that was refused before its first line was understood; so is
+            `target`.
         bytes_in: of the body as it arrived, without its transfer coding.
         bytes_out: of the answer's body.
         seconds: from the last byte of the request to the answer.
@@ -83,6 +98,7 @@ class Service:
         "monotonic",
         "on_connection",
         "on_empty",
+        "page_headers",
         "response_heads",
         "run_in_pool",
         "tick",
@@ -98,8 +114,10 @@ class Service:
         clock: Callable[[], float],
         run_in_pool: RunInPool,
         monotonic: Callable[[], float] = time.monotonic,
+        page_headers: PageHeaders | None = None,
     ) -> None:
         self.handler = handler
+        self.page_headers = page_headers
         self.error_page = error_page
         self.limits = limits
         self.access = access
@@ -121,19 +139,36 @@ class Service:
         self.tick = self.monotonic()
         self.response_heads.tick(self.clock())
 
+    def refusal_page(self, refusal: Refusal, target: str | None) -> HttpResponse:
+        """The page of what the transport refuses by itself; of which target, if that is known."""
+        page = self.error_page(refusal.status, refusal.message, refusal.hint)
+        if self.page_headers is None:
+            return page
+        headers = (*page.headers, *self.page_headers(target))
+        return HttpResponse(page.status, page.body, page.content_type, headers, page.close)
+
     def record(
         self,
-        request: RequestHead | None,
+        request: RequestHead | RequestLine | None,
         response: HttpResponse,
         remote: str | None,
         bytes_in: int,
         started: float,
     ) -> None:
-        """Tell the access log, if there is one, of an answer; `started` is a monotonic time."""
+        """Tell the access log, if there is one, of an answer.
+
+        Args:
+            request: its head, or as much as is known of it.
+            response: that was given.
+            remote: the client's address.
+            bytes_in: of the body.
+            started: a monotonic time.
+        """
         if self.access is None:
             return
-        agent = None if request is None else request.headers.get(b"user-agent")
-        is_head = request is not None and request.is_head
+        head = request if isinstance(request, RequestHead) else None
+        agent = None if head is None else head.headers.get(b"user-agent")
+        is_head = head is not None and head.is_head
         self.access(
             AccessRecord(
                 time=self.clock(),

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from salver.codecs import json_document, json_exact, json_flat
-from salver.codecs.json_document import Document, PredictInputs, parse_document
+from salver.codecs import (
+    json_document,
+    json_exact,
+    json_flat,
+    json_long,
+    json_predict,
+    json_scan,
+)
+from salver.codecs.json_document import Document, NotQuick, PredictInputs, parse_document
 from salver.codecs.json_predict import exact_inputs
 from salver.codecs.json_value import MISSING, debug_text, find, is_object
 from salver.dtypes import DataType, numpy_dtype
-from salver.errors import InvalidArgument, ServingError
+from salver.errors import Cancelled, InvalidArgument, ServingError
 from salver.signature import Signature, TensorSpec
 
 
@@ -164,6 +172,114 @@ def test_examples_are_missed_in_the_reference_s_words() -> None:
     )
 
 
+# Bodies that were to be read only if that is quick.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": [1.0, 2.0, 5.0]}',
+        b'{"instances": [[1], [2, 3]]}',
+        b"[" * 1000,
+        b'{"instances": [' + b"1," * 20_000 + b"1]}",
+    ],
+)
+def test_what_is_quick_or_tiny_is_read_in_the_loop(body: bytes) -> None:
+    def outcome(only_quickly: bool) -> object:
+        try:
+            found = parse_document(body, only_quickly=only_quickly).predict_inputs("", FLOAT)
+            return found.arrays[0].shape
+        except InvalidArgument as error:
+            return error.message
+
+    assert outcome(only_quickly=True) == outcome(only_quickly=False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 60_000,
+        b'{"instances": [' + b"1," * 20_000 + b"]}",
+        b'{"instances": [' + b"NaN," * 20_000 + b"1]}",
+        b"[" + b"1," * 20_000 + b"1]",
+        b'{"instances": [[' + b"1],[" * 20_000 + b"1,2]]}",
+        b'{"instances": ["' + b'1","' * 20_000 + b'1"]}',
+        b'{"instances": [' + b'{"x":1},' * 20_000 + b"1]}",
+        b'{"instances": [' + b"1," * 200_000 + b"]}",
+    ],
+)
+def test_what_is_neither_is_not_read_yet(body: bytes) -> None:
+    def inputs(only_quickly: bool) -> None:
+        parse_document(body, only_quickly=only_quickly).predict_inputs("", FLOAT)
+
+    with pytest.raises(NotQuick):
+        inputs(only_quickly=True)
+    with contextlib.suppress(InvalidArgument):
+        inputs(only_quickly=False)
+
+
+def test_many_examples_are_not_quick() -> None:
+    body = b'{"examples": [' + b'{"a": 1},' * 1000 + b"{}]}"
+    with pytest.raises(NotQuick):
+        parse_document(body, only_quickly=True).examples("classify")
+    assert len(parse_document(b'{"examples": [{}]}', only_quickly=True).examples("classify")) == 1
+
+
+# Bodies of many values.
+
+LONG_ROWS = b'{"signature_name":"s","instances":[' + b"[1.0,2.0]," * 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            LONG_ROWS + b"[1.0,[2.0]]]}",
+            "Failed to process element: 100000 of 'instances' list. Error: INVALID_ARGUMENT: "
+            "Encountered list at unexpected level: 1 expected < 1",
+        ),
+        (LONG_ROWS + b"]}", "JSON Parse error: Invalid value. at offset: 1000035"),
+        (
+            b'{"instances":' + b"[" * 2_000_000,
+            "JSON Parse error: Nested more than 1048576 levels deep",
+        ),
+    ],
+)
+def test_a_hopeless_body_costs_little_memory(body: bytes, message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgument) as refused:
+            parse_document(body).predict_inputs("", FLOAT)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert refused.value.message == message
+
+
+def test_a_long_body_is_read_in_parts() -> None:
+    document = parse_document(LONG_ROWS.replace(b"2.0", b"NaN", 1) + b"[3.0,4.0]]}")
+    assert document.signature_name == "s"
+    [array] = document.predict_inputs("s", FLOAT).arrays
+    assert array.shape == (100_001, 2)
+    assert np.isnan(array).sum() == 1
+    assert array[-1].tolist() == [3, 4]
+
+
+def test_a_long_body_too_dense_for_simdjson_is_read_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(json_flat, "_SMALL_BODY_BYTES", 0)
+    document = parse_document(LONG_ROWS + b"[3.0,4.0]]}")
+    assert document.predict_inputs("s", FLOAT).arrays[0].shape == (100_001, 2)
+
+
+def test_reading_ends_when_the_client_has_left() -> None:
+    body = LONG_ROWS.replace(b"2.0", b"NaN") + b"[3.0,4.0]]}"
+    with pytest.raises(Cancelled):
+        parse_document(body, is_wanted=lambda: False)
+    assert parse_document(body, is_wanted=lambda: True).signature_name == "s"
+
+
 # The quick ways against the exact one.
 
 KINDS = {
@@ -218,12 +334,19 @@ def quickly(body: bytes, wanted: Signature) -> tuple[str, PredictInputs]:
     return document.signature_name, document.predict_inputs("", wanted)
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture(params=["small", "large", "long"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Send every body the way small ones take, or the way large ones take."""
-    limit = 10**9 if request.param == "small" else 0
+    """Send every body the way small ones take, or that of large ones, or that of long ones."""
+    limit = 0 if request.param == "large" else 10**9
     monkeypatch.setattr(json_document, "_LARGE_BODY_BYTES", limit)
     monkeypatch.setattr(json_flat, "_SMALLEST_NAMED_ROW_BYTES", 0)
+    monkeypatch.setattr(json_scan, "_SMALLEST_STRETCH_BYTES", 4)
+    monkeypatch.setattr(json_scan, "_LARGEST_STRETCH_BYTES", 32)
+    monkeypatch.setattr(json_predict, "_SCALARS_AT_ONCE", 2)
+    if request.param == "long":
+        monkeypatch.setattr(json_long, "_LARGE_BODY_BYTES", 0)
+        monkeypatch.setattr(json_long, "_MOST_VALUES", -1)
+        monkeypatch.setattr(json_long, "_PART_BYTES", 8)
     return str(request.param)
 
 

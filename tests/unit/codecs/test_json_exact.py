@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salver.codecs.json_exact import parse
-from salver.codecs.json_value import RepeatedKeys
+from salver.codecs.json_value import Pairs
 from salver.errors import InvalidArgument
 
 # Text and offset of every fault. RapidJSON records the stream's position at the moment it gives
@@ -200,7 +200,7 @@ def test_a_lone_low_surrogate_becomes_its_three_bytes() -> None:
 
 def test_repeated_keys_are_kept() -> None:
     found = parse(b'{"a":1,"a":2}')
-    assert isinstance(found, RepeatedKeys)
+    assert isinstance(found, Pairs)
     assert found.pairs == [("a", 1), ("a", 2)]
 
 

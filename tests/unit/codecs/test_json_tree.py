@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from salver.codecs import json_exact
 from salver.codecs.json_tree import read_tree
-from salver.codecs.json_value import RepeatedKeys, debug_text
+from salver.codecs.json_value import Pairs, debug_text
 from salver.errors import InvalidArgument
 
 
@@ -59,7 +59,7 @@ def test_nan_and_infinity_are_numbers() -> None:
 
 
 def test_repeated_keys_are_kept() -> None:
-    assert isinstance(read_tree(b'{"a": 1, "a": 2}'), RepeatedKeys)
+    assert isinstance(read_tree(b'{"a": 1, "a": 2}'), Pairs)
 
 
 FRAGMENTS = [

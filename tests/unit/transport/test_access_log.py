@@ -1,11 +1,15 @@
 import json
 import logging
 import os
+import select
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from salver.transport import access_log
 from salver.transport.access_log import AccessLog, log_line
 from salver.transport.service import AccessRecord
 
@@ -111,6 +115,54 @@ def test_a_slow_disk_costs_lines_and_no_time(
     reader.join()
     assert len(got[0].splitlines()) + log.dropped == sent
     assert f"The access log has lost {log.dropped} lines." in caplog.messages
+
+
+@pytest.fixture
+def full_pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AccessLog, int]]:
+    """A log on a standard output that does not block, and the other end of it; it is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    monkeypatch.setattr(access_log, "_STDOUT", writer)
+    log = AccessLog("-")
+    for _ in range(1000):
+        log(RECORD)
+    waiting = select.poll()
+    waiting.register(writer, select.POLLOUT)
+    while waiting.poll(0):
+        threading.Event().wait(0.001)
+    yield log, reader
+    os.close(writer)
+
+
+def cpu_s(log: AccessLog) -> float:
+    assert log._thread.ident is not None
+    return time.clock_gettime(time.pthread_getcpuclockid(log._thread.ident))
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "pthread_getcpuclockid"), reason="needs the clock of a thread"
+)
+def test_a_full_pipe_is_waited_for_at_rest(full_pipe: tuple[AccessLog, int]) -> None:
+    log, end = full_pipe
+    before = cpu_s(log)
+    threading.Event().wait(0.1)
+    assert cpu_s(log) - before < 0.05
+    got = b""
+    while got.count(b"\n") < 1000:
+        got += os.read(end, 1 << 16)
+    assert got == log_line(RECORD) * 1000
+    log.close()
+    assert log.dropped == 0
+    os.close(end)
+
+
+def test_a_full_pipe_that_nobody_reads_any_more_costs_its_lines(
+    full_pipe: tuple[AccessLog, int],
+) -> None:
+    log, end = full_pipe
+    os.close(end)
+    log.close()
+    assert log.dropped > 0
 
 
 def test_closing_does_not_wait_for_ever(tmp_path: Path) -> None:

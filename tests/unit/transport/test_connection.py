@@ -48,11 +48,11 @@ class MemoryTransport(asyncio.Transport):
         self.high_water: int | None = None
         self.protocol: Connection | None = None
         self.ends: Ends | None = Ends()
-        self._peer = peer
+        self.peer = peer
         self._is_tls = is_tls
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return {"peername": self._peer, "socket": self.ends}[name]
+        return {"peername": self.peer, "socket": self.ends}[name]
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent.append(bytes(data))
@@ -812,6 +812,83 @@ async def test_every_answer_is_recorded() -> None:
         ("POST", 200, 6, "192.0.2.7"),
         ("", 400, 0, "192.0.2.7"),
     ]
+
+
+async def test_a_refusal_is_recorded_with_as_much_as_was_read_of_the_request() -> None:
+    for data in (
+        b"POST /a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nX: " + b"x" * 300,
+        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+        b"GET /a HTTP/2.0\r\n\r\n",
+        b"GET /" + b"x" * 300,
+    ):
+        wire = Wire(is_logging=True)
+        wire.send(GET + data)
+        records = [(r.status, r.method, r.target) for r in wire.records]
+        assert records[0] == (200, "GET", "/a")
+        is_known = data.startswith(b"POST")
+        assert records[1][1:] == (("POST", "/a") if is_known else ("", ""))
+
+
+async def test_a_body_that_is_late_is_recorded_with_its_head() -> None:
+    wire = Wire(is_logging=True)
+    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 9\r\nUser-Agent: me\r\n\r\nabc")
+    wire.sweep(51)
+    [record] = wire.records
+    assert (record.status, record.target, record.user_agent) == (408, "/a", "me")
+
+
+async def test_a_refusal_to_head_has_no_body() -> None:
+    wire = Wire()
+    wire.send(b"HEAD /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    wire.sweep(51)
+    assert wire.sent.startswith(b"HTTP/1.1 408 ")
+    assert wire.sent.endswith(b"\r\n\r\n")
+
+
+async def test_a_request_that_was_given_up_is_recorded() -> None:
+    later = Later()
+    for began in (False, True):
+        wire = Wire(later, is_logging=True)
+        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+        if began:
+            await turn()
+        wire.now = 7.0
+        wire.connection.connection_lost(None)
+        wire.transport.peer = None
+        await turn()
+        assert [
+            (r.method, r.target, r.status, r.bytes_in, r.bytes_out, r.remote, r.seconds)
+            for r in wire.records
+        ] == [("POST", "/a", 499, 3, 0, "192.0.2.7", 7.0)]
+
+
+async def test_an_answer_nobody_waits_for_is_recorded_as_given_up() -> None:
+    async def answer(request: HttpRequest) -> HttpResponse:
+        wire.connection.connection_lost(None)
+        return HttpResponse(200)
+
+    wire = Wire(answer, is_logging=True)
+    wire.send(GET)
+    await turn()
+    assert [record.status for record in wire.records] == [499]
+
+
+async def test_the_transport_s_own_pages_have_the_fields_their_target_wants() -> None:
+    def broken(request: HttpRequest) -> HttpResponse:
+        raise ValueError
+
+    for data, target in (
+        (b"POST /v1/a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n", "/v1/a"),
+        (gzipped(gzip.compress(b"\0" * 200_000, mtime=0)), "/a"),
+        (GET, "/a"),
+        (b"hello\r\n\r\n", "None"),
+    ):
+        wire = Wire(broken)
+        wire.service.page_headers = lambda target: (("X-Of", str(target)),)
+        wire.send(data)
+        await turn()
+        assert f"\r\nX-Of: {target}\r\n".encode() in wire.sent
 
 
 async def test_the_server_hears_of_the_last_connection() -> None:

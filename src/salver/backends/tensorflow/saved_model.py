@@ -1,12 +1,14 @@
 """Reading what a SavedModel says of itself, without TensorFlow.
 
-The graph is skipped: our `.proto` files do not know its fields, so a large model costs little.
+The graph, which may be hundreds of megabytes of constants, is not even read: of each variant only
+the two small fields are read that say something.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -22,6 +24,12 @@ __all__ = ["MetaGraph", "meta_graph_with_tags", "read_meta_graphs"]
 _BINARY: Final = "saved_model.pb"
 _TEXT: Final = "saved_model.pbtxt"
 _LEGACY: Final = "export.meta"
+# Tags of the fields that are read: number, and that their length is said.
+_META_GRAPH: Final = 2 << 3 | 2
+_META_INFO: Final = 1 << 3 | 2
+_SIGNATURE_DEF: Final = 5 << 3 | 2
+_FIXED_SIZES: Final = {1: 8, 5: 4}
+_LONGEST_VARINT_BYTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +88,18 @@ def _read(directory: Path) -> Any:
         raise Unimplemented("Session Bundle is deprecated and removed.")
     if (path := directory / _BINARY).is_file():
         try:
-            saved_model.MergeFromString(_contents(path))
+            with path.open("rb") as file:
+                _merge(saved_model, file)
+        except OSError as error:
+            raise error_of_os(str(path), error) from error
         except DecodeError as error:
             raise DataLoss(f"Can't parse {path} as binary proto") from error
     elif (path := directory / _TEXT).is_file():
         try:
-            text = _contents(path).decode()
+            text = path.read_bytes().decode()
             text_format.Parse(text, saved_model, allow_unknown_field=True)
+        except OSError as error:
+            raise error_of_os(str(path), error) from error
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise DataLoss(f"Can't parse {path} as text proto") from error
     else:
@@ -98,11 +111,65 @@ def _read(directory: Path) -> Any:
     return saved_model
 
 
-def _contents(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise error_of_os(str(path), error) from error
+class _Field(NamedTuple):
+    """A field of a serialized message; `start` to `end` with its tag, `begin` to `end` without."""
+
+    tag: int
+    start: int
+    begin: int
+    end: int
+
+
+def _merge(saved_model: Any, file: BinaryIO) -> None:
+    """Read the small fields of a serialized SavedModel.
+
+    Read, not mapped: a file that is cut while it is mapped ends the process.
+
+    Raises:
+        DecodeError: it is none.
+        OSError: it cannot be read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if not size:  # or a file that does not say it
+        saved_model.MergeFromString(file.read())
+    for outer in _fields(file, 0, size):
+        if outer.tag == _META_GRAPH:
+            meta_graph = saved_model.meta_graphs.add()
+            for inner in _fields(file, outer.begin, outer.end):
+                if inner.tag in (_META_INFO, _SIGNATURE_DEF):
+                    file.seek(inner.start)
+                    meta_graph.MergeFromString(file.read(inner.end - inner.start))
+
+
+def _fields(file: BinaryIO, start: int, end: int) -> Iterator[_Field]:
+    while start < end:
+        file.seek(start)
+        tag = _varint(file)
+        kind = tag & 7
+        size = _FIXED_SIZES.get(kind, 0)
+        if kind == 2:
+            size = _varint(file)
+        elif kind == 0:
+            _varint(file)
+        elif not size:
+            raise DecodeError("a group, or no kind at all")
+        begin = file.tell()
+        if begin + size > end:
+            raise DecodeError("a field ends behind its message")
+        yield _Field(tag, start, begin, begin + size)
+        start = begin + size
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for place in range(_LONGEST_VARINT_BYTES):
+        byte = file.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 0x7F) << 7 * place
+        if byte[0] < 0x80:
+            return value
+    raise DecodeError("a number does not end")
 
 
 def _meta_graph(meta_graph: Any) -> MetaGraph:

@@ -1,6 +1,7 @@
 import os
 import re
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,44 @@ def test_the_binary_form_goes_before_the_text_form(tmp_path: Path, everything: M
     assert read_meta_graphs(tmp_path) == [everything]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xff\xff", b"\x0a", bytes(range(256))])
+def test_the_graph_is_not_read(tmp_path: Path, everything: MetaGraph) -> None:
+    path = tmp_path / "saved_model.pb"
+    [whole] = saved_model(EVERYTHING).meta_graphs
+    constants = bytes(3_000_000)
+    graph = b"\x12" + varint(len(constants)) + constants
+    # Fields of every kind that nothing is known of, before, between and behind.
+    others = b"\x79" + bytes(8) + b"\x7d" + bytes(4) + b"\x78" + varint(1 << 40)
+    content = others + graph + whole.SerializeToString() + others
+    path.write_bytes(b"\x08\x01" + others + b"\x12" + varint(len(content)) + content)
+    tracemalloc.start()
+    try:
+        assert read_meta_graphs(tmp_path) == [everything]
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def varint(value: int) -> bytes:
+    digits = []
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xff\xff",
+        b"\x0a",
+        bytes(range(256)),
+        b"\x80" * 11,
+        b"\x13\x14",
+        b"\x12\x02\x12\x01",
+        b"\x12\x03\x0a\x01\x22",
+        b"\x79\x00",
+    ],
+)
 def test_a_corrupt_file_is_data_loss(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "saved_model.pb"
     path.write_bytes(content)
