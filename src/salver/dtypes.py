@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DTYPES", "DataType", "DtypeRow", "base_dtype", "dtype_of_array", "numpy_dtype"]
+__all__ = [
+    "DTYPES",
+    "QUANTIZED",
+    "DataType",
+    "DtypeRow",
+    "base_dtype",
+    "dtype_of_array",
+    "numpy_dtype",
+]
 
 
 class DataType(enum.IntEnum):
@@ -110,7 +118,8 @@ DTYPES: dict[DataType, DtypeRow] = {
     DataType.FLOAT4_E2M1FN: DtypeRow("float4_e2m1fn", "float4_e2m1fn", "float8_val"),
 }
 
-_QUANTIZED = frozenset(dtype for dtype, row in DTYPES.items() if row.text.startswith("q"))
+QUANTIZED = frozenset(dtype for dtype, row in DTYPES.items() if row.text.startswith("q"))
+"""Integers that stand for others by a scale; an array of them is one of plain integers."""
 _REF_OFFSET = 100  # types.proto: DT_X_REF = DT_X + 100, the type of a TF1 variable's output
 _BY_NUMBER: dict[int, DataType] = {
     **{int(dtype): dtype for dtype in DataType},
@@ -153,7 +162,7 @@ def dtype_of_array(dtype: "np.dtype[Any]") -> DataType:
         TypeError: no element type is stored so.
     """
     for candidate, row in DTYPES.items():
-        if row.storage is None or candidate in _QUANTIZED:
+        if row.storage is None or candidate in QUANTIZED:
             continue
         if numpy_dtype(candidate) == dtype:
             return candidate

@@ -23,6 +23,7 @@ from salver.codecs.json_value import (
     members,
     type_name,
 )
+from salver.codecs.room import check_context
 from salver.errors import InvalidArgument
 
 __all__ = ["example_messages"]
@@ -53,6 +54,7 @@ def example_messages(document: Any, method: Literal["classify", "regress"]) -> l
     elif not len(examples):
         text = "'examples' value is an empty array"
     else:
+        check_context(len(shared), len(examples), 0)
         return [shared + _example(example) for example in examples]
     raise InvalidArgument(
         f"JSON Value: {debug_text(document)} {text}",

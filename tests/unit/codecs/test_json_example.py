@@ -144,3 +144,12 @@ def test_features_come_back_as_they_were(example: dict[str, list[Any]]) -> None:
         feature = message.features.feature[name]
         found = list(getattr(feature, feature.WhichOneof("kind")).value)
         assert found == [v.encode() if isinstance(v, str) else v for v in values]
+
+
+def test_a_context_that_would_become_too_much_is_refused() -> None:
+    text = "a" * (1 << 20)
+    document = {"context": {"text": text}, "examples": [{}] * 100}
+    with pytest.raises(InvalidArgument, match="for 100 examples would take more than 64 MiB"):
+        example_messages(document, "classify")
+    document["examples"] = [{}] * 50
+    assert len(example_messages(document, "classify")) == 50

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire_forms import long_varint
+
+from salver._pb import message_class
+from salver.codecs.wire import (
+    from_varints,
+    length_delimited,
+    parse_message,
+    read_length,
+    to_varints,
+    varint,
+)
+from salver.errors import Internal
+
+U64 = np.dtype(np.uint64)
+numbers = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 63).map(lambda bits: 1 << bits),
+    st.integers(0, 300),
+)
+
+
+def packed(values: list[int]) -> bytes:
+    """As protobuf itself packs them, without tag (2 bytes) and length."""
+    data: bytes = message_class("tensorflow.TensorProto")(uint64_val=values).SerializeToString()
+    return data[read_length(data, 2)[1] :] if data else b""
+
+
+@given(numbers)
+def test_a_number_is_written_as_protobuf_would(value: int) -> None:
+    assert varint(value) == packed([value])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.binary(max_size=3))
+def test_a_length_is_read_however_long_it_is_written(
+    value: int, n_bytes: int, behind: bytes
+) -> None:
+    written = long_varint(value, n_bytes)
+    assert read_length(b"x" + written + behind, 1) == (value, 1 + len(written))
+    assert read_length(memoryview(written), 0) == (value, len(written))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff\xff\xff\xff", b"\x81\x80\x80\x80\x80\x00"])
+def test_a_length_that_is_cut_off_or_too_long_is_an_index_error(data: bytes) -> None:
+    with pytest.raises(IndexError):
+        read_length(data, 0)
+
+
+def test_a_hostile_length_takes_no_time() -> None:
+    with pytest.raises(IndexError):
+        read_length(b"\xff" * 10_000_000, 0)
+
+
+@given(st.lists(numbers, max_size=700))
+def test_numbers_are_packed_and_unpacked_as_by_protobuf(values: list[int]) -> None:
+    array = np.array(values, np.uint64)
+    data = packed(values)
+    assert to_varints(array) == data
+    assert from_varints(data, U64).tolist() == values
+    assert from_varints(memoryview(data), U64).dtype == U64
+
+
+@given(
+    st.lists(numbers, min_size=1, max_size=700),
+    st.sampled_from([np.uint8, np.uint16, np.uint32]),
+)
+def test_bits_without_a_place_are_dropped(
+    values: list[int], kind: type[np.unsignedinteger]
+) -> None:
+    dtype = np.dtype(kind)
+    kept = from_varints(packed(values), dtype)
+    assert kept.dtype == dtype
+    assert kept.tolist() == [value % (1 << 8 * dtype.itemsize) for value in values]
+
+
+@given(st.lists(st.tuples(numbers, st.integers(1, 10)), max_size=60))
+def test_numbers_may_be_longer_than_they_need(spelled: list[tuple[int, int]]) -> None:
+    data = b"".join([long_varint(value, n_bytes) for value, n_bytes in spelled])
+    assert from_varints(data, U64).tolist() == [value for value, _ in spelled]
+
+
+@pytest.mark.parametrize("n_values", [1, 400], ids=["few", "many"])
+def test_the_bits_beyond_64_are_dropped(n_values: int) -> None:
+    assert (
+        from_varints((b"\x81" + b"\x80" * 8 + b"\x7e") * n_values, U64).tolist() == [1] * n_values
+    )
+
+
+@pytest.mark.parametrize("highest", [1, 127, 128, 70_000, 2**63])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_long_arrays_are_packed_and_unpacked_in_blocks(
+    highest: int, kind: type[np.unsignedinteger]
+) -> None:
+    dtype = np.dtype(kind)
+    highest = min(highest, np.iinfo(dtype).max)
+    values = np.random.default_rng(0).integers(0, highest, 200_000, np.uint64, endpoint=True)
+    array = values.astype(dtype)
+    data = to_varints(array)
+    assert data == packed(array.tolist())
+    unpacked = from_varints(data, dtype)
+    assert unpacked.dtype == dtype
+    np.testing.assert_array_equal(unpacked, array)
+
+
+@pytest.mark.parametrize("before", [b"", b"\x01" * 600, b"\x01" * (1 << 16)])
+@pytest.mark.parametrize(
+    "tail", [b"\x80", b"\x80" * 10 + b"\x00", b"\x80" * 100 + b"\x00", b"\x80" * 70_000 + b"\x00"]
+)
+def test_a_number_that_is_cut_off_or_too_long_is_a_value_error(before: bytes, tail: bytes) -> None:
+    with pytest.raises(ValueError, match=r"cut off|longer than ten bytes"):
+        from_varints(before + tail, U64)
+
+
+def test_nothing_unpacks_to_nothing() -> None:
+    assert from_varints(b"", U64).shape == (0,)
+    assert to_varints(np.array([], np.uint64)) == b""
+
+
+@pytest.mark.parametrize("number", [1, 15, 16, 2000])
+@pytest.mark.parametrize("size", [0, 127, 128, 70_000])
+def test_a_field_has_its_number_and_its_length(number: int, size: int) -> None:
+    field = length_delimited(number, b"x" * size)
+    tag, at = read_length(field, 0)
+    length, at = read_length(field, at)
+    assert (tag >> 3, tag & 7, length, field[at:]) == (number, 2, size, b"x" * size)
+
+
+def test_a_message_is_parsed_from_bytes_and_from_a_view() -> None:
+    data = b"\x0a\x03abc"
+    for form in (data, memoryview(b"x" + data)[1:]):
+        assert parse_message("tensorflow.serving.ModelSpec", form).name == "abc"
+
+
+@pytest.mark.parametrize("data", [b"\x0a", b"\x0a\x01\xff", b"\x00", b"\x0c", b"\x0b" * 200])
+def test_what_is_no_message_is_an_internal_error(data: bytes) -> None:
+    with pytest.raises(Internal, match=r"^Failed to parse tensorflow\.serving\.ModelSpec$"):
+        parse_message("tensorflow.serving.ModelSpec", data)
