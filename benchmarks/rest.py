@@ -221,6 +221,17 @@ def until_serving(number: int) -> None:
     raise RuntimeError(f"version {number} never came up")
 
 
+def make_models(models: Path) -> None:
+    """Make the models that are not there yet."""
+    for generator in ("tf1", "tf2"):
+        if not (models / generator).exists():
+            subprocess.run(
+                [sys.executable, GENERATORS / f"{generator}.py", models / generator],
+                check=True,
+                capture_output=True,
+            )
+
+
 BENCHMARKS: dict[str, Callable[[Path, Path], None]] = {
     "small": small,
     "image": image,
@@ -239,13 +250,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         models = arguments.models or scratch
-        for generator in ("tf1", "tf2"):
-            if not (models / generator).exists():
-                subprocess.run(
-                    [sys.executable, GENERATORS / f"{generator}.py", models / generator],
-                    check=True,
-                    capture_output=True,
-                )
+        make_models(models)
         for name in arguments.which or BENCHMARKS:
             BENCHMARKS[name](models, scratch)
 

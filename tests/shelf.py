@@ -1,11 +1,13 @@
 """Models without a backend, on a real serving map: what the front doors are tested with."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
 from salver._pb import message_class
 from salver.batching.runner import MeasuredProgram, RunPool
@@ -21,6 +23,7 @@ from salver.signature import PREDICT_METHOD_NAME, Signature, TensorSpec
 
 R = TypeVar("R")
 Function = Callable[..., Sequence[Array]]
+WAIT_S = 10.0
 Specs = Mapping[str, tuple[DataType, tuple[int, ...] | None]]
 
 
@@ -74,15 +77,34 @@ class FunctionModel:
                     _describe(infos[alias], spec)
         return bytes(made.SerializeToString())
 
-    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> FunctionProgram:
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> FunctionProgram:
+        """The function that takes what is fed; the outputs of several that are fetched, each once.
+
+        Targets are outputs that nobody wants to see.
+        """
         for of, function in self.functions.values():
-            named = [spec.tensor_name for spec in (*of.inputs.values(), *of.outputs.values())]
-            if [*feeds, *fetches] == named and ":0" not in named:
-                return FunctionProgram(function)
+            inputs = [spec.tensor_name for spec in of.inputs.values()]
+            outputs = [spec.tensor_name for spec in of.outputs.values()]
+            wanted = {*fetches, *(f"{target}:0" for target in targets)}
+            if list(feeds) == inputs and wanted <= {*outputs} and ":0" not in (*feeds, *wanted):
+                if list(fetches) == outputs:
+                    return FunctionProgram(function)
+                places = [outputs.index(name) for name in fetches]
+                return FunctionProgram(_chosen(function, places))
         raise InvalidArgument("Tensor :0 was not found in the Graph")
 
     def close(self) -> None:
         pass
+
+
+def _chosen(function: Function, places: Sequence[int]) -> Function:
+    def choose(*feeds: Array) -> list[Array]:
+        outputs = function(*feeds)
+        return [outputs[place] for place in places]
+
+    return choose
 
 
 def _describe(info: Any, spec: TensorSpec) -> None:
@@ -112,7 +134,7 @@ class InlineProgram:
 
 @dataclass(slots=True)
 class Shelf:
-    """The models of a server, put there by hand: see `rest.serving.Serving`.
+    """The models of a server, put there by hand: see `inference.serving.Serving`.
 
     Attributes:
         pool: runs the models that are put with `is_inline=False`, and what `in_pool` is given.
@@ -153,10 +175,9 @@ class Shelf:
         return await asyncio.wrap_future(self.pool.submit(call))
 
     def acquire(self, request: ServableRequest) -> Entry[Servable]:
-        version = request.version
         if request.label is not None:
-            version = self.serving.version_of_label(request.name, request.label)
-        return self.serving.acquire(request.name, version)
+            return self.serving.acquire_label(request.name, request.label)
+        return self.serving.acquire(request.name, request.version)
 
     def statuses(self, name: str, version: int | None = None) -> tuple[VersionStatus, ...]:
         found = self.monitor.statuses(name)
@@ -183,6 +204,33 @@ async def response_of(answer: "R | Awaitable[R]", *, within_s: float = 10.0) -> 
 def half_plus_two(x: Array) -> list[Array]:
     """y = x / 2 + 2."""
     return [x * np.float32(0.5) + np.float32(2)]
+
+
+class Gate:
+    """Half plus two that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+
+    def __call__(self, x: Array) -> list[Array]:
+        self.entered.set()
+        assert self.let_go.wait(WAIT_S)
+        return half_plus_two(x)
+
+
+def occupy(pool: RunPool, gate: Gate) -> None:
+    """Keep the only thread of a pool busy until the gate opens."""
+    pool.submit(lambda: gate(np.ones(1)))
+    assert gate.entered.wait(WAIT_S)
+
+
+async def cancelled(task: "asyncio.Task[Any]") -> None:
+    """Let a task begin, and cancel it."""
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 FLOATS = (DataType.FLOAT, (-1,))

@@ -60,6 +60,7 @@ class ServingError(Exception):
     Attributes:
         message: the reference's words where it has words.
         hint: advice of ours for a person who is lost, or None; never part of `message`.
+        version: of the model that failed the request, once one has been found for it.
     """
 
     code: ClassVar[Code] = Code.INTERNAL
@@ -68,6 +69,7 @@ class ServingError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.version: int | None = None
 
     @property
     def status(self) -> str:

@@ -10,7 +10,10 @@ __all__ = ["Model", "Program"]
 
 
 class Program(Protocol):
-    """Some inputs and outputs of a model, resolved once and run many times. Thread-safe."""
+    """Some inputs and outputs of a model, resolved once and run many times. Thread-safe.
+
+    It may be dropped at any time, and holds nothing that somebody must close.
+    """
 
     @property
     def can_loop(self) -> bool:
@@ -49,11 +52,18 @@ class Model(Protocol):
         """The signatures verbatim: a serialized `tensorflow.serving.SignatureDefMap`."""
         ...
 
-    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> Program:
-        """Resolve tensor names (`x:0`) of the graph.
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> Program:
+        """Resolve names of the graph.
+
+        Args:
+            feeds: tensors (`x:0`).
+            fetches: tensors.
+            targets: nodes that are run to, without an output.
 
         Raises:
-            ServingError: the graph has no such tensor.
+            ServingError: the graph has no such tensor or node.
         """
         ...
 

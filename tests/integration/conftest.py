@@ -1,9 +1,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.integration.grpc_clients.plain import Client, connected
 from tests.integration.serving import Server, running, start
+
+# Name of a model in the shared configuration → its name in the catalogue.
+MODELS = {
+    **dict.fromkeys(
+        [
+            "classes", "counter", "every_dtype", "failing", "half_plus_three", "half_plus_two",
+            "half_plus_two_tf2", "matrix_half_plus_two", "several", "slicer", "slow", "strings",
+        ]
+    ),
+    "versions": "half_plus_two_2_versions",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -11,8 +24,8 @@ def start_server() -> Iterator[Callable[..., Server]]:
     """Start servers that are ready when the call returns; all are ended after the test."""
     with ExitStack() as servers:
 
-        def start_one(*flags: str, command: str = "tensorflow_model_server") -> Server:
-            return servers.enter_context(running(*flags, command=command))
+        def start_one(*flags: str, **more: object) -> Server:
+            return servers.enter_context(running(*flags, **more))
 
         yield start_one
 
@@ -28,3 +41,51 @@ def launch_server() -> Iterator[Callable[..., Server]]:
             return server
 
         yield launch
+
+
+@pytest.fixture(scope="session")
+def all_models_config(
+    model_path: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A configuration file of every model the gRPC tests ask for."""
+    entries = []
+    for name, catalogued in MODELS.items():
+        extra = ""
+        if name == "versions":
+            extra = "model_version_policy { all {} }" + "".join(
+                f' version_labels {{ key: "{label}" value: {version} }}'
+                for label, version in (("stable", 123), ("canary", 124), ("gone", 99))
+            )
+        entries.append(
+            f'config {{ name: "{name}" base_path: "{model_path(catalogued or name)}"'
+            f' model_platform: "tensorflow" {extra} }}'
+        )
+    file = tmp_path_factory.mktemp("grpc") / "models.config"
+    file.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def all_models_server(all_models_config: Path) -> Iterator[Server]:
+    """A server of all of them, which no test may change."""
+    with running(
+        f"--model_config_file={all_models_config}",
+        "--allow_version_labels_for_unavailable_models",
+        "--enable_grpc_healthcheck_service",
+        "--enable_session_service",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_channel(all_models_server: Server) -> Iterator[Client]:
+    with connected(all_models_server.grpc_target) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_channel: Client, all_models_server: Server) -> Iterator[Client]:
+    """A client of the one server of all models, which must survive each test."""
+    yield shared_channel
+    assert shared_channel.predict("half_plus_two", {"x": [2.0]}) == {"y": [3.0]}
+    assert all_models_server.process.poll() is None

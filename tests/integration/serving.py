@@ -103,9 +103,15 @@ class Server:
     process: "subprocess.Popen[str]"
     url: str
     port: int
+    grpc_port: int
     out: Lines
     err: Lines
     session: requests.Session = field(default_factory=requests.Session)
+
+    @property
+    def grpc_target(self) -> str:
+        """What a gRPC client connects to."""
+        return f"127.0.0.1:{self.grpc_port}"
 
     def get(self, path: str, **more: Any) -> requests.Response:
         return self.session.get(self.url + path, timeout=PATIENCE_S, **more)
@@ -184,10 +190,19 @@ def run_command(
     )
 
 
-def start(*flags: str, command: str = "tensorflow_model_server", port: int | None = None) -> Server:
-    """Start a server on a free port of the loopback; does not wait for anything."""
-    port = port or free_port()
-    arguments = [*flags, "--host=127.0.0.1", f"--rest_api_port={port}", f"--port={free_port()}"]
+def start(
+    *flags: str,
+    command: str = "tensorflow_model_server",
+    port: int | None = None,
+    grpc_port: int | None = None,
+) -> Server:
+    """Start a server on free ports of the loopback; does not wait for anything.
+
+    Port 0 is none.
+    """
+    port = free_port() if port is None else port
+    grpc_port = free_port() if grpc_port is None else grpc_port
+    arguments = [*flags, "--host=127.0.0.1", f"--rest_api_port={port}", f"--port={grpc_port}"]
     if command == "salver":
         arguments.insert(0, "serve")
     process = subprocess.Popen(
@@ -202,7 +217,7 @@ def start(*flags: str, command: str = "tensorflow_model_server", port: int | Non
     assert process.stdout is not None
     assert process.stderr is not None
     url = f"http://127.0.0.1:{port}"
-    return Server(process, url, port, Lines(process.stdout), Lines(process.stderr))
+    return Server(process, url, port, grpc_port, Lines(process.stdout), Lines(process.stderr))
 
 
 def _answers(server: Server) -> bool:
@@ -217,9 +232,9 @@ def _answers(server: Server) -> bool:
 
 
 @contextmanager
-def running(*flags: str, command: str = "tensorflow_model_server") -> Iterator[Server]:
+def running(*flags: str, **more: Any) -> Iterator[Server]:
     """A server that is ready; it is ended by its process id when the block ends."""
-    server = start(*flags, command=command)
+    server = start(*flags, **more)
     try:
         eventually("the server is ready", lambda: _answers(server))
         yield server

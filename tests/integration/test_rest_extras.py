@@ -10,6 +10,7 @@ import pytest
 import requests
 import trustme
 
+from tests.integration.certificates import ssl_config
 from tests.integration.serving import Server, eventually
 
 StartServer = Callable[..., Server]
@@ -18,19 +19,6 @@ StartServer = Callable[..., Server]
 @pytest.fixture
 def half_plus_two(model_path: Callable[[str], Path]) -> tuple[str, str]:
     return "--model_name=m", f"--model_base_path={model_path('half_plus_two')}"
-
-
-def ssl_config(authority: trustme.CA, *, verify_clients: bool = False) -> str:
-    """An SSLConfig in text format, with the PEM texts as its strings."""
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    key = issued.private_key_pem.bytes().decode()
-    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems).decode()
-    text = f"server_key: {json.dumps(key)}\nserver_cert: {json.dumps(chain)}\n"
-    if verify_clients:
-        text += (
-            f"custom_ca: {json.dumps(authority.cert_pem.bytes().decode())}\nclient_verify: true\n"
-        )
-    return text
 
 
 def status_line(server: Server, context: ssl.SSLContext) -> bytes:

@@ -85,8 +85,15 @@ class RunPool:
     They start when they are needed, and are daemons: a run that never ends keeps no process.
     """
 
-    def __init__(self, num_threads: int) -> None:
+    def __init__(self, num_threads: int, *, name: str = "salver-run") -> None:
+        """Make a pool without threads.
+
+        Args:
+            num_threads: the most there may be.
+            name: what the threads' names begin with.
+        """
         self._limit = num_threads
+        self._name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -134,7 +141,7 @@ class RunPool:
             self._jobs.put(None)
 
     def _start_thread(self) -> None:
-        name = f"salver-run-{len(self._threads)}"
+        name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         try:
             thread.start()

@@ -34,11 +34,14 @@ def banner(announcement: Announcement) -> str:
     """Name every model with its versions or its error, and give a line to try for each."""
     models = announcement.models
     count = "1 model" if len(models) == 1 else f"{len(models)} models"
-    lines = [f"Salver {__version__} serves {count} at {announcement.rest_url}", ""]
+    where = [f"at {announcement.rest_url}"] if announcement.rest_url else []
+    if announcement.grpc_address:
+        where.append(f"over gRPC at {announcement.grpc_address}")
+    lines = [f"Salver {__version__} serves {count} {' and '.join(where)}", ""]
     width = max((len(model.name) for model in models), default=0)
     lines += [f"  {model.name:<{width}}  {_state(model)}" for model in models]
     commands = [curl_line(announcement.rest_url, model) for model in models if model.versions]
-    if commands:
+    if commands and announcement.rest_url:
         lines += ["", "Try:"]
         lines += [f"  {command}" for command in commands]
     return "\n".join(lines)

@@ -25,7 +25,7 @@ _FAILURE = 1
 _INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
 
 _HELP = """\
-usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST
+usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
        salver show PATH                                 print the signatures of a SavedModel
        salver --version
        salver serve --help                              list every flag
@@ -119,7 +119,12 @@ def _serve(rest: Sequence[str], run: Run, leave: Leave) -> int:
 
     from salver.cli.locate import locate_models
 
-    mode = ServeMode(tolerate_failed_models=True, exit_on_bind_failure=True, announce=_announce)
+    mode = ServeMode(
+        tolerate_failed_models=True,
+        exit_on_bind_failure=True,
+        tolerate_taken_grpc_port="port" not in parsed.set_names,
+        announce=_announce,
+    )
     with ExitStack() as scratch:
         models = locate_models(
             paths,
@@ -146,8 +151,11 @@ def _check(parsed: Parsed, paths: Sequence[str]) -> None:
         raise _Misused("give paths, or --model_base_path or --model_config_file, not both")
     if not paths and not named:
         raise _Misused("which model? usage: salver serve PATH|NAME=PATH ... [--flag=value ...]")
-    if parsed.options.rest_api_port == 0:
-        raise _Misused("--rest_api_port=0 leaves nothing to listen on")
+    options = parsed.options
+    if options.rest_api_port == options.port == 0 and not options.grpc_socket_path:
+        raise _Misused("--rest_api_port=0 and --port=0 leave nothing to listen on")
+    if options.rest_api_port == options.port != 0:
+        raise _Misused(f"--rest_api_port and --port must differ; both are {options.port}")
 
 
 def _announce(announcement: Announcement) -> None:

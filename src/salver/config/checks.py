@@ -108,7 +108,7 @@ def check_ours(options: ServerOptions) -> None:
         seconds = getattr(options, name)
         if not (math.isfinite(seconds) and seconds >= 0):
             raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
-    for name in ("max_request_bytes", "max_header_bytes"):
+    for name in ("max_request_bytes", "max_inflated_bytes", "max_header_bytes"):
         limit = getattr(options, name)
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")

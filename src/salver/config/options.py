@@ -106,7 +106,6 @@ def _flag(
 
 
 _CPUS = schedulable_cpus()
-_GRPC = "the gRPC API is not served yet"
 _BATCHING = "requests are not batched yet"
 _WARMUP = "warmup files are not replayed yet"
 _TFLITE = "TFLite models are not served yet"
@@ -117,14 +116,15 @@ _XLA = "models may always ask for it"
 class ServerOptions:
     """Every flag under its own name, with the reference's defaults."""
 
-    port: int = _flag(8500, "TCP port of the gRPC API; 0 for none.", later=_GRPC)
+    port: int = _flag(8500, "TCP port of the gRPC API; 0 for none.")
     grpc_socket_path: str = _flag(
-        "", "Path of a UNIX socket on which the gRPC API listens too.", later=_GRPC
+        "", "Path of a UNIX socket on which the gRPC API listens too; a stale one is replaced."
     )
     rest_api_port: int = _flag(0, "TCP port of the REST API; 0 for none. Must differ from --port.")
     rest_api_num_threads: int = _flag(
         4 * _CPUS,
-        "Threads in which models run for the REST API. By default 4 per CPU.",
+        "Threads in which models run for the REST API; see --grpc_max_threads. By default 4 per "
+        "CPU.",
         default_text="4 × CPUs",
     )
     rest_api_timeout_in_ms: int = _flag(
@@ -214,11 +214,12 @@ class ServerOptions:
         "Operations that run at once; 0 lets TensorFlow decide.",
         type=FlagType.INT64,
     )
-    use_alts_credentials: bool = _flag(False, "Use ALTS credentials for gRPC.", later=_GRPC)
+    use_alts_credentials: bool = _flag(
+        False, "Use ALTS credentials for gRPC. Works on Google Cloud only."
+    )
     ssl_config_file: str = _flag(
         "",
         "File with an SSLConfig text protobuf (PEM contents) that secures the gRPC API.",
-        later=_GRPC,
     )
     platform_config_file: str = _flag(
         "",
@@ -233,13 +234,15 @@ class ServerOptions:
         "serve", "Comma-separated tags of the graph to load from each SavedModel."
     )
     grpc_channel_arguments: str = _flag(
-        "", "Comma-separated `key=value` settings of the gRPC server.", later=_GRPC
+        "",
+        "Comma-separated `key=value` settings of the gRPC library, such as "
+        "`grpc.max_connection_age_ms=2000`.",
     )
     grpc_max_threads: int = _flag(
         4 * _CPUS,
-        "Most threads that serve gRPC calls. By default 4 per CPU.",
+        "Threads in which models run for the gRPC API. The two APIs share their threads, and the "
+        "larger of the two numbers counts; calls beyond it wait. By default 4 per CPU.",
         default_text="4 × CPUs",
-        later=_GRPC,
     )
     enable_model_warmup: bool = _flag(
         True, "Replay a version's warmup file before it serves.", later=_WARMUP
@@ -279,7 +282,10 @@ class ServerOptions:
     xla_gpu_compilation_enabled: bool = _flag(
         False, "Let models ask for XLA compilation on GPUs.", never=_XLA
     )
-    enable_profiler: bool = _flag(True, "Serve TensorFlow's profiler over gRPC.", later=_GRPC)
+    enable_profiler: bool = _flag(
+        True,
+        "Serve TensorFlow's ProfilerService over gRPC: it monitors, but cannot record traces.",
+    )
     thread_pool_factory_config_file: str = _flag(
         "",
         "File with a ThreadPoolFactoryConfig text protobuf.",
@@ -291,11 +297,9 @@ class ServerOptions:
     skip_initialize_tpu: bool = _flag(
         False, "Do not initialize a TPU at start-up.", never="there is no TPU runtime here"
     )
-    enable_grpc_healthcheck_service: bool = _flag(
-        False, "Serve the standard gRPC health service.", later=_GRPC
-    )
+    enable_grpc_healthcheck_service: bool = _flag(False, "Serve the standard gRPC health service.")
     enable_serialization_as_tensor_content: bool = _flag(
-        False, "Answer gRPC Predict with `tensor_content` in place of value fields.", later=_GRPC
+        False, "Answer gRPC Predict with `tensor_content` in place of value fields."
     )
 
     host: str = _flag("", "Address to listen on; empty for all.")
@@ -312,8 +316,12 @@ class ServerOptions:
     access_log: str = _flag(
         "", "File to which a JSON line per request is appended; `-` for standard output."
     )
-    max_request_bytes: int = _flag(
-        1 << 30, "Largest body of a REST request, after decompression.", type=FlagType.INT64
+    max_request_bytes: int = _flag(1 << 30, "Largest body of a REST request.", type=FlagType.INT64)
+    max_inflated_bytes: int = _flag(
+        100 << 20,
+        "Largest body of a gzipped REST request once it is inflated, if less than "
+        "--max_request_bytes.",
+        type=FlagType.INT64,
     )
     max_header_bytes: int = _flag(1 << 16, "Largest head of a REST request, all fields together.")
     open_ports_before_load: bool = _flag(
@@ -321,6 +329,11 @@ class ServerOptions:
     )
     custom_op_libraries: str = _flag(
         "", "Comma-separated shared libraries of TensorFlow operations to load first."
+    )
+    enable_session_service: bool = _flag(
+        False,
+        "Serve SessionRun over gRPC. It feeds and runs any node of a graph, also those that save "
+        "and restore variables: only for clients that may write files here.",
     )
     enable_playground: bool = _flag(
         False,
@@ -369,10 +382,12 @@ class Announcement:
     """Where the server listens and what it serves there.
 
     Attributes:
-        rest_url: such as `http://127.0.0.1:8501`.
+        rest_url: such as `http://127.0.0.1:8501`; empty without the REST API.
+        grpc_address: such as `127.0.0.1:8500` or `unix:/run/salver.sock`; empty without gRPC.
     """
 
     rest_url: str
+    grpc_address: str = ""
     models: tuple[ServedModel, ...]
 
 
@@ -383,9 +398,11 @@ class ServeMode:
     Attributes:
         tolerate_failed_models: serve the rest when a model cannot load at start-up.
         exit_on_bind_failure: end when the REST port cannot be had; the reference goes on.
+        tolerate_taken_grpc_port: go on without the gRPC port when it cannot be had.
         announce: called once, when every first model is available or has failed.
     """
 
     tolerate_failed_models: bool = False
     exit_on_bind_failure: bool = False
+    tolerate_taken_grpc_port: bool = False
     announce: Callable[[Announcement], None] | None = None

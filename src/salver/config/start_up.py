@@ -12,6 +12,7 @@ from salver.config.checks import (
     check_model_source,
     check_ours,
 )
+from salver.config.grpc import GrpcConfig, read_grpc_config
 from salver.config.models import ModelConfig, check_models, from_flags, read_model_config_file
 from salver.config.options import ServerOptions
 from salver.config.session import SessionConfig, session_config
@@ -30,12 +31,14 @@ class Configuration:
             are checked when the configuration is applied); None when the file asks for nothing.
         session: how TensorFlow models are loaded.
         rest_tls: of the REST port; None for plain HTTP.
+        grpc: None for a server without the gRPC API.
     """
 
     options: ServerOptions
     models: tuple[ModelConfig, ...] | None
     session: SessionConfig
     rest_tls: TlsConfig | None
+    grpc: GrpcConfig | None
 
 
 def read_configuration(
@@ -68,12 +71,13 @@ def read_configuration(
         _read_batching(options)
     session = session_config(options)
     _read_others(options)
+    grpc = read_grpc_config(options)
     rest_tls = (
         read_ssl_config_file(options.rest_ssl_config_file) if options.rest_ssl_config_file else None
     )
     if models is not None:
         check_models(models)
-    return Configuration(options, models, session, rest_tls)
+    return Configuration(options, models, session, rest_tls, grpc)
 
 
 def _models(options: ServerOptions) -> tuple[ModelConfig, ...] | None:
@@ -92,7 +96,6 @@ def _read_others(options: ServerOptions) -> None:
     """The files the reference reads once its models are up; here nothing has to wait for that."""
     named = (
         (options.thread_pool_factory_config_file, "tensorflow.serving.ThreadPoolFactoryConfig"),
-        (options.ssl_config_file, "tensorflow.serving.SSLConfig"),
         (
             options.monitoring_config_file if options.rest_api_port != 0 else "",
             "tensorflow.serving.MonitoringConfig",

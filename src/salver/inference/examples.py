@@ -4,6 +4,7 @@ Source: TensorFlow Serving, `servables/tensorflow/classifier.cc` and `regressor.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from google.protobuf import text_format
@@ -24,6 +25,7 @@ from salver.signature import (
 )
 
 __all__ = [
+    "CheckSignature",
     "check_classify_signature",
     "check_regress_signature",
     "classify_result",
@@ -31,6 +33,14 @@ __all__ = [
     "regress_result",
     "unknown_signature",
 ]
+
+
+class CheckSignature(Protocol):
+    """See `check_classify_signature`."""
+
+    def __call__(
+        self, name: str, signature: Signature, signature_def_map: bytes, *, is_method_checked: bool
+    ) -> None: ...
 
 
 def unknown_signature(name: str, known: Sequence[str]) -> InvalidArgument:

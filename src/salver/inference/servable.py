@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from salver.model import Model, Program
 from salver.requests import Array
 from salver.signature import Signature
 
 __all__ = ["Servable", "SignatureCall", "StartableProgram"]
+
+MOST_PROGRAMS: Final = 256
+"""Programs beside those of whole signatures that are remembered; past that all are forgotten. What
+clients may ask for is any subset of the outputs, and in a session any tensors at all."""
 
 
 class StartableProgram(Protocol):
@@ -53,6 +57,7 @@ class Servable:
         self.model = model
         self._runner = runner
         self._calls: dict[str, SignatureCall] = {}
+        self._programs: dict[tuple[tuple[str, ...], ...], StartableProgram] = {}
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -74,11 +79,29 @@ class Servable:
                 [spec.tensor_name for spec in signature.inputs.values()],
                 [spec.tensor_name for spec in signature.outputs.values()],
             )
-            call = SignatureCall(signature_name, signature, self._runner(program))
-            self._calls[signature_name] = call
+            made = SignatureCall(signature_name, signature, self._runner(program))
+            call = self._calls.setdefault(signature_name, made)  # another thread may be first
         return call
+
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> StartableProgram:
+        """What runs from some tensors to others; see `Model.program`.
+
+        Raises:
+            ServingError: the graph has no such tensor or node.
+        """
+        names = (tuple(feeds), tuple(fetches), tuple(targets))
+        program = self._programs.get(names)
+        if program is None:
+            if len(self._programs) >= MOST_PROGRAMS:
+                self._programs.clear()
+            made = self._runner(self.model.program(feeds, fetches, targets))
+            program = self._programs.setdefault(names, made)
+        return program
 
     def close(self) -> None:
         """Unload."""
         self._calls.clear()
+        self._programs.clear()
         self.model.close()

@@ -56,8 +56,9 @@ class _Record:
             case VersionStatus(state=VersionState.AVAILABLE):
                 return _Record(status, born, event)
             case VersionStatus(state=VersionState.END, error=error):
-                trouble = None if isinstance(error, Cancelled) else error
-                failure = None if error is None else status
+                is_failure = error is not None and not isinstance(error, Cancelled)
+                trouble = error if is_failure else None
+                failure = status if is_failure else None
                 return _Record(status, born, event, trouble, failure, event)
             case _:
                 return replace(self, status=status, born=born, changed=event)
@@ -66,13 +67,13 @@ class _Record:
         """What this version says to a wait that began at `since`; None when it says nothing yet.
 
         The end of an earlier life is no news of the present one: a model taken away and given
-        back while it still unloads ends without an error and then starts again. But a version that
+        back while it still unloads, or loads, ends and then starts again. But a version that
         failed has failed, even if a change of its files has it tried once more.
         """
         match self.status.state:
             case VersionState.AVAILABLE:
                 return self.status
-            case VersionState.END if self.status.error is None:
+            case VersionState.END if self.failure is None:
                 return self.status if self.changed > since and self.born > since else None
             case _:
                 return self.failure if self.failed > since else None
@@ -149,7 +150,7 @@ class Monitor:
         """
         with self._changed:
             while True:
-                self._check_interrupted()
+                self.check_interrupted()
                 deciders = [self._decision(name, since) for name in sorted(set(names))]
                 if all(deciders):
                     break
@@ -171,7 +172,7 @@ class Monitor:
         """
 
         def is_over() -> bool:
-            self._check_interrupted()
+            self.check_interrupted()
             return all(map(self._is_settled, names))
 
         with self._changed:
@@ -190,7 +191,12 @@ class Monitor:
     def _of(self, name: str) -> Mapping[int, _Record]:
         return self._records.get(name, {})
 
-    def _check_interrupted(self) -> None:
+    def check_interrupted(self) -> None:
+        """Go no further once the server stops.
+
+        Raises:
+            Cancelled: `interrupt` was called.
+        """
         if self._is_interrupted:
             raise Cancelled("The wait for models to become available was interrupted")
 

@@ -8,6 +8,7 @@ from typing import Final
 from salver.codecs.json_response import encode_error
 from salver.errors import Code, ServingError
 from salver.rest.routes import UnreadableName
+from salver.rest.version_header import version_headers
 from salver.transport.messages import HttpResponse
 
 __all__ = ["HTTP_STATUS", "error_page", "error_response"]
@@ -37,7 +38,10 @@ def error_response(error: ServingError) -> HttpResponse:
     """The response a failed call gets."""
     if isinstance(error, UnreadableName):
         return HttpResponse(HTTP_STATUS[error.code], b"")
-    return error_page(HTTP_STATUS[error.code], error.message, error.hint)
+    page = error_page(HTTP_STATUS[error.code], error.message, error.hint)
+    if error.version is not None:
+        page.headers = version_headers(error.version)
+    return page
 
 
 def error_page(status: int, message: str, hint: str | None = None) -> HttpResponse:

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from salver.errors import ServingError
+from salver.inference.later import Later
+from salver.inference.serving import Serving
 from salver.rest.calls import InferenceCalls
 from salver.rest.errors import error_page, error_response
-from salver.rest.later import Later
 from salver.rest.reports import (
     health_response,
     list_response,
@@ -15,7 +16,6 @@ from salver.rest.reports import (
     status_response,
 )
 from salver.rest.routes import API_PREFIX, Route, parse_route
-from salver.rest.serving import Serving
 from salver.transport.messages import HttpRequest, HttpResponse
 
 __all__ = ["RestFront"]
@@ -77,6 +77,11 @@ class RestFront:
         if not isinstance(response, HttpResponse):
             return Later(self._caught(response), response.close)
         return self._with_cors(response) if self._is_cors_enabled else response
+
+    def page_headers(self, target: str | None) -> tuple[tuple[str, str], ...]:
+        """Further fields of the pages that the transport answers by itself."""
+        is_api = target is not None and API_PREFIX.fullmatch(target)
+        return _CORS if self._is_cors_enabled and is_api else ()
 
     def _answer(
         self, request: HttpRequest, route: Route | None

@@ -100,7 +100,9 @@ class ServerCore:
         self._options = options
         self._applying = threading.Lock()
         self._models: tuple[ModelConfig, ...] | None = None
-        self._sourced: frozenset[str] | None = None  # names the source has; None before the first
+        # Names the source has, in the order of the configuration; None before the first. One that
+        # was refused for its labels or platforms is the current one, but has not come this far.
+        self._sourced: tuple[str, ...] | None = None
         self._platform_of: dict[str, str] = {}
         self._has_labels = False
         self._monitor = Monitor()
@@ -192,26 +194,28 @@ class ServerCore:
         return self._monitor.wait_until_settled(names, timeout_s)
 
     def model_names(self) -> tuple[str, ...]:
-        """The models of the current configuration, in its order."""
-        return tuple(model.name for model in self._models or ())
+        """The models that are served, or are to be, in the order of the configuration."""
+        return self._sourced or ()
 
     def labels(self, name: str) -> dict[str, int]:
         """What the labels of a model mean now."""
         return dict(self._serving.labels.get(name, {}))
 
     def waiting_models(self) -> tuple[str, ...]:
-        """The models of the current configuration that have no available version now."""
+        """Those of `model_names` that have no available version now."""
         return tuple(name for name in self.model_names() if not self._serving.available(name))
 
     # -- configuration ---------------------------------------------------------------------------
 
-    def apply(self, models: tuple[ModelConfig, ...] | None) -> None:
+    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
         """Make `models` the configuration, and wait for those it names for the first time.
 
         One call at a time: others wait until it is over, however long its models take.
 
         Args:
             models: the whole list; None for an empty configuration, which changes nothing.
+            is_awaited: whether to wait. If not, and it is the first configuration, the caller ends
+                the initial load: `end_initial_load`.
 
         Raises:
             FailedPrecondition: no list may become an empty configuration; or a label names a
@@ -221,11 +225,15 @@ class ServerCore:
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
         with self._applying:
+            self._monitor.check_interrupted()  # what was queued must not undo what still serves
             if models is None:
                 self._apply_empty()
                 return
             config.check_models(models)
-            config.check_platforms_unchanged(self._models or (), models)
+            # A model that was refused has no platform yet. The reference compares with it all the
+            # same, and so refuses every configuration after one with a wrong platform.
+            taken = [model for model in self._models or () if model.name in (self._sourced or ())]
+            config.check_platforms_unchanged(taken, models)
             self._models = models
             self._assign_labels(models)
             _logger.info("Adding/updating models.")
@@ -233,7 +241,7 @@ class ServerCore:
                 _logger.info(" (Re-)adding model: %s", model.name)
             config.check_platforms_supported(models, self._platforms)
             self._platform_of |= {model.name: config.platform_of(model) for model in models}
-            self._aspire_and_wait(models)
+            self._aspire_and_wait(models, is_awaited=is_awaited)
             _logger.info("Finished adding/updating models")
 
     def interrupt(self) -> None:
@@ -268,18 +276,27 @@ class ServerCore:
             raise FailedPrecondition(text)
         _logger.info("Taking no action for empty config.")
 
-    def _aspire_and_wait(self, models: tuple[ModelConfig, ...]) -> None:
+    def end_initial_load(self) -> None:
+        """Go from the load threads of start-up to those of ordinary times."""
+        self._manager.end_initial_load()
+
+    def _aspire_and_wait(self, models: tuple[ModelConfig, ...], *, is_awaited: bool) -> None:
         before, since = self._sourced, self._monitor.now()
-        self._sourced = frozenset(model.name for model in models)
+        self._sourced = tuple(model.name for model in models)
         self._source.reconfigure(map(_monitored, models))
         # What is given up must be on its way out before anybody looks whether it is available.
         self._manager.settle()
+        if before is None:
+            self._source.start()
+        if not is_awaited:
+            return
         if before is not None:
-            failures = self._monitor.wait_until_available(self._sourced - before, since=since)
+            failures = self._monitor.wait_until_available(
+                set(self._sourced).difference(before), since=since
+            )
             if failures:
                 raise ModelsUnavailable("model", failures)
             return
-        self._source.start()
         try:
             failures = self._monitor.wait_until_available(self._sourced)
         finally:

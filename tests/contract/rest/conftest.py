@@ -3,27 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.runner import RunPool
 from salver.config.models import All
-from salver.inference.servable import StartableProgram
-from salver.model import Program
-from tests.contract.rest.server import Never, Rest, config, serve
+from tests.contract.conftest import Served
+from tests.contract.rest.server import Rest, config, serve
 from tests.shelf import InlineProgram
 
-Runner = Callable[[Program], StartableProgram]
 Paths = Callable[[str], Path]
-MODELS = (
-    "classes",
-    "counter",
-    "every_dtype",
-    "failing",
-    "half_plus_three",
-    "half_plus_two",
-    "half_plus_two_tf2",
-    "matrix_half_plus_two",
-    "several",
-    "strings",
-)
 ORIGINALS = {
     "half_plus_two": "saved_model_half_plus_two_cpu",
     "half_plus_two_tf2": "saved_model_half_plus_two_tf2_cpu",
@@ -36,37 +22,9 @@ ORIGINALS = {
 
 
 @pytest.fixture(scope="session")
-def run_pool() -> Iterator[RunPool]:
-    pool = RunPool(2)
-    yield pool
-    pool.close()
-
-
-@pytest.fixture(scope="session", params=["inline", "pooled"])
-def runner(request: pytest.FixtureRequest, run_pool: RunPool) -> Runner:
-    """Where models run: in the loop, or in the pool."""
-
-    def pooled(program: Program) -> StartableProgram:
-        return MeasuredProgram(program, run_pool, clock=Never())
-
-    return InlineProgram if request.param == "inline" else pooled
-
-
-@pytest.fixture(scope="session")
-def rest(runner: Runner, run_pool: RunPool, model_path: Paths) -> Iterator[Rest]:
-    """A server of generated models, one of which does not load."""
-    labels = {"stable": 123, "canary": 124, "gone": 99}
-    core, rest = serve(
-        run_pool,
-        runner,
-        (
-            *(config(name, model_path(name)) for name in MODELS),
-            config("versions", model_path("half_plus_two_2_versions"), All(), **labels),
-            config("broken", model_path("corrupt_pb")),
-        ),
-    )
-    yield rest
-    assert core.close(timeout_s=60.0)
+def rest(served: Served) -> Rest:
+    """The REST API of the server of generated models."""
+    return served.rest
 
 
 @pytest.fixture(scope="session", params=["ours", "originals"])

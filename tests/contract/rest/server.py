@@ -13,15 +13,16 @@ from salver.batching.runner import RunPool
 from salver.config.models import Latest, ModelConfig, VersionPolicy
 from salver.inference.servable import Servable, StartableProgram
 from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.monitor import VersionState
 from salver.model import Program
 from salver.rest.calls import InferenceCalls
 from salver.rest.front import RestFront
 from salver.servable import ServableId
 from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
 from salver.transport.messages import HttpRequest
-from tests.shelf import response_of
+from tests.shelf import WAIT_S, response_of
 
-__all__ = ["Answer", "Never", "Rest", "config", "serve"]
+__all__ = ["Answer", "Never", "Rest", "config", "serve", "wait_until_available"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,18 @@ def serve(
 
     calls = InferenceCalls(core, in_pool=in_pool, timeout_s=30.0)
     return core, Rest(RestFront(core, calls, unready=lambda: None))
+
+
+def wait_until_available(core: ServerCore, name: str, version: int) -> None:
+    """Wait for a version that a configuration does not wait for: one beside the highest."""
+    monitor = core._monitor
+
+    def is_there() -> bool:
+        status = monitor.status(ServableId(name, version))
+        return status is not None and status.state is VersionState.AVAILABLE
+
+    with monitor._changed:
+        assert monitor._changed.wait_for(is_there, WAIT_S)
 
 
 def config(

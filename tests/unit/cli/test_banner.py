@@ -142,6 +142,22 @@ def test_without_a_model_there_is_nothing_to_try() -> None:
     )
 
 
+def test_where_grpc_is_served_is_said() -> None:
+    address = "127.0.0.1:8500"
+    both = banner(Announcement(rest_url=_URL, grpc_address=address, models=()))
+    assert both == f"Salver {__version__} serves 0 models at {_URL} and over gRPC at {address}\n"
+
+
+def test_without_rest_there_is_nothing_to_try_by_curl() -> None:
+    model = ServedModel(name="m", base_path="/m", versions=(1,))
+    text = banner(Announcement(rest_url="", grpc_address="unix:/run/s", models=(model,)))
+    assert text.splitlines() == [
+        f"Salver {__version__} serves 1 model over gRPC at unix:/run/s",
+        "",
+        "  m  version 1  /m",
+    ]
+
+
 def test_one_model_is_not_several() -> None:
     model = ServedModel(name="m", base_path="/m")
     assert "serves 1 model at" in banner(Announcement(rest_url=_URL, models=(model,)))

@@ -51,6 +51,20 @@ def test_serve_starts_with_friendly_defaults(model: Path) -> None:
     assert models is not None
     assert [found.name for found in models] == ["digits"]
     assert (mode.tolerate_failed_models, mode.exit_on_bind_failure) == (True, True)
+    assert mode.tolerate_taken_grpc_port
+
+
+def test_a_grpc_port_that_was_asked_for_must_be_had(model: Path) -> None:
+    server = _Server()
+    assert _main("serve", str(model), "--port=8500", server=server) == 0
+    assert not server.started[0][2].tolerate_taken_grpc_port
+
+
+@pytest.mark.parametrize("grpc", ["--port=8500", "--grpc_socket_path=s"])
+def test_grpc_alone_can_be_served(model: Path, grpc: str) -> None:
+    server = _Server()
+    assert _main("serve", str(model), "--rest_api_port=0", grpc, server=server) == 0
+    assert len(server.started) == 1
 
 
 def test_flags_override_the_friendly_defaults(model: Path) -> None:
@@ -107,7 +121,14 @@ def test_a_flag_without_effect_gives_one_warning(
         (("serve", "p", "--prot=1"), "there is no flag --prot=1: did you mean --port?"),
         (("serve", "p", "--zzz"), "there is no flag --zzz: see salver serve --help"),
         (("serve", "p", "--port=x"), "Couldn't interpret value x for flag port."),
-        (("serve", "p", "--rest_api_port=0"), "--rest_api_port=0 leaves nothing to listen on"),
+        (
+            ("serve", "p", "--rest_api_port=0", "--port=0"),
+            "--rest_api_port=0 and --port=0 leave nothing to listen on",
+        ),
+        (
+            ("serve", "p", "--rest_api_port=8500"),
+            "--rest_api_port and --port must differ; both are 8500",
+        ),
         (("serve", "p", "--model_name=m"), "name a model by NAME=PATH, not by --model_name"),
         (("serve", "p", "--model_config_file=f"), "give paths, or --model_base_path or"),
         (("show",), "usage: salver show PATH"),

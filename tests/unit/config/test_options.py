@@ -72,9 +72,11 @@ _OURS = [
     ("rest_ssl_config_file", "string", ""),
     ("access_log", "string", ""),
     ("max_request_bytes", "int64", 1073741824),
+    ("max_inflated_bytes", "int64", 100 << 20),
     ("max_header_bytes", "int32", 65536),
     ("open_ports_before_load", "bool", False),
     ("custom_op_libraries", "string", ""),
+    ("enable_session_service", "bool", False),
     ("enable_playground", "bool", False),
 ]
 
@@ -113,10 +115,10 @@ def test_a_flag_without_effect_says_why_and_a_working_one_says_nothing() -> None
 
 
 def test_a_flag_without_effect_gives_one_warning_when_it_is_set() -> None:
-    names = ("skip_initialize_tpu", "model_name", "port", "enable_batching")
+    names = ("skip_initialize_tpu", "model_name", "monitoring_config_file", "enable_batching")
     assert warnings_of(names) == [
-        "--port has no effect yet: the gRPC API is not served yet",
         "--enable_batching has no effect yet: requests are not batched yet",
+        "--monitoring_config_file has no effect yet: metrics are not exported yet",
         "--skip_initialize_tpu has no effect: there is no TPU runtime here",
     ]
 
@@ -139,4 +141,5 @@ def test_the_references_mode_is_the_default() -> None:
     mode = ServeMode()
     assert not mode.tolerate_failed_models
     assert not mode.exit_on_bind_failure
+    assert not mode.tolerate_taken_grpc_port
     assert mode.announce is None

@@ -145,3 +145,18 @@ def test_tls_of_rest_is_read(tmp_path: Path) -> None:
     tls = read_configuration(options).rest_tls
     assert tls is not None
     assert tls.server_cert == "CERT"
+
+
+def test_the_grpc_server_is_set_up_from_its_flags() -> None:
+    grpc = read_configuration(ServerOptions(port=7, grpc_channel_arguments="a=1"), (_A,)).grpc
+    assert grpc is not None
+    assert (grpc.port, grpc.channel_arguments) == (7, (("a", 1),))
+
+
+def test_models_in_hand_need_no_grpc_address() -> None:
+    assert read_configuration(ServerOptions(port=0), (_A,)).grpc is None
+
+
+def test_wrong_channel_arguments_end_the_start() -> None:
+    options = ServerOptions(grpc_channel_arguments="a")
+    assert "'a' is not of the form key=value" in _message(options, _A)

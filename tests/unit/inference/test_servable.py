@@ -1,11 +1,13 @@
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument
-from salver.inference.servable import Servable
+from salver.inference.servable import MOST_PROGRAMS, Servable
 from salver.model import Program
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
@@ -43,13 +45,15 @@ class SwapModel:
     def __init__(self) -> None:
         self.signatures = SIGNATURES
         self.signature_def_map = b"verbatim"
-        self.resolved: list[tuple[Sequence[str], Sequence[str]]] = []
+        self.resolved: list[tuple[Sequence[str], ...]] = []
         self.closed = 0
 
-    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> Swap:
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> Swap:
         if "" in fetches:
             raise InvalidArgument("no such tensor")
-        self.resolved.append((feeds, fetches))
+        self.resolved.append((feeds, fetches, targets))
         return Swap()
 
     def close(self) -> None:
@@ -89,7 +93,7 @@ def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
 def test_tensors_are_resolved_once_in_the_order_of_the_signature(model: SwapModel) -> None:
     servable = Servable(model, Inline)
     assert servable.call("serving_default") is servable.call("serving_default")
-    assert model.resolved == [(["in_a:0", "in_b:0"], ["out:1", "out:0"])]
+    assert model.resolved == [(["in_a:0", "in_b:0"], ["out:1", "out:0"], ())]
 
 
 def test_a_signature_the_model_does_not_have_has_no_call(model: SwapModel) -> None:
@@ -108,6 +112,63 @@ def test_a_signature_of_an_unknown_tensor_fails_each_time_and_others_do_not(
 
 def test_the_signatures_are_the_models(model: SwapModel) -> None:
     assert Servable(model, Inline).signatures is model.signatures
+
+
+def test_any_tensors_can_be_run_from_and_to(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    program = servable.program(["in_b:0", "in_a:0"], ["out:0"], ["done"])
+    one, two = np.ones(1), np.zeros(1)
+    assert program.start([one, two], timeout_s=None, on_end=lambda: None) == [two, one]
+    assert model.resolved == [(["in_b:0", "in_a:0"], ["out:0"], ["done"])]
+
+
+def test_a_program_is_made_once_for_the_same_names(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    assert servable.program(["a"], ["b"]) is servable.program(("a",), ("b",), ())
+    for others in ((["b"], ["a"]), ([], ["a", "b"]), (["a"], ["b"], ["c"]), (["a"], [], ["b"])):
+        assert servable.program(*others) is not servable.program(["a"], ["b"])
+    assert len(model.resolved) == 5
+
+
+def test_programs_without_number_are_not_all_remembered(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    for number in range(MOST_PROGRAMS + 1):
+        servable.program([str(number)], [])
+    last = servable.program([str(MOST_PROGRAMS)], [])
+    assert len(model.resolved) == MOST_PROGRAMS + 1
+    servable.program(["0"], [])
+    assert len(model.resolved) == MOST_PROGRAMS + 2
+    assert servable.program([str(MOST_PROGRAMS)], []) is last
+
+
+def test_a_program_of_an_unknown_tensor_is_refused(model: SwapModel) -> None:
+    with pytest.raises(InvalidArgument, match="no such tensor"):
+        Servable(model, Inline).program([], [""])
+
+
+@pytest.mark.parametrize("what", ["call", "program"])
+def test_threads_that_ask_for_the_same_at_the_same_time_are_given_the_same(what: str) -> None:
+    start = threading.Barrier(2)
+
+    class SlowModel(SwapModel):
+        """Resolves for two threads at the same time."""
+
+        def program(
+            self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+        ) -> Swap:
+            start.wait(10)
+            return Swap()
+
+    servable = Servable(SlowModel(), Inline)
+
+    def ask(_: int) -> object:
+        if what == "call":
+            return servable.call("serving_default")
+        return servable.program(["a"], ["b"])
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(ask, range(2))
+    assert one is two
 
 
 def test_closing_closes_the_model_once(model: SwapModel) -> None:

@@ -198,3 +198,22 @@ def test_wait_for_settling_can_be_interrupted() -> None:
     monitor.interrupt()
     with pytest.raises(Cancelled):
         monitor.wait_until_settled({"m"})
+
+
+def test_a_load_given_up_in_an_earlier_life_is_no_failure_of_the_present_one() -> None:
+    monitor = monitor_of((V1, START), (V1, LOADING))
+    since = monitor.now()
+    monitor.publish(V1, END, Cancelled("Loading of servable cancelled"))
+    monitor.publish(V1, START)
+    monitor.publish(V1, LOADING)
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.wait_until_available(["m"], since=since) == ()
+
+
+def test_a_load_given_up_in_the_present_life_ends_the_wait() -> None:
+    monitor = monitor_of((V1, END))
+    since = monitor.now()
+    monitor.publish(V1, START)
+    error = Cancelled("Loading of servable cancelled")
+    monitor.publish(V1, END, error)
+    assert monitor.wait_until_available(["m"], since=since) == (VersionStatus(V1, END, error),)

@@ -1,7 +1,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ from tests.shelf import (
     HALF_PLUS_TWO,
     STRINGS,
     FunctionModel,
+    Gate,
     Shelf,
+    cancelled,
     half_plus_two,
+    occupy,
     response_of,
     signature,
 )
@@ -26,8 +29,9 @@ from salver.errors import (
     ServingError,
     Unavailable,
 )
+from salver.inference.running import LARGE_BYTES
 from salver.requests import Array, ServableRequest
-from salver.rest.calls import LARGE_BYTES, InferenceCalls
+from salver.rest.calls import InferenceCalls
 from salver.transport.messages import HttpResponse
 
 M = ServableRequest("m")
@@ -37,26 +41,6 @@ LARGE = LARGE_BYTES // 4 + 1  # elements of a float tensor that is large
 
 def fail(error: ServingError) -> Any:
     raise error
-
-
-class Gate:
-    """A function that runs until it is let go."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def __call__(self, x: Array) -> list[Array]:
-        self.entered.set()
-        assert self.let_go.wait(LONG_S)
-        return half_plus_two(x)
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.let_go.set()
 
 
 def classes(examples: Array) -> list[Array]:
@@ -346,8 +330,10 @@ async def test_at_the_deadline_the_caller_is_answered_and_the_version_held_until
     shelf: Shelf, gate: Gate
 ) -> None:
     calls = pooled_calls(shelf, gated(gate), timeout_s=1e-3)
+    answer = calls.predict(b'{"instances": [1.0]}', M)
+    assert gate.entered.wait(LONG_S)
     with pytest.raises(DeadlineExceeded, match=r"^Timed out waiting for notification$"):
-        await response_of(calls.predict(b'{"instances": [1.0]}', M))
+        await response_of(answer)
     assert shelf.in_flight() == 1
     gate.let_go.set()
     shelf.pool.close()
@@ -366,24 +352,11 @@ async def test_a_client_that_leaves_a_running_call_holds_nothing_when_it_has_end
     assert shelf.in_flight() == 0
 
 
-async def cancelled(task: "asyncio.Task[HttpResponse]") -> None:
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def occupy(shelf: Shelf, gate: Gate) -> None:
-    """Keep the only thread of the pool busy until the gate opens."""
-    shelf.pool.submit(lambda: gate(np.ones(1)))
-    assert gate.entered.wait(LONG_S)
-
-
 async def test_a_client_that_leaves_before_its_body_is_decoded_holds_nothing(
     shelf: Shelf, gate: Gate
 ) -> None:
     calls = pooled_calls(shelf, MODEL)
-    await occupy(shelf, gate)
+    occupy(shelf.pool, gate)
     task = asyncio.ensure_future(response_of(calls.predict(large_body(), M)))
     await cancelled(task)
     gate.let_go.set()

@@ -37,6 +37,13 @@ def test_a_hint_stands_beside_the_error() -> None:
     assert json.loads(response.body) == {"error": "no such model", "hint": "There are: a, b"}
 
 
+def test_the_version_that_failed_is_named() -> None:
+    error = InvalidArgument("no")
+    assert error_response(error).headers == ()
+    error.version = 3
+    assert error_response(error).headers == (("salver-model-version", "3"),)
+
+
 def test_the_words_are_escaped() -> None:
     message = 'a "quoted"\n\t\x01 grün \\ word'
     assert json.loads(error_response(Internal(message)).body) == {"error": message}

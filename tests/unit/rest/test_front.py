@@ -325,3 +325,12 @@ async def test_outside_the_api_there_is_a_404_that_shows_the_way(
         "hint": "The API is under /v1/models: GET /v1/models lists the models, "
         "POST /v1/models/NAME:predict asks one",
     }
+
+
+def test_pages_of_the_transport_get_cors_headers_under_v1_alone(
+    doors: Doors, cors_doors: Doors
+) -> None:
+    assert cors_doors.front.page_headers("/v1/models/m:predict") == CORS
+    assert cors_doors.front.page_headers("/elsewhere") == ()
+    assert cors_doors.front.page_headers(None) == ()
+    assert doors.front.page_headers("/v1/models/m:predict") == ()

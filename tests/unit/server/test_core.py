@@ -37,7 +37,9 @@ class Constant:
         self.platform = platform
         self.is_open = True
 
-    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> Program:
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> Program:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -331,7 +333,22 @@ def test_unsupported_platform_is_refused_after_the_configuration_was_recorded(
     with pytest.raises(InvalidArgument) as raised:
         bench.apply(bench.config(platform="Tensorflow"))
     assert raised.value.message == "Model m requests unsupported platform Tensorflow"
-    assert bench.core.model_names() == ("m",)
+    assert bench.core.model_names() == ()
+    with pytest.raises(FailedPrecondition, match="Cannot transition"):
+        bench.core.apply(None)
+
+
+@pytest.mark.parametrize("wrong", ["", "Tensorflow"])
+def test_wrong_platform_does_not_stand_in_the_way_of_the_next_configuration(
+    wrong: str, bench: Bench
+) -> None:
+    bench.add("m", 1)
+    bench.add("n", 1)
+    bench.apply(bench.config())
+    with pytest.raises(InvalidArgument):
+        bench.apply(bench.config(), bench.config("n", platform=wrong))
+    bench.apply(bench.config(), bench.config("n"))
+    assert bench.answers(ServableRequest("n")) == 1
 
 
 def test_first_configuration_that_reaches_the_models_is_told_of_as_start_up(bench: Bench) -> None:
@@ -611,7 +628,8 @@ def test_refused_label_leaves_labels_and_models_but_the_configuration_is_recorde
     bench.apply(bench.config(labels={"stable": 1}))
     refused(bench, 9, bench.config(labels={"stable": 9}), bench.config("new"))
     assert bench.answers(labelled("stable")) == 1
-    assert bench.core.model_names() == ("m", "new")
+    assert bench.core.model_names() == ("m",)
+    assert bench.core.waiting_models() == ()
     with pytest.raises(NotFound):
         bench.core.acquire(ServableRequest("new"))
 
@@ -713,3 +731,26 @@ def test_with_the_flag_an_existing_label_still_moves_to_available_versions_only(
     lenient.apply(lenient.config(labels={"stable": 1}))
     refused(lenient, 9, lenient.config(labels={"stable": 9}))
     assert lenient.core.labels("m") == {"stable": 1}
+
+
+def test_nothing_is_applied_any_more_once_the_server_stops(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.core.interrupt()
+    with pytest.raises(Cancelled):
+        bench.apply(bench.config("other"))
+    assert bench.core.model_names() == ("m",)
+    assert bench.answers(M) == 1
+
+
+def test_a_first_configuration_that_is_not_awaited_leaves_room_for_the_next(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.gates[ServableId("m", 1)] = threading.Event()
+    bench.core.apply((bench.config(),), is_awaited=False)
+    bench.until("m", 1, VersionState.LOADING)
+    bench.add("new", 1)
+    bench.core.apply((bench.config(), bench.config("new")), is_awaited=False)
+    bench.until("new", 1, VersionState.AVAILABLE)
+    bench.core.end_initial_load()
+    bench.gates[ServableId("m", 1)].set()
+    bench.until("m", 1, VersionState.AVAILABLE)

@@ -104,8 +104,9 @@ class Library:
     """The C API: `quick` keeps the GIL, `long` releases it; attributes are named as in C."""
 
     def __init__(self, path: Path) -> None:
-        self.quick: Any = _declared(ctypes.PyDLL(str(path), mode=_MODE))
-        self.long: Any = _declared(ctypes.CDLL(str(path), mode=_MODE))
+        handle = _open_without_gil(path)
+        self.quick: Any = _declared(ctypes.PyDLL(str(path), handle=handle))
+        self.long: Any = _declared(ctypes.CDLL(str(path), handle=handle))
         self.version: str = self.quick.TF_Version().decode()
 
     def check(self, status: int) -> None:
@@ -117,6 +118,21 @@ class Library:
         code = self.quick.TF_GetCode(status)
         if code:
             raise error_of(code, self.quick.TF_Message(status).decode(errors="replace"))
+
+
+def _open_without_gil(path: Path) -> int:
+    """Open a shared library while other Python threads go on; ctypes itself would stop them.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    system = ctypes.CDLL(None)
+    system.dlopen.restype, system.dlopen.argtypes = c_void_p, (c_char_p, c_int)
+    system.dlerror.restype = c_char_p
+    handle: int | None = system.dlopen(os.fsencode(path), _MODE)
+    if handle is None:
+        raise OSError((system.dlerror() or b"").decode(errors="replace"))
+    return handle
 
 
 def _declared(handle: Any) -> Any:

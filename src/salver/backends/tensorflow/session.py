@@ -12,7 +12,7 @@ from salver.backends.tensorflow.loops import can_loop
 from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
-from salver.errors import InvalidArgument
+from salver.errors import InvalidArgument, NotFound
 from salver.requests import Array
 from salver.signature import Signature
 
@@ -24,11 +24,26 @@ _IN_CALLER: Final = b"\x18" + b"\xff" * 9 + b"\x01"
 
 @dataclass(slots=True)
 class _Frame:
-    """What one run needs and the next can use again."""
+    """What one run needs and the next can use again. Python owns the arrays."""
 
-    status: int
     input_values: Any
     output_values: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A session, and what its runs share.
+
+    Attributes:
+        library: the C API.
+        address: of the `TF_Session`.
+        statuses: of runs that have ended, for those to come. Programs own nothing of TensorFlow's,
+            so that they can be dropped at any time; append and pop are atomic.
+    """
+
+    library: Library
+    address: int
+    statuses: list[int]
 
 
 class SavedModelProgram:
@@ -36,18 +51,22 @@ class SavedModelProgram:
 
     def __init__(
         self,
-        library: Library,
-        session: int,
+        session: _Session,
         inputs: Sequence[Output],
         outputs: Sequence[Output],
+        targets: Sequence[int],
         *,
         can_loop: bool,
     ) -> None:
+        library = session.library
         self.can_loop = can_loop
         self._library = library
-        self._session = session
+        self._session = session.address
+        self._statuses = session.statuses
         self._inputs = (Output * len(inputs))(*inputs)
         self._outputs = (Output * len(outputs))(*outputs)
+        self._targets = (c_void_p * len(targets))(*targets) if targets else None
+        self._n_targets = len(targets)
         self._dtypes = [base_dtype(library.quick.TF_OperationOutputType(o)) for o in inputs]
         self._in_caller = Buffer.of(_IN_CALLER)
         self._frames: list[_Frame] = []  # append and pop are atomic
@@ -61,11 +80,6 @@ class SavedModelProgram:
         options = ctypes.addressof(self._in_caller)
         return self._run(feeds, self._library.quick.TF_SessionRun, options)
 
-    def close(self) -> None:
-        """Free the frames."""
-        while self._frames:
-            self._library.quick.TF_DeleteStatus(self._frames.pop().status)
-
     def _run(
         self, feeds: Sequence[Array], session_run: Callable[..., None], options: int | None
     ) -> list[Array]:
@@ -75,7 +89,11 @@ class SavedModelProgram:
             frame = self._frames.pop()
         except IndexError:
             frame = self._new_frame()
-        values, results, status = frame.input_values, frame.output_values, frame.status
+        try:
+            status = self._statuses.pop()
+        except IndexError:
+            status = quick.TF_NewStatus()
+        values, results = frame.input_values, frame.output_values
         fed = fetched = 0
         try:
             for array, dtype in zip(feeds, self._dtypes, strict=True):
@@ -85,7 +103,7 @@ class SavedModelProgram:
                 *(self._session, options),
                 *(self._inputs, values, fed),
                 *(self._outputs, results, len(results)),
-                *(None, 0, None, status),
+                *(self._targets, self._n_targets, None, status),
             )
             if quick.TF_GetCode(status):
                 library.check(status)
@@ -97,10 +115,10 @@ class SavedModelProgram:
             for index in range(fetched):
                 quick.TF_DeleteTensor(results[index])
             self._frames.append(frame)
+            self._statuses.append(status)
 
     def _new_frame(self) -> _Frame:
         return _Frame(
-            status=self._library.quick.TF_NewStatus(),
             input_values=(c_void_p * len(self._inputs))(),
             output_values=(c_void_p * len(self._outputs))(),
         )
@@ -124,34 +142,29 @@ class SavedModel:
         self.signature_def_map = signature_def_map
         self._library = library
         self._graph = graph
-        self._session = session
-        self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], SavedModelProgram] = {}
+        self._session = _Session(library, session, [])
 
-    def program(self, feeds: Sequence[str], fetches: Sequence[str]) -> SavedModelProgram:
-        """See `Model.program`; the same names give the same program."""
-        key = (tuple(feeds), tuple(fetches))
-        program = self._programs.get(key)
-        if program is None:
-            made = SavedModelProgram(
-                self._library,
-                self._session,
-                [self._output(name) for name in feeds],
-                [self._output(name) for name in fetches],
-                can_loop=self._can_loop,
-            )
-            program = self._programs.setdefault(key, made)  # another thread may have been first
-        return program
+    def program(
+        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
+    ) -> SavedModelProgram:
+        """See `Model.program`."""
+        return SavedModelProgram(
+            self._session,
+            [self._output(name) for name in feeds],
+            [self._output(name) for name in fetches],
+            [self._operation(name) for name in targets],
+            can_loop=self._can_loop,
+        )
 
     def close(self) -> None:
         """See `Model.close`. Errors are not raised: what can be freed is freed regardless."""
         quick, long = self._library.quick, self._library.long
         status = quick.TF_NewStatus()
-        for program in self._programs.values():
-            program.close()
-        long.TF_CloseSession(self._session, status)
-        long.TF_DeleteSession(self._session, status)
+        long.TF_CloseSession(self._session.address, status)
+        long.TF_DeleteSession(self._session.address, status)
         long.TF_DeleteGraph(self._graph)
-        quick.TF_DeleteStatus(status)
+        for each in (status, *self._session.statuses):
+            quick.TF_DeleteStatus(each)
 
     def _output(self, tensor_name: str) -> Output:
         # TensorId::Parse: "x:1" is output 1 of x, "x" is output 0.
@@ -166,6 +179,15 @@ class SavedModel:
                 "was not found in the Graph"
             )
         return Output(operation, int(index))
+
+    def _operation(self, name: str) -> int:
+        operation: int | None = self._library.quick.TF_GraphOperationByName(
+            self._graph, name.encode()
+        )
+        if not operation:
+            # The text of PruneForTargets, `core/graph/subgraph.cc`.
+            raise NotFound(f"PruneForTargets: Some target nodes not found: {name}")
+        return operation
 
 
 def load_saved_model(

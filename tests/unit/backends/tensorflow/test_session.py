@@ -337,10 +337,27 @@ def operations(library: Library, model: SavedModel) -> Iterator[str]:
         yield name_of(operation).decode()
 
 
-def test_the_same_names_give_the_same_program(loaded: Load) -> None:
+def test_nodes_can_be_run_to_without_an_output(loaded: Load) -> None:
     model = loaded("half_plus_two")
-    assert model.program(["x:0"], ["y:0"]) is model.program(["x:0"], ["y:0"])
-    assert model.program(["x:0"], ["y:0"]) is not model.program(["x:0"], ["y2:0"])
+    assert model.program(["x:0"], [], ["y"]).run([floats(2)]) == []
+    [y] = model.program(["x:0"], ["y:0"], ["y2", "y"]).run_inline([floats(2)])
+    assert y.tolist() == [3.0]
+    with pytest.raises(InvalidArgument, match=r"^Must specify at least one target to fetch or"):
+        model.program([], []).run([])
+
+
+@pytest.mark.parametrize("name", ["nope", "y:0", ""])
+def test_a_node_there_is_not_cannot_be_run_to(loaded: Load, name: str) -> None:
+    with pytest.raises(NotFound) as raised:
+        loaded("half_plus_two").program(["x:0"], ["y:0"], [name])
+    assert raised.value.message == f"PruneForTargets: Some target nodes not found: {name}"
+
+
+def test_a_program_that_is_dropped_leaves_nothing_to_its_model(loaded: Load) -> None:
+    model = loaded("half_plus_two")
+    for _ in range(3):
+        model.program(["x:0"], ["y:0"]).run([floats(2)])
+    assert len(model._session.statuses) == 1
 
 
 def test_a_variant_is_chosen_by_its_tags(library: Library, version_path: Paths) -> None:
@@ -429,19 +446,6 @@ def test_many_threads_run_one_program_at_the_same_time(loaded: Load) -> None:
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(work, thread) for thread in range(8)]:
             done.result()
-
-
-def test_two_threads_that_resolve_the_same_names_share_one_program(loaded: Load) -> None:
-    model = loaded("half_plus_two")
-    start = threading.Barrier(8)
-
-    def resolve() -> SavedModelProgram:
-        start.wait()
-        return model.program(["x:0"], ["y:0"])
-
-    with ThreadPoolExecutor(8) as pool:
-        programs = {id(done.result()) for done in [pool.submit(resolve) for _ in range(8)]}
-    assert programs == {id(model.program(["x:0"], ["y:0"]))}
 
 
 def test_other_threads_run_while_a_pooled_run_lasts(loaded: Load) -> None:

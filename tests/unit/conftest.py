@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.shelf import Shelf
+from tests.shelf import Gate, Shelf
 
 from salver.batching.runner import RunPool
 
@@ -14,3 +14,11 @@ def shelf() -> Iterator[Shelf]:
     yield shelf
     pool.close()
     assert shelf.in_flight() == 0
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A closed gate, opened when the test ends."""
+    gate = Gate()
+    yield gate
+    gate.let_go.set()

@@ -1,14 +1,14 @@
 """An answer that is being made, which can be given up before anybody has begun to wait for it."""
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
-
-from salver.transport.messages import HttpResponse
+from typing import Any, TypeVar
 
 __all__ = ["Later"]
 
+A = TypeVar("A")
 
-class Later(Coroutine[Any, Any, HttpResponse]):
+
+class Later(Coroutine[Any, Any, A]):
     """A coroutine, and what was begun for it.
 
     A client may leave between the moment its request is handled and the first step of the task
@@ -18,9 +18,7 @@ class Later(Coroutine[Any, Any, HttpResponse]):
 
     __slots__ = ("_coroutine", "_give_up")
 
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, HttpResponse], give_up: Callable[[], object]
-    ) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, A], give_up: Callable[[], object]) -> None:
         """Join the two.
 
         Args:
@@ -31,7 +29,7 @@ class Later(Coroutine[Any, Any, HttpResponse]):
         self._coroutine = coroutine
         self._give_up = give_up
 
-    def __await__(self) -> Generator[Any, Any, HttpResponse]:
+    def __await__(self) -> Generator[Any, Any, A]:
         return self._coroutine.__await__()
 
     def send(self, value: Any) -> Any:

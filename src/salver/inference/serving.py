@@ -1,4 +1,4 @@
-"""What the REST front door asks of the server behind it."""
+"""What the front doors ask of the server behind them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

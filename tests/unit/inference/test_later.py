@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from salver.rest.later import Later
+from salver.inference.later import Later
 from salver.transport.messages import HttpResponse
 
 RESPONSE = HttpResponse(200, b"there")

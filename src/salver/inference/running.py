@@ -1,0 +1,151 @@
+"""From a prepared request to its answer, whichever wire it came by.
+
+A small message is decoded, and a short run made, without leaving the loop; then the answer itself
+is returned and no task is made. A large one is decoded and encoded in the run pool.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from salver.errors import ServingError
+from salver.inference.later import Later
+from salver.inference.serving import Handle
+from salver.requests import Array
+
+__all__ = ["LARGE_BYTES", "InPool", "Prepared", "Running", "Start"]
+
+LARGE_BYTES: Final = 1 << 16  # decoding this much JSON takes about as long as a change of threads
+
+A = TypeVar("A")
+InPool = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function in the run pool."""
+
+
+class Start(Protocol):
+    """See `StartableProgram.start`."""
+
+    def __call__(
+        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
+    ) -> "list[Array] | asyncio.Future[list[Array]]": ...
+
+
+class Prepared(Generic[A]):
+    """A decoded request, holding its version; whoever has it must run it or release it.
+
+    A slot class, because one is made for each request.
+
+    Attributes:
+        handle: released once, when nothing runs any more.
+        start: begins the run.
+        feeds: what is run on.
+        encode: makes the answer of the outputs, in the order `start` gives them.
+    """
+
+    __slots__ = ("encode", "feeds", "handle", "start")
+
+    def __init__(
+        self,
+        handle: Handle,
+        start: Start,
+        feeds: list[Array],
+        encode: Callable[[list[Array]], A],
+    ) -> None:
+        self.handle = handle
+        self.start = start
+        self.feeds = feeds
+        self.encode = encode
+
+
+class Running:
+    """Runs what is prepared. Belongs to the loop."""
+
+    def __init__(self, in_pool: InPool) -> None:
+        self._in_pool = in_pool
+
+    def small(self, prepared: Prepared[A], timeout_s: float | None) -> "A | Coroutine[Any, Any, A]":
+        """Answer a request that was prepared in the loop.
+
+        Args:
+            prepared: is run.
+            timeout_s: how long the run may take; None: for ever.
+
+        Raises:
+            ServingError: also out of the coroutine.
+        """
+        try:
+            outputs = prepared.start(
+                prepared.feeds, timeout_s=timeout_s, on_end=prepared.handle.release
+            )
+            if isinstance(outputs, asyncio.Future):
+                return Later(self._finish(outputs, prepared), outputs.cancel)
+            if _are_large(outputs):
+                return self._encode_in_pool(outputs, prepared)
+            return prepared.encode(outputs)
+        except ServingError as error:
+            error.version = prepared.handle.id.version
+            raise
+
+    async def large(self, prepare: Callable[[], Prepared[A]], timeout_s: float | None) -> A:
+        """Answer a request that takes long to prepare: in the pool; else as `small`."""
+        return await self.while_wanted(lambda _is_wanted: prepare(), timeout_s)
+
+    async def while_wanted(
+        self, prepare: Callable[[Callable[[], bool]], Prepared[A]], timeout_s: float | None
+    ) -> A:
+        """The same for what can be given up meanwhile.
+
+        Args:
+            prepare: is given a function that says whether anybody still waits; called in the pool.
+            timeout_s: how long the run may take; None: for ever.
+        """
+        # A client that leaves cancels this, but not a thread that is at work on its request: then
+        # that thread, or whoever is the last to know, lets the version go.
+        ready: list[Prepared[A]] = []
+        is_left = False
+
+        def prepare_or_release() -> None:
+            ready.append(prepare(lambda: not is_left))
+            if is_left:
+                release()
+
+        def release() -> None:
+            with suppress(IndexError):  # taken by the other side
+                ready.pop().handle.release()
+
+        try:
+            await self._in_pool(prepare_or_release)
+        except BaseException:
+            is_left = True
+            release()
+            raise
+        answer = self.small(ready.pop(), timeout_s)
+        return await answer if isinstance(answer, Coroutine) else answer
+
+    async def _finish(self, future: "asyncio.Future[list[Array]]", prepared: Prepared[A]) -> A:
+        try:
+            outputs = await future
+            if _are_large(outputs):
+                return await self._encode_in_pool(outputs, prepared)
+            return prepared.encode(outputs)
+        except ServingError as error:
+            error.version = prepared.handle.id.version
+            raise
+
+    async def _encode_in_pool(self, outputs: list[Array], prepared: Prepared[A]) -> A:
+        try:
+            answer: A = await self._in_pool(lambda: prepared.encode(outputs))
+        except ServingError as error:
+            error.version = prepared.handle.id.version
+            raise
+        return answer
+
+
+def _are_large(outputs: list[Array]) -> bool:
+    size = 0
+    for array in outputs:
+        size += array.nbytes
+        if array.dtype.hasobject and size <= LARGE_BYTES:
+            size += sum(map(len, array.flat))
+    return size > LARGE_BYTES

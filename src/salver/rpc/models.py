@@ -1,0 +1,147 @@
+"""ModelService: the states of models, and a new configuration for a running server.
+
+Source: TensorFlow Serving, `model_servers/model_service_impl.cc` and `get_model_status_impl.cc`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from salver.codecs.service_messages import (
+    VersionReport,
+    decode_reload_request,
+    decode_status_request,
+    encode_reload_response,
+    encode_status_response,
+)
+from salver.config.models import ModelConfig, check_models
+from salver.errors import InvalidArgument, ResourceExhausted, ServingError
+from salver.inference.serving import Serving
+from salver.lifecycle.monitor import VersionStatus
+from salver.rpc.calls import given_spec
+from salver.rpc.table import Call, MethodTable
+
+__all__ = ["ApplyModels", "InControl", "ModelService"]
+
+_log = logging.getLogger(__name__)
+
+_SERVICE: Final = "/tensorflow.serving.ModelService"
+
+_MAX_WAITING: Final = 16  # each of them may hold a message of any size
+_MAX_LOGGED: Final = 100  # entries of a list
+
+ApplyModels = Callable[[tuple[ModelConfig, ...]], None]
+"""Makes a list of models the configuration, in whichever thread; raises `ServingError`."""
+
+InControl = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function in a thread where it may wait for models."""
+
+
+class ModelService:
+    """Answers the two calls. Belongs to the loop."""
+
+    def __init__(self, serving: Serving, apply: ApplyModels, in_control: InControl) -> None:
+        """Make the service.
+
+        Args:
+            serving: tells of the versions.
+            apply: see there; it may wait for models as long as they take.
+            in_control: see there; gets one function at a time.
+        """
+        self._serving = serving
+        self._apply = apply
+        self._in_control = in_control
+        self._turn = asyncio.Lock()  # gives turns in the order in which they were asked for
+        self._n_waiting = 0
+
+    def methods(self) -> MethodTable:
+        """Its part of the table."""
+        return {
+            f"{_SERVICE}/GetModelStatus": self.get_model_status,
+            f"{_SERVICE}/HandleReloadConfigRequest": self.handle_reload_config_request,
+        }
+
+    def get_model_status(self, data: bytes, _call: Call) -> bytes:
+        """GetModelStatus: one version, or all that were ever seen. A label is ignored.
+
+        Raises:
+            InvalidArgument: the request names nothing.
+            NotFound: there is nothing to tell.
+        """
+        spec = given_spec(decode_status_request(data))
+        statuses = self._serving.statuses(spec.name, spec.version)
+        return encode_status_response([_report(status) for status in statuses])
+
+    async def handle_reload_config_request(self, data: bytes, _call: Call) -> bytes:
+        """HandleReloadConfigRequest: another list of models, until those it adds are available.
+
+        One at a time. A client that leaves before its turn has asked for nothing; one that leaves
+        later takes nothing back: as in the reference, what it asked for is done.
+
+        Raises:
+            InvalidArgument: it is no list of models.
+            ResourceExhausted: too many wait for their turn.
+            ServingError: what applying it raises.
+        """
+        if self._n_waiting >= _MAX_WAITING:
+            raise ResourceExhausted(
+                f"{_MAX_WAITING} other reloads of the configuration wait for the one that is "
+                "being applied: try again later"
+            )
+        self._n_waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._n_waiting -= 1
+        applying = asyncio.ensure_future(self._reload(data))
+        try:
+            return await asyncio.shield(applying)
+        except asyncio.CancelledError:
+            applying.add_done_callback(_log_unexpected)
+            raise
+
+    async def _reload(self, data: bytes) -> bytes:
+        try:
+            answer: bytes = await self._in_control(lambda: _reloaded(data, self._apply))
+        except ServingError as error:
+            _log.error("ReloadConfig failed: %s", error.message)
+            raise
+        finally:
+            self._turn.release()
+        return answer
+
+
+def _reloaded(data: bytes, apply: ApplyModels) -> bytes:
+    """The answer to a request, once it is applied."""
+    request = decode_reload_request(data)
+    models = request.models
+    if models is None:
+        raise InvalidArgument(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    check_models(models)
+    for index, model in enumerate(models[:_MAX_LOGGED]):
+        _log.info(
+            "\nConfig entry\n\tindex : %d\n\tpath : %s\n\tname : %s\n\tplatform : %s",
+            *(index, model.base_path, model.name, model.model_platform),
+        )
+    if len(models) > _MAX_LOGGED:
+        _log.info("and %d more config entries", len(models) - _MAX_LOGGED)
+    apply(models)
+    return encode_reload_response(dict.fromkeys(request.metric_names, 0).items())
+
+
+def _report(status: VersionStatus) -> VersionReport:
+    error = status.error
+    if error is None:
+        return VersionReport(status.id.version, status.state)
+    return VersionReport(status.id.version, status.state, error.code, error.message)
+
+
+def _log_unexpected(applying: "asyncio.Future[bytes]") -> None:
+    """Tell of what nobody waits for any more."""
+    error = None if applying.cancelled() else applying.exception()
+    if error is not None and not isinstance(error, ServingError):
+        _log.error("ReloadConfig failed", exc_info=error)

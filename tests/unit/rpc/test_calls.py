@@ -1,0 +1,108 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.shelf import HALF_PLUS_TWO, Shelf, response_of
+
+from salver.codecs.model_spec import ModelSpec
+from salver.codecs.room import Room
+from salver.errors import DeadlineExceeded, InvalidArgument
+from salver.inference.running import LARGE_BYTES, Prepared
+from salver.requests import ServableRequest
+from salver.rpc.calls import Answering, Prepare, given_spec, servable_request
+from salver.rpc.table import Call
+
+LARGE = b"x" * (LARGE_BYTES + 1)
+
+
+def test_a_spec_says_which_servable() -> None:
+    assert servable_request(ModelSpec("m")) == ServableRequest("m")
+    assert servable_request(ModelSpec("m", 0, None, "s")) == ServableRequest("m", version=0)
+    assert servable_request(ModelSpec("m", None, "")) == ServableRequest("m", label="")
+
+
+def test_a_spec_must_name_a_model() -> None:
+    with pytest.raises(InvalidArgument, match=r"^ModelSpec has no name specified\.$"):
+        servable_request(ModelSpec("", 1))
+
+
+def test_a_request_must_have_a_spec() -> None:
+    spec = ModelSpec("m")
+    assert given_spec(spec) is spec
+    with pytest.raises(InvalidArgument, match=r"^Missing ModelSpec$"):
+        given_spec(None)
+
+
+def preparing(shelf: Shelf, made_bytes: int = 0) -> Prepare:
+    def prepare(data: bytes, room: Room) -> Prepared[bytes]:
+        room.make(made_bytes)
+        handle = shelf.acquire(ServableRequest("m"))
+        call = handle.model.call("serving_default")
+        assert call is not None
+        feeds = [np.array([len(data)], np.float32)]
+        return Prepared(handle, call.start, feeds, lambda outputs: b"%g" % outputs[0][0])
+
+    return prepare
+
+
+@pytest.mark.parametrize("timeout_s", [None, 10.0])
+async def test_a_small_message_is_answered_at_once_and_a_large_one_in_the_pool(
+    shelf: Shelf, timeout_s: float | None
+) -> None:
+    shelf.put("m", 7, HALF_PLUS_TWO)
+    answering = Answering(shelf.in_pool)
+    assert answering(preparing(shelf), b"xx", Call(timeout_s)) == b"3"
+    assert shelf.pooled == 0
+    answer = answering(preparing(shelf), LARGE, Call(timeout_s))
+    assert isinstance(answer, Coroutine)
+    assert await answer == b"32770.5"
+    assert shelf.pooled == 1
+
+
+async def test_a_small_message_of_which_much_is_made_is_decoded_in_the_pool(shelf: Shelf) -> None:
+    shelf.put("m", 7, HALF_PLUS_TWO)
+    answering = Answering(shelf.in_pool)
+    assert answering(preparing(shelf, LARGE_BYTES), b"xx", Call(1.0)) == b"3"
+    assert shelf.pooled == 0
+    answer = answering(preparing(shelf, LARGE_BYTES + 1), b"xx", Call(1.0))
+    assert isinstance(answer, Coroutine)
+    assert await answer == b"3"
+    assert shelf.pooled == 1
+
+
+@pytest.mark.parametrize("data", [b"", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0])
+def test_a_call_that_comes_too_late_is_not_prepared(data: bytes, timeout_s: float) -> None:
+    def prepare(_: bytes, __: Room) -> Prepared[bytes]:
+        raise AssertionError
+
+    async def in_pool(_: Callable[[], Any]) -> Any:
+        raise AssertionError
+
+    with pytest.raises(DeadlineExceeded, match=r"^Deadline Exceeded$"):
+        Answering(in_pool)(prepare, data, Call(timeout_s))
+
+
+async def test_a_large_message_that_waits_too_long_is_given_up(shelf: Shelf) -> None:
+    given_up = asyncio.Event()
+
+    async def in_pool(_: Callable[[], Any]) -> Any:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            given_up.set()
+
+    answer = Answering(in_pool)(preparing(shelf), LARGE, Call(1e-3))
+    with pytest.raises(DeadlineExceeded, match=r"^Deadline Exceeded$"):
+        await response_of(answer)
+    assert given_up.is_set()
+
+
+async def test_an_answer_nobody_waits_for_leaves_nothing_behind(shelf: Shelf) -> None:
+    shelf.put("m", 7, HALF_PLUS_TWO)
+    answer = Answering(shelf.in_pool)(preparing(shelf), LARGE, Call(1.0))
+    assert isinstance(answer, Coroutine)
+    answer.close()
+    assert shelf.pooled == 0
