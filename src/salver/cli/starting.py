@@ -69,10 +69,13 @@ def run_server(
     for name in _EXTENSIONS:
         with suppress(ImportError):  # told of by whoever needs it
             import_module(name)
-    prepare(DEFAULT_PLATFORM)
-    from salver.server import process  # while the library is opened
+    preparing = prepare(DEFAULT_PLATFORM)
+    try:
+        from salver.server import process  # while the library is opened
 
-    return process.run(options, models, mode=mode)
+        return process.run(options, models, mode=mode)
+    finally:
+        preparing.join()  # a process that ends while a library is opened may hang
 
 
 def leave_at_once(status: int) -> None:

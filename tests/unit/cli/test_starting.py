@@ -1,11 +1,24 @@
+import gc
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import pytest
 
+from salver.backends import registry
 from salver.cli.starting import leave_at_once, run_server
 from salver.config.options import ServeMode, ServerOptions
 from salver.errors import InvalidArgument
+from salver.server import process
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """A start turns the collector off, and the server on again."""
+    yield
+    gc.enable()
+
 
 _LEAVING = """
 import threading
@@ -47,3 +60,25 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_start_that_fails_waits_until_the_library_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has_failed = threading.Event()
+    opening = threading.Thread(target=has_failed.wait, args=(30,))
+
+    def prepare(_platform: str) -> threading.Thread:
+        opening.start()
+        return opening
+
+    def fail(*_arguments: object, **_named: object) -> bool:
+        has_failed.set()
+        raise InvalidArgument("no")
+
+    monkeypatch.setattr(registry, "prepare", prepare)
+    monkeypatch.setattr(process, "run", fail)
+    with pytest.raises(InvalidArgument):
+        run_server(ServerOptions(), None, ServeMode())
+    assert has_failed.is_set()
+    assert not opening.is_alive()
