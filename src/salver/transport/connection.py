@@ -9,7 +9,7 @@ import asyncio
 import enum
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import cast
 
@@ -48,7 +48,6 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket. Used on the loop only."""
 
     __slots__ = (
-        "_callbacks",
         "_head",
         "_is_blocked",
         "_is_eof",
@@ -75,7 +74,6 @@ class Connection(asyncio.Protocol):
         self._progress = 0  # bytes received or unsent at `_since`
         self._head: RequestHead | None = None  # of the request a task has yet to answer
         self._task: asyncio.Task[None] | None = None
-        self._callbacks: list[Callable[[], None]] = []
         self._peer: str | None = None
         self._is_blocked = False
         self._is_eof = False
@@ -91,13 +89,6 @@ class Connection(asyncio.Protocol):
             if isinstance(name, tuple):
                 self._peer = str(name[0]).removeprefix("::ffff:")
         return self._peer
-
-    @property
-    def is_gone(self) -> bool:
-        return self._is_gone
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
 
     @property
     def is_unanswered(self) -> bool:
@@ -124,9 +115,6 @@ class Connection(asyncio.Protocol):
         service.connections.discard(self)
         if self._task is not None:
             self._task.cancel()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            self._loop.call_soon(callback)
         if not service.connections:
             service.on_empty()
 
@@ -302,8 +290,6 @@ class Connection(asyncio.Protocol):
         is_last = response.close or service.draining or not head.keep_alive
         self._send(CLOSE if is_last else KEEP_ALIVE, head, response)
         self._since = service.tick
-        if self._callbacks:
-            self._callbacks = []
         if is_last:
             self._close()
         elif self._is_blocked:

@@ -65,13 +65,6 @@ class Client(Protocol):
     def peer(self) -> str | None:
         """The address of the other end, without its port; None when it has none."""
 
-    @property
-    def is_gone(self) -> bool:
-        """True once nobody waits for the answer any more."""
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, on the loop, if the client leaves before it is answered."""
-
 
 class HttpRequest:
     """One request, complete with its body.
@@ -112,19 +105,6 @@ class HttpRequest:
     def peer(self) -> str | None:
         """The address of the other end, without its port; None when it has none."""
         return None if self.client is None else self.client.peer
-
-    @property
-    def is_disconnected(self) -> bool:
-        """True once the client is known to have left: nobody will read an answer."""
-        return self.client is not None and self.client.is_gone
-
-    def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, on the loop, if the client leaves before it is answered.
-
-        For work that was queued elsewhere. The awaitable a handler returned is cancelled anyway.
-        """
-        if self.client is not None:
-            self.client.on_gone(callback)
 
 
 class HttpResponse:

@@ -336,31 +336,12 @@ async def test_work_for_a_client_that_left_is_cancelled() -> None:
     later = Later()
     wire = Wire(later)
     wire.send(GET)
-    called: list[int] = []
-    wire.requests[0].on_disconnect(lambda: called.append(1))
     await turn()
-    before = wire.requests[0].is_disconnected
     wire.connection.connection_lost(None)
     await turn()
     assert later.answers[0].cancelled()
-    assert (called, wire.service.in_flight) == ([1], 0)
-    assert (before, wire.requests[0].is_disconnected) == (False, True)
+    assert wire.service.in_flight == 0
     assert (wire.sent, wire.service.connections) == (b"", set())
-
-
-async def test_nobody_is_called_about_a_client_that_was_answered() -> None:
-    wire = Wire()
-    called: list[int] = []
-
-    def answer(request: HttpRequest) -> HttpResponse:
-        request.on_disconnect(lambda: called.append(1))
-        return HttpResponse(200)
-
-    wire.answer = answer
-    wire.send(GET)
-    wire.connection.connection_lost(None)
-    await turn()
-    assert called == []
 
 
 async def test_work_that_had_not_begun_never_begins() -> None:

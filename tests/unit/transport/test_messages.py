@@ -5,13 +5,6 @@ class Caller:
     """A client of no connection."""
 
     peer = "192.0.2.7"
-    is_gone = False
-
-    def __init__(self) -> None:
-        self.callbacks: list[object] = []
-
-    def on_gone(self, callback: object) -> None:
-        self.callbacks.append(callback)
 
 
 def test_a_field_is_found_by_its_lower_case_name() -> None:
@@ -39,22 +32,12 @@ def test_no_headers_is_empty() -> None:
 
 def test_a_request_made_by_hand_has_no_client() -> None:
     request = HttpRequest("GET", "/v1/models/m")
-    request.on_disconnect(lambda: None)
-    assert (request.peer, request.is_disconnected, request.body) == (None, False, b"")
+    assert (request.peer, request.body) == (None, b"")
     assert request.header(b"host") is None
 
 
-def test_a_request_speaks_for_its_client() -> None:
-    client = Caller()
-    request = HttpRequest("GET", "/", client=client)
-    assert (request.peer, request.is_disconnected) == ("192.0.2.7", False)
-    client.is_gone = True
-    assert request.is_disconnected
-
-    def callback() -> None: ...
-
-    request.on_disconnect(callback)
-    assert client.callbacks == [callback]
+def test_a_request_knows_the_address_of_its_client() -> None:
+    assert HttpRequest("GET", "/", client=Caller()).peer == "192.0.2.7"
 
 
 def test_a_response_is_json_unless_said_otherwise() -> None:
