@@ -13,7 +13,7 @@ from salver._pb import message_class
 from salver.batching.runner import MeasuredProgram, RunPool
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument, NotFound, ServingError
-from salver.inference.servable import Servable, StartableProgram
+from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.handles import Entry, ServingMap
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.model import Program
@@ -122,6 +122,7 @@ class InlineProgram:
     """Runs a program where it is started, without asking how long it takes."""
 
     program: Program
+    names: ProgramNames | None = None
 
     def start(
         self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
@@ -150,7 +151,7 @@ class Shelf:
     def put(self, name: str, version: int, model: FunctionModel, *, is_inline: bool = True) -> None:
         """Make a version available."""
 
-        def pooled(program: Program) -> StartableProgram:
+        def pooled(program: Program, _names: ProgramNames) -> StartableProgram:
             return MeasuredProgram(program, self.pool)
 
         if name not in self.names:

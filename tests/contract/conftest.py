@@ -6,7 +6,7 @@ import pytest
 
 from salver.batching.runner import MeasuredProgram, RunPool
 from salver.config.models import All
-from salver.inference.servable import StartableProgram
+from salver.inference.servable import ProgramNames, Runner, StartableProgram
 from salver.model import Program
 from salver.server.core import ServerCore
 from tests.contract.api import Api, RestApi, RpcApi
@@ -14,7 +14,6 @@ from tests.contract.rest.server import Never, Rest, config, serve, wait_until_av
 from tests.contract.rpc.server import Rpc, rpc_of
 from tests.shelf import InlineProgram
 
-Runner = Callable[[Program], StartableProgram]
 Paths = Callable[[str], Path]
 MODELS = (
     "classes",
@@ -50,7 +49,7 @@ def run_pool() -> Iterator[RunPool]:
 def runner(request: pytest.FixtureRequest, run_pool: RunPool) -> Runner:
     """Where models run: in the loop, or in the pool."""
 
-    def pooled(program: Program) -> StartableProgram:
+    def pooled(program: Program, _names: ProgramNames) -> StartableProgram:
         return MeasuredProgram(program, run_pool, clock=Never())
 
     return InlineProgram if request.param == "inline" else pooled

@@ -7,10 +7,12 @@ is returned and no task is made. A large one is decoded and encoded in the run p
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from salver.errors import ServingError
 from salver.inference.later import Later
+from salver.inference.servable import Meter
 from salver.inference.serving import Handle
 from salver.requests import Array
 
@@ -41,9 +43,13 @@ class Prepared(Generic[A]):
         start: begins the run.
         feeds: what is run on.
         encode: makes the answer of the outputs, in the order `start` gives them.
+        meter: counts the answer; None where nobody does.
+        begun_s: when the request began to be handled, by `time.perf_counter`.
+        log: is shown the outputs and the answer, in the loop, and neither blocks nor raises; None
+            where nobody looks.
     """
 
-    __slots__ = ("encode", "feeds", "handle", "start")
+    __slots__ = ("begun_s", "encode", "feeds", "handle", "log", "meter", "start")
 
     def __init__(
         self,
@@ -51,11 +57,17 @@ class Prepared(Generic[A]):
         start: Start,
         feeds: list[Array],
         encode: Callable[[list[Array]], A],
+        meter: Meter | None = None,
+        begun_s: float = 0.0,
+        log: Callable[[list[Array], A], None] | None = None,
     ) -> None:
         self.handle = handle
         self.start = start
         self.feeds = feeds
         self.encode = encode
+        self.meter = meter
+        self.begun_s = begun_s
+        self.log = log
 
 
 class Running:
@@ -74,18 +86,22 @@ class Running:
         Raises:
             ServingError: also out of the coroutine.
         """
+        run_begun = perf_counter()
         try:
             outputs = prepared.start(
                 prepared.feeds, timeout_s=timeout_s, on_end=prepared.handle.release
             )
             if isinstance(outputs, asyncio.Future):
-                return Later(self._finish(outputs, prepared), outputs.cancel)
+                return Later(self._finish(outputs, prepared, run_begun), outputs.cancel)
+            run_s = perf_counter() - run_begun
             if _are_large(outputs):
-                return self._encode_in_pool(outputs, prepared)
-            return prepared.encode(outputs)
+                return self._encode_in_pool(outputs, prepared, run_s)
+            answer = prepared.encode(outputs)
         except ServingError as error:
             error.version = prepared.handle.id.version
             raise
+        _tell(prepared, outputs, answer, run_s)
+        return answer
 
     async def large(self, prepare: Callable[[], Prepared[A]], timeout_s: float | None) -> A:
         """Answer a request that takes long to prepare: in the pool; else as `small`."""
@@ -123,23 +139,36 @@ class Running:
         answer = self.small(ready.pop(), timeout_s)
         return await answer if isinstance(answer, Coroutine) else answer
 
-    async def _finish(self, future: "asyncio.Future[list[Array]]", prepared: Prepared[A]) -> A:
+    async def _finish(
+        self, future: "asyncio.Future[list[Array]]", prepared: Prepared[A], run_begun: float
+    ) -> A:
         try:
             outputs = await future
+            run_s = perf_counter() - run_begun
             if _are_large(outputs):
-                return await self._encode_in_pool(outputs, prepared)
-            return prepared.encode(outputs)
+                return await self._encode_in_pool(outputs, prepared, run_s)
+            answer = prepared.encode(outputs)
         except ServingError as error:
             error.version = prepared.handle.id.version
             raise
+        _tell(prepared, outputs, answer, run_s)
+        return answer
 
-    async def _encode_in_pool(self, outputs: list[Array], prepared: Prepared[A]) -> A:
+    async def _encode_in_pool(self, outputs: list[Array], prepared: Prepared[A], run_s: float) -> A:
         try:
             answer: A = await self._in_pool(lambda: prepared.encode(outputs))
         except ServingError as error:
             error.version = prepared.handle.id.version
             raise
+        _tell(prepared, outputs, answer, run_s)
         return answer
+
+
+def _tell(prepared: Prepared[A], outputs: list[Array], answer: A, run_s: float) -> None:
+    if prepared.meter is not None:
+        prepared.meter.succeeded(perf_counter() - prepared.begun_s, run_s)
+    if prepared.log is not None:
+        prepared.log(outputs, answer)
 
 
 def _are_large(outputs: list[Array]) -> bool:

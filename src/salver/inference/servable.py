@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from salver.model import Model, Program
 from salver.requests import Array
 from salver.signature import Signature
 
-__all__ = ["Servable", "SignatureCall", "StartableProgram"]
+__all__ = [
+    "Meter",
+    "MeterFactory",
+    "ProgramNames",
+    "Runner",
+    "Servable",
+    "SignatureCall",
+    "StartableProgram",
+]
 
 MOST_PROGRAMS: Final = 256
 """Programs beside those of whole signatures that are remembered; past that all are forgotten. What
@@ -25,6 +33,50 @@ class StartableProgram(Protocol):
         ...
 
 
+class ProgramNames(NamedTuple):
+    """What a program feeds, fetches and runs to, by the names of the graph."""
+
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+
+
+Runner = Callable[[Program, ProgramNames], StartableProgram]
+"""Decides where the runs of one program happen. Called from any thread."""
+
+
+class Meter(Protocol):
+    """Counts the answers to one method of one signature, over one entrance."""
+
+    def succeeded(self, total_s: float, run_s: float) -> None:
+        """Count an answer. Called in the loop.
+
+        Args:
+            total_s: from the decoding of the request to the end of the encoding, in seconds.
+            run_s: of that the run, with all it waited for.
+        """
+        ...
+
+
+MeterFactory = Callable[[str, str, str], Meter | None]
+"""Makes the meter of (signature name, method, entrance), such as `("serving_default", "predict",
+"REST")`; None where nobody counts."""
+
+
+class _Meters(dict[tuple[str, str], Meter | None]):
+    """(method, entrance) → meter, made when it is first asked for."""
+
+    __slots__ = ("_make", "_signature_name")
+
+    def __init__(self, signature_name: str, make: MeterFactory) -> None:
+        super().__init__()
+        self._signature_name = signature_name
+        self._make = make
+
+    def __missing__(self, key: tuple[str, str]) -> Meter | None:
+        return self.setdefault(key, self._make(self._signature_name, *key))
+
+
 class SignatureCall:
     """One signature of one version, ready to run.
 
@@ -33,31 +85,46 @@ class SignatureCall:
         signature: what it takes and gives.
         output_names: aliases in the order of the outputs a run returns.
         start: see `StartableProgram.start`; feeds are in the order of `signature.inputs`.
+        meters: (method, entrance) → its meter, or None. `meters["predict", "REST"]`.
     """
 
-    __slots__ = ("name", "output_names", "signature", "start")
+    __slots__ = ("meters", "name", "output_names", "signature", "start")
 
-    def __init__(self, name: str, signature: Signature, program: StartableProgram) -> None:
+    def __init__(
+        self, name: str, signature: Signature, program: StartableProgram, meters: MeterFactory
+    ) -> None:
         self.name = name
         self.signature = signature
         self.output_names = tuple(signature.outputs)
         self.start = program.start
+        self.meters = _Meters(name, meters)
 
 
 class Servable:
     """What the serving map holds for one version. Thread-safe but for `close`."""
 
-    def __init__(self, model: Model, runner: Callable[[Program], StartableProgram]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        runner: Runner,
+        *,
+        meters: MeterFactory = lambda *_key: None,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
         """Wrap a loaded model.
 
         Args:
             model: closed by `close`.
             runner: decides where the runs of one program happen.
+            meters: makes what counts the answers of a signature.
+            on_close: called by `close` before the model is closed.
         """
         self.model = model
         self._runner = runner
+        self._meters = meters
+        self._on_close = on_close
         self._calls: dict[str, SignatureCall] = {}
-        self._programs: dict[tuple[tuple[str, ...], ...], StartableProgram] = {}
+        self._programs: dict[ProgramNames, StartableProgram] = {}
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -75,11 +142,12 @@ class Servable:
             signature = self.model.signatures.get(signature_name)
             if signature is None:
                 return None
-            program = self.model.program(
-                [spec.tensor_name for spec in signature.inputs.values()],
-                [spec.tensor_name for spec in signature.outputs.values()],
+            names = ProgramNames(
+                tuple([spec.tensor_name for spec in signature.inputs.values()]),
+                tuple([spec.tensor_name for spec in signature.outputs.values()]),
             )
-            made = SignatureCall(signature_name, signature, self._runner(program))
+            program = self._runner(self.model.program(names.feeds, names.fetches), names)
+            made = SignatureCall(signature_name, signature, program, self._meters)
             call = self._calls.setdefault(signature_name, made)  # another thread may be first
         return call
 
@@ -91,12 +159,12 @@ class Servable:
         Raises:
             ServingError: the graph has no such tensor or node.
         """
-        names = (tuple(feeds), tuple(fetches), tuple(targets))
+        names = ProgramNames(tuple(feeds), tuple(fetches), tuple(targets))
         program = self._programs.get(names)
         if program is None:
             if len(self._programs) >= MOST_PROGRAMS:
                 self._programs.clear()
-            made = self._runner(self.model.program(feeds, fetches, targets))
+            made = self._runner(self.model.program(feeds, fetches, targets), names)
             program = self._programs.setdefault(names, made)
         return program
 
@@ -104,4 +172,5 @@ class Servable:
         """Unload."""
         self._calls.clear()
         self._programs.clear()
+        self._on_close()
         self.model.close()

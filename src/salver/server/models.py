@@ -48,7 +48,7 @@ def make_core(
     def load(platform: str, _id: ServableId, directory: str) -> Servable:
         model = backends[platform].load(directory)
         describe(model.signature_def_map)
-        return Servable(model, lambda program: MeasuredProgram(program, pool))
+        return Servable(model, lambda program, _names: MeasuredProgram(program, pool))
 
     return ServerCore(
         load, PLATFORMS.keys(), _core_options(configuration.options), after_change=after_change

@@ -11,10 +11,9 @@ from typing import Any
 from salver.backends.registry import BackendOptions, open_backend
 from salver.batching.runner import RunPool
 from salver.config.models import Latest, ModelConfig, VersionPolicy
-from salver.inference.servable import Servable, StartableProgram
+from salver.inference.servable import Runner, Servable
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
-from salver.model import Program
 from salver.rest.calls import InferenceCalls
 from salver.rest.front import RestFront
 from salver.servable import ServableId
@@ -73,7 +72,7 @@ class Rest:
 
 
 def serve(
-    pool: RunPool, runner: Callable[[Program], StartableProgram], models: tuple[ModelConfig, ...]
+    pool: RunPool, runner: Runner, models: tuple[ModelConfig, ...]
 ) -> tuple[ServerCore, Rest]:
     """A server of these models, those that do not load included."""
     backend = open_backend("tensorflow", BackendOptions())

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,36 @@ async def test_many_strings_are_large_by_what_they_hold(shelf: Shelf, is_inline:
     answer = Running(shelf.in_pool).small(prepared(shelf, lambda _: b"done", "text"), LONG_S)
     assert await response_of(answer) == b"done"
     assert shelf.pooled == 1
+
+
+class Counted:
+    """A meter that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, float]] = []
+
+    def succeeded(self, total_s: float, run_s: float) -> None:
+        self.seen.append((total_s, run_s))
+
+
+@pytest.mark.usefixtures("is_inline")
+@pytest.mark.parametrize("name", ["serving_default", "inflate"])
+async def test_an_answer_is_counted_and_shown_once(shelf: Shelf, name: str) -> None:
+    meter, shown = Counted(), []
+    request = prepared(shelf, name=name)
+    request.meter, request.begun_s = meter, perf_counter()
+    request.log = lambda outputs, answer: shown.append((outputs[0][0], answer))
+    answer = await response_of(Running(shelf.in_pool).small(request, LONG_S))
+    assert shown == [(float(answer), answer)]
+    ((total_s, run_s),) = meter.seen
+    assert 0 < run_s < total_s < LONG_S
+
+
+@pytest.mark.usefixtures("is_inline")
+async def test_a_failure_is_neither_counted_nor_shown(shelf: Shelf) -> None:
+    meter, shown = Counted(), []
+    request = prepared(shelf, name="failing")
+    request.meter, request.log = meter, lambda outputs, answer: shown.append(answer)
+    with pytest.raises(InvalidArgument):
+        await response_of(Running(shelf.in_pool).small(request, LONG_S))
+    assert (meter.seen, shown) == ([], [])

@@ -7,7 +7,7 @@ import pytest
 
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument
-from salver.inference.servable import MOST_PROGRAMS, Servable
+from salver.inference.servable import MOST_PROGRAMS, ProgramNames, Servable
 from salver.model import Program
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
@@ -63,8 +63,9 @@ class SwapModel:
 class Inline:
     """Starts a program by running it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, names: ProgramNames) -> None:
         self._program = program
+        self.names = names
 
     def start(
         self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
@@ -93,7 +94,7 @@ def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
 def test_tensors_are_resolved_once_in_the_order_of_the_signature(model: SwapModel) -> None:
     servable = Servable(model, Inline)
     assert servable.call("serving_default") is servable.call("serving_default")
-    assert model.resolved == [(["in_a:0", "in_b:0"], ["out:1", "out:0"], ())]
+    assert model.resolved == [(("in_a:0", "in_b:0"), ("out:1", "out:0"), ())]
 
 
 def test_a_signature_the_model_does_not_have_has_no_call(model: SwapModel) -> None:
@@ -176,3 +177,35 @@ def test_closing_closes_the_model_once(model: SwapModel) -> None:
     servable.call("serving_default")
     servable.close()
     assert model.closed == 1
+
+
+class Silent:
+    def succeeded(self, total_s: float, run_s: float) -> None:
+        """Count nothing."""
+
+
+def test_a_meter_is_made_once_for_each_method_and_entrance(model: SwapModel) -> None:
+    made: list[tuple[str, str, str]] = []
+
+    def make(*key: str) -> Silent:
+        made.append((key[0], key[1], key[2]))
+        return Silent()
+
+    call = Servable(model, Inline, meters=make).call("serving_default")
+    assert call is not None
+    assert call.meters["predict", "REST"] is call.meters["predict", "REST"]
+    assert call.meters["predict", "GRPC"] is not call.meters["predict", "REST"]
+    name = "serving_default"
+    assert made == [(name, "predict", "REST"), (name, "predict", "GRPC")]
+
+
+def test_without_a_factory_nobody_counts(model: SwapModel) -> None:
+    call = Servable(model, Inline).call("serving_default")
+    assert call is not None
+    assert call.meters["predict", "REST"] is None
+
+
+def test_what_runs_the_model_ends_before_it(model: SwapModel) -> None:
+    closed: list[int] = []
+    Servable(model, Inline, on_close=lambda: closed.append(model.closed)).close()
+    assert (closed, model.closed) == ([0], 1)

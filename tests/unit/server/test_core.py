@@ -14,7 +14,7 @@ from salver.errors import (
     NotFound,
     Unavailable,
 )
-from salver.inference.servable import Servable, StartableProgram
+from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
 from salver.model import Program
@@ -46,7 +46,7 @@ class Constant:
         self.is_open = False
 
 
-def run_nothing(program: Program) -> StartableProgram:
+def run_nothing(program: Program, names: ProgramNames) -> StartableProgram:
     raise NotImplementedError
 
 
