@@ -1,0 +1,1 @@
+"""Instruments: what is counted and timed, under the reference's names and ours, and the page."""

@@ -1,0 +1,280 @@
+"""The one table of metrics: every name this server serves, with all there is to say of it.
+
+The page, the documentation, the dashboard's test and those who count read this table.
+
+The names, labels and buckets under `/tensorflow/` are TensorFlow Serving's and TensorFlow's, and
+so are their units (microseconds); ours begin with `salver_` and follow the conventions of
+Prometheus: seconds, bytes, `_total` for counters.
+
+Source: `servables/tensorflow/util.cc`, `servables/tensorflow/saved_model_warmup_util.cc`,
+`batching/batching_session.cc`, `core/request_logger.cc`; TensorFlow `core/framework/metrics.cc`
+and `cc/saved_model/loader.cc`.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from salver.metrics.buckets import G20, L33, P14, P15, Q52, SECONDS
+
+__all__ = ["BY_NAME", "CATALOGUE", "Kind", "Metric"]
+
+
+class Kind(enum.Enum):
+    """What the values of a metric are; the values are what the page says."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table.
+
+    Attributes:
+        name: internal; the page shows it as `exported_name` makes it.
+        labels: their names, in the order of the page.
+        meaning: one sentence, for the documentation.
+        bounds: of a histogram's buckets, without infinity.
+        is_silent_when_unused: not even its type is told before its first value, as the reference
+            registers some metrics on their first use only.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    meaning: str
+    bounds: tuple[float, ...] = ()
+    is_silent_when_unused: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the reference has no such metric."""
+        return self.name.startswith("salver_")
+
+
+_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_SERVING: Final = "/tensorflow/serving/"
+_BATCHING: Final = "/tensorflow/serving/batching_session/"
+_MODEL: Final = ("model_name",)
+_VERSION: Final = ("model_name", "version")
+_CALL: Final = ("model_name", "version", "signature", "method", "entrypoint")
+
+CATALOGUE: Final[tuple[Metric, ...]] = (
+    # -- the reference's ------------------------------------------------------------------------
+    Metric(
+        f"{_SERVING}request_count",
+        _C,
+        ("model_name", "status"),
+        "Requests by canonical code: gRPC Predict, Classify and Regress, and every REST request "
+        "under `/v1/`; an empty model name where none could be read.",
+    ),
+    Metric(
+        f"{_SERVING}request_latency",
+        _H,
+        ("model_name", "API", "entrypoint"),
+        "Microseconds from a request to its answer, successes only; the API is empty for GET and "
+        "OPTIONS.",
+        L33,
+    ),
+    Metric(
+        f"{_SERVING}runtime_latency",
+        _H,
+        ("model_name", "API", "runtime"),
+        "Microseconds of the model's run, its time in queues included, successes only; the "
+        "runtime is always `TF1`.",
+        L33,
+    ),
+    Metric(
+        f"{_SERVING}request_example_counts",
+        _H,
+        ("model",),
+        "Examples in a MultiInference request.",
+        P15,
+    ),
+    Metric(
+        f"{_SERVING}request_example_count_total",
+        _C,
+        ("model",),
+        "Examples in MultiInference requests.",
+    ),
+    Metric(
+        f"{_SERVING}model_warmup_latency",
+        _H,
+        ("model_path", "status"),
+        "Microseconds that the warmup of a version took.",
+        L33,
+    ),
+    Metric(
+        f"{_SERVING}model_warmup_records_read",
+        _C,
+        ("model_path", "status"),
+        "Records read from warmup files.",
+    ),
+    Metric(
+        f"{_SERVING}request_log_count",
+        _C,
+        ("model_name", "status_code"),
+        "Requests that were to be logged, by `OK` or the code of what kept them out of the log.",
+    ),
+    Metric(
+        f"{_BATCHING}queuing_latency",
+        _H,
+        ("thread_pool_name",),
+        "Microseconds that a task waited for its batch.",
+        Q52,
+    ),
+    Metric(f"{_BATCHING}wrapped_run_count", _C, (), "Batches that were run."),
+    Metric(
+        f"{_BATCHING}padding_size",
+        _H,
+        ("execution_batch_size",),
+        "Rows of padding in a batch.",
+        P14,
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        f"{_BATCHING}input_batch_size",
+        _H,
+        (),
+        "Rows of each input tensor of each task.",
+        P14,
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        f"{_BATCHING}processed_batch_size",
+        _H,
+        (),
+        "Rows of a batch as it was run, padding included.",
+        P14,
+        is_silent_when_unused=True,
+    ),
+    # -- TensorFlow's, counted by ourselves -----------------------------------------------------
+    Metric(
+        "/tensorflow/core/graph_runs",
+        _C,
+        (),
+        "Runs of graphs that answered requests, as seen from outside; a batch is one.",
+    ),
+    Metric("/tensorflow/core/graph_run_time_usecs", _C, (), "Microseconds these runs took."),
+    Metric(
+        "/tensorflow/core/graph_run_time_usecs_histogram",
+        _H,
+        (),
+        "Microseconds each of these runs took.",
+        G20,
+    ),
+    Metric(
+        "/tensorflow/cc/saved_model/load_attempt_count",
+        _C,
+        ("model_path", "status"),
+        "Tries to load a model, by `success` or `fail`; of the 1,000 paths that were tried last.",
+    ),
+    Metric(
+        "/tensorflow/cc/saved_model/load_latency",
+        _C,
+        ("model_path",),
+        "Microseconds spent on loading a model; of the 1,000 paths that were tried last.",
+    ),
+    # -- ours: requests -------------------------------------------------------------------------
+    Metric(
+        "salver_request_seconds",
+        _H,
+        _CALL,
+        "Time from a request to its answer, successes only, of the versions that are loaded.",
+        SECONDS,
+    ),
+    Metric(
+        "salver_run_seconds",
+        _H,
+        _CALL,
+        "Time of the model's run within that, queues included.",
+        SECONDS,
+    ),
+    Metric(
+        "salver_failed_requests_total",
+        _C,
+        ("model_name", "version", "code", "entrypoint"),
+        "Requests that failed, by canonical code; an empty version where none was found for it.",
+    ),
+    Metric(
+        "salver_in_flight_requests",
+        _G,
+        _VERSION,
+        "Requests that hold a version now, runs nobody waits for any more included.",
+    ),
+    # -- ours: models ---------------------------------------------------------------------------
+    Metric(
+        "salver_versions",
+        _G,
+        ("model_name", "state"),
+        "Versions of a configured model in each state; `FAILED` are those that ended with an "
+        "error.",
+    ),
+    Metric(
+        "salver_loads_total",
+        _C,
+        ("model_name", "outcome"),
+        "Tries to load a version, by `success` or `failure`.",
+    ),
+    Metric(
+        "salver_load_seconds_total", _C, _MODEL, "Time spent on loading, failed tries included."
+    ),
+    Metric(
+        "salver_last_load_seconds",
+        _G,
+        _MODEL,
+        "Time the last successful load of a version took, its warmup included.",
+    ),
+    Metric(
+        "salver_reserved_memory_bytes",
+        _G,
+        _VERSION,
+        "Memory set aside for a version, by an estimate from its files.",
+    ),
+    # -- ours: batches --------------------------------------------------------------------------
+    Metric("salver_batch_rows", _H, _VERSION, "Rows of requests in a batch, without padding.", P14),
+    Metric(
+        "salver_batch_queue_seconds",
+        _H,
+        _VERSION,
+        "Time that a task waited for its batch.",
+        SECONDS,
+    ),
+    # -- ours: the process ----------------------------------------------------------------------
+    Metric("salver_connections", _G, ("entrypoint",), "Open connections of the REST API."),
+    Metric(
+        "salver_dropped_log_records_total",
+        _C,
+        ("log", "reason"),
+        "Records that an `access` or `request` log has lost, and why.",
+    ),
+    Metric(
+        "salver_loop_lag_seconds",
+        _H,
+        (),
+        "How late the event loop came to a timer, taken twice a second.",
+        SECONDS,
+    ),
+    Metric(
+        "salver_build_info",
+        _G,
+        ("version", "python", "tensorflow"),
+        "Always 1; its labels say what is running. TensorFlow's version is empty where it is not "
+        "installed.",
+    ),
+    Metric("salver_process_cpu_seconds_total", _C, (), "User and system time of the process."),
+    Metric("salver_process_resident_memory_bytes", _G, (), "Memory of the process in RAM."),
+    Metric("salver_process_open_fds", _G, (), "Open file descriptors."),
+    Metric("salver_process_max_fds", _G, (), "The most file descriptors there may be."),
+    Metric("salver_process_threads", _G, (), "Threads of the process, TensorFlow's included."),
+    Metric(
+        "salver_process_start_time_seconds",
+        _G,
+        (),
+        "When the process started, in seconds since the epoch.",
+    ),
+)
+
+BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}
