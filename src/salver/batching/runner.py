@@ -28,7 +28,7 @@ from salver.errors import DeadlineExceeded, Unavailable
 from salver.model import Program
 from salver.requests import Array
 
-__all__ = ["MeasuredProgram", "RunPool"]
+__all__ = ["DEADLINE_TEXT", "STOPPING_TEXT", "Estimate", "MeasuredProgram", "RunPool", "size_of"]
 
 INLINE_BELOW_S: Final = 100e-6  # the hop's cost
 TOO_LONG_INLINE_S: Final = 1e-3  # an inline run this long goes back to the pool
@@ -43,14 +43,20 @@ DEADLINE_TEXT: Final = "Timed out waiting for notification"
 STOPPING_TEXT: Final = "The server is stopping"
 
 
-class _Estimate:
-    """What is known of one program at one size of its inputs. Only the loop touches it."""
+class Estimate:
+    """What is known of one program at one size of its inputs. Only the loop touches it.
 
-    __slots__ = ("inline_runs", "is_inline", "needed", "shortest_s", "taken")
+    Attributes:
+        is_inline: its runs may be made in the loop.
+        inline_s: how long one of those takes, by the shortest of late; 0 before the first.
+    """
+
+    __slots__ = ("inline_runs", "inline_s", "is_inline", "needed", "shortest_s", "taken")
 
     def __init__(self) -> None:
         self.is_inline = False
         self.inline_runs = 0  # since it was let into the loop
+        self.inline_s = 0.0  # a pool run takes longer than that
         self.needed = FIRST_PROOF_RUNS
         self.taken = 0
         self.shortest_s = 0.0
@@ -178,8 +184,22 @@ class RunPool:
             self._unfinished -= 1
 
 
+def size_of(feeds: Sequence[Array]) -> int:
+    """Bytes of the feeds, those of their strings counted."""
+    size = 0
+    for array in feeds:
+        size += array.nbytes
+        if array.dtype.hasobject:
+            size += sum(map(len, array.flat))
+    return size
+
+
 class MeasuredProgram:
-    """A program that knows how long it takes. `start` belongs to the loop."""
+    """A program that knows how long it takes. All but making one belongs to the loop.
+
+    `start` decides where a run happens. Who decides otherwise, as the batches do, asks
+    `inline_estimate`, and either calls `run_here` or tells by `ran_elsewhere` what it measured.
+    """
 
     __slots__ = (
         "_ban_s", "_banned_until_s", "_clock", "_estimates", "_pool", "_program", "_run_inline"
@@ -199,7 +219,7 @@ class MeasuredProgram:
         self._program = program
         self._run_inline = program.run_inline
         self._pool = pool
-        self._estimates: dict[int, _Estimate] = {}
+        self._estimates: dict[int, Estimate] = {}
         self._ban_s = FIRST_BAN_S
         self._banned_until_s = inf if program.can_loop else -inf
 
@@ -221,28 +241,64 @@ class MeasuredProgram:
         Raises:
             ServingError: an inline run failed, or the pool is closed.
         """
-        size = 0
-        for array in feeds:
-            size += array.nbytes
-            if array.dtype.hasobject:
-                size += sum(map(len, array.flat))
-        estimate = self._estimates.get(size.bit_length())
-        if estimate is None:
-            estimate = self._estimates[size.bit_length()] = _Estimate()
+        estimate = self._estimate(size_of(feeds))
         if estimate.is_inline:
             begun = self._clock()
             if begun >= self._banned_until_s:
                 try:
-                    return self._run_inline(feeds)
+                    return self._run_in_loop(feeds, estimate, begun)
                 finally:
-                    ended = self._clock()
                     on_end()
-                    estimate.inline_runs += 1
-                    if ended - begun > TOO_LONG_INLINE_S:
-                        self._ran_long(estimate, begun, ended)
         return self._start_in_pool(feeds, estimate, timeout_s, on_end)
 
-    def _ran_long(self, estimate: _Estimate, begun: float, ended: float) -> None:
+    def inline_estimate(self, size: int) -> Estimate | None:
+        """What is known of runs of a size, if they may be made in the loop now.
+
+        Args:
+            size: of the feeds, see `size_of`.
+        """
+        estimate = self._estimate(size)
+        if not estimate.is_inline:
+            return None
+        if self._banned_until_s != -inf and self._clock() < self._banned_until_s:
+            return None
+        return estimate
+
+    def run_here(self, feeds: Sequence[Array], estimate: Estimate) -> list[Array]:
+        """Run in the loop.
+
+        Raises:
+            ServingError: the run failed.
+        """
+        return self._run_in_loop(feeds, estimate, self._clock())
+
+    def ran_elsewhere(self, size: int, seconds: float) -> None:
+        """Learn from a run that somebody else made in a thread."""
+        estimate = self._estimate(size)
+        if not estimate.is_inline:  # else it is known better than from a busy moment
+            estimate.ran_in_pool(seconds)
+
+    def _estimate(self, size: int) -> Estimate:
+        estimate = self._estimates.get(size.bit_length())
+        if estimate is None:
+            estimate = self._estimates[size.bit_length()] = Estimate()
+        return estimate
+
+    def _run_in_loop(self, feeds: Sequence[Array], estimate: Estimate, begun: float) -> list[Array]:
+        try:
+            return self._run_inline(feeds)
+        finally:
+            ended = self._clock()
+            taken_s = ended - begun
+            expected_s = estimate.inline_s * 1.01  # so that it follows when runs become longer
+            if not estimate.inline_runs or taken_s < expected_s:
+                expected_s = taken_s
+            estimate.inline_s = expected_s
+            estimate.inline_runs += 1
+            if taken_s > TOO_LONG_INLINE_S:
+                self._ran_long(estimate, begun, ended)
+
+    def _ran_long(self, estimate: Estimate, begun: float, ended: float) -> None:
         estimate.ran_long(ended - begun)
         if ended - begun >= FREEZE_S:
             self._banned_until_s = ended + self._ban_s
@@ -251,7 +307,7 @@ class MeasuredProgram:
     def _start_in_pool(
         self,
         feeds: Sequence[Array],
-        estimate: _Estimate,
+        estimate: Estimate,
         timeout_s: float | None,
         on_end: Callable[[], None],
     ) -> "asyncio.Future[list[Array]]":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.runner import MeasuredProgram, RunPool, size_of
 from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from salver.requests import Array
 
@@ -597,3 +597,68 @@ async def test_however_runs_end_each_ends_once() -> None:
     assert all(isinstance(result, expected) for result in results)
     assert [each.count for each in ends] == [1] * len(ends)
     assert pool.running == 0
+
+
+class TestRunsDecidedByOthers:
+    SIZE = ONE[0].nbytes
+
+    def proven(self, pool: RunPool, echo: Echo) -> MeasuredProgram:
+        """A program that was measured elsewhere, and is short."""
+        program = MeasuredProgram(echo, pool, clock=echo.clock)
+        for _ in range(FIRST_PROOF):
+            assert program.inline_estimate(self.SIZE) is None
+            program.ran_elsewhere(self.SIZE, 50e-6)
+        return program
+
+    async def test_runs_made_elsewhere_prove_a_program_short_too(self, pool: RunPool) -> None:
+        echo = Echo(Clock())
+        program = self.proven(pool, echo)
+        assert program.inline_estimate(self.SIZE) is not None
+        assert await outputs_of(program) == ONE
+        assert echo.where == ["inline"]
+
+    async def test_long_runs_made_elsewhere_prove_nothing(self, pool: RunPool) -> None:
+        program = MeasuredProgram(Echo(Clock()), pool)
+        for _ in range(2 * FIRST_PROOF):
+            program.ran_elsewhere(self.SIZE, 200e-6)
+        assert program.inline_estimate(self.SIZE) is None
+
+    async def test_a_busy_moment_elsewhere_takes_no_proof_back(self, pool: RunPool) -> None:
+        program = self.proven(pool, Echo(Clock()))
+        for _ in range(2 * FIRST_PROOF):
+            program.ran_elsewhere(self.SIZE, 1.0)
+        assert program.inline_estimate(self.SIZE) is not None
+
+    async def test_runs_in_the_loop_are_known_by_the_shortest_of_late(self, pool: RunPool) -> None:
+        echo = Echo(Clock(), takes_s=30e-6)
+        program = self.proven(pool, echo)
+        estimate = program.inline_estimate(self.SIZE)
+        assert estimate is not None
+        assert estimate.inline_s == 0.0
+        for takes_s in (30e-6, 20e-6, 900e-6):
+            echo.takes_s = takes_s
+            assert program.run_here(ONE, estimate) == ONE
+        assert estimate.inline_s == pytest.approx(20.2e-6)
+        for _ in range(500):
+            program.run_here(ONE, estimate)
+        assert estimate.inline_s == pytest.approx(900e-6)
+
+    async def test_a_run_that_freezes_the_loop_keeps_the_program_out_of_it(
+        self, pool: RunPool
+    ) -> None:
+        echo = Echo(Clock(), takes_s=1.0)
+        program = self.proven(pool, echo)
+        estimate = program.inline_estimate(self.SIZE)
+        assert estimate is not None
+        program.run_here(ONE, estimate)
+        assert program.inline_estimate(self.SIZE) is None
+        for _ in range(100):
+            program.ran_elsewhere(self.SIZE, 50e-6)
+        assert program.inline_estimate(self.SIZE) is None
+        echo.clock.now_s += 60.0
+        assert program.inline_estimate(self.SIZE) is not None
+
+
+def test_the_size_of_strings_is_that_of_their_bytes() -> None:
+    strings = np.array([b"abc", b"de"], object)
+    assert size_of([strings, *ONE]) == strings.nbytes + 5 + 4
