@@ -35,7 +35,16 @@ GENERATOR_OF = {
         ),
         "tf2": "big classes failing half_plus_two_tf2 several slicer slow strings",
         "trained": "convnet mlp regression",
+        "tflite": (
+            "lite lite_custom lite_dtypes lite_fixed lite_loop lite_metadata lite_net lite_plain"
+            " lite_quantized lite_unknown_tensor"
+        ),
+        "keras_files": (
+            "keras_branches keras_custom keras_cut keras_h5 keras_lambda keras_lambda_h5"
+            " keras_trained keras_unbuilt keras_weights keras_words"
+        ),
         "custom_op": "custom_op",
+        "xla": "compiled",
         "broken": "corrupt_pb empty_directory empty_pb legacy_bundle no_pb",
     }.items()
     for name in names.split()

@@ -16,6 +16,7 @@ from salver.errors import InvalidArgument, NotFound, ServingError
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.handles import Entry, ServingMap
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.metrics.registry import Metrics
 from salver.model import Program
 from salver.requests import Array, ServableRequest
 from salver.servable import ServableId
@@ -140,6 +141,7 @@ class Shelf:
     Attributes:
         pool: runs the models that are put with `is_inline=False`, and what `in_pool` is given.
         pooled: how often `in_pool` was called.
+        metrics: count what the models answer.
     """
 
     pool: RunPool
@@ -147,6 +149,7 @@ class Shelf:
     pooled: int = 0
     serving: ServingMap[Servable] = field(default_factory=ServingMap)
     monitor: Monitor = field(default_factory=Monitor)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def put(self, name: str, version: int, model: FunctionModel, *, is_inline: bool = True) -> None:
         """Make a version available."""
@@ -157,7 +160,9 @@ class Shelf:
         if name not in self.names:
             self.names.append(name)
         id = ServableId(name, version)
-        self.serving.publish(id, Servable(model, InlineProgram if is_inline else pooled))
+        meters = self.metrics.meter_factory(name, version)
+        servable = Servable(model, InlineProgram if is_inline else pooled, meters=meters)
+        self.serving.publish(id, servable)
         self.publish(name, version, VersionState.AVAILABLE)
 
     def publish(

@@ -1,4 +1,4 @@
-"""Local files: paths that may be URIs, system errors as our errors, and how a directory looked.
+"""Local files: paths that may be URIs, system errors as ours, how a directory looked, its cache.
 
 Source of the texts: `tensorflow/core/platform/errors.cc` (IOError) and `env.cc`.
 """
@@ -6,11 +6,22 @@ Source of the texts: `tensorflow/core/platform/errors.cc` (IOError) and `env.cc`
 import errno
 import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from salver.errors import Code, NotFound, ServingError, Unimplemented, error_of
 
-__all__ = ["Footprint", "error_of_os", "footprint", "list_names", "local_path", "require_path"]
+__all__ = [
+    "Footprint",
+    "drop_from_cache",
+    "error_of_os",
+    "footprint",
+    "list_names",
+    "local_path",
+    "require_path",
+]
 
 _SCHEME = re.compile(r"([a-zA-Z][0-9a-zA-Z.]*)://")
 
@@ -134,3 +145,30 @@ def footprint(directory: str) -> Footprint:
     except OSError as error:
         raise error_of_os(path, error) from error
     return Footprint(num_files, size_bytes, newest_ns, top.st_ino)
+
+
+_advise: Final[Callable[[int, int, int, int], None] | None] = getattr(os, "posix_fadvise", None)
+_DONT_NEED: Final[int] = getattr(os, "POSIX_FADV_DONTNEED", 0)
+
+
+def drop_from_cache(directory: str) -> None:
+    """Tell the system that it need not keep the files under a local directory in memory.
+
+    What it keeps counts against the memory of a container. Only a hint: pages that are mapped or
+    not yet written stay, other systems than Linux have no such call, and nothing is raised.
+    """
+    if _advise is None:  # macOS
+        return
+    for where, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                _drop_file(os.path.join(where, name), _advise)
+
+
+def _drop_file(path: str, advise: Callable[[int, int, int, int], None]) -> None:
+    # Not to wait for ever where somebody has put a pipe among the files.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        advise(descriptor, 0, 0, _DONT_NEED)
+    finally:
+        os.close(descriptor)

@@ -164,9 +164,9 @@ class Server:
         self.err.finish()
 
 
-def _command(command: str, arguments: Sequence[str]) -> list[str]:
+def _command(command: str, arguments: Sequence[str], prelude: str = "") -> list[str]:
     main = (
-        f"import sys; sys.argv[0] = {command!r};"
+        f"{prelude}\nimport sys; sys.argv[0] = {command!r};"
         f"from {_COMMANDS[command]} import main; sys.exit(main())"
     )
     return [sys.executable, "-c", main, *arguments]
@@ -195,10 +195,11 @@ def start(
     command: str = "tensorflow_model_server",
     port: int | None = None,
     grpc_port: int | None = None,
+    prelude: str = "",
 ) -> Server:
     """Start a server on free ports of the loopback; does not wait for anything.
 
-    Port 0 is none.
+    Port 0 is none. `prelude` is Python that runs first.
     """
     port = free_port() if port is None else port
     grpc_port = free_port() if grpc_port is None else grpc_port
@@ -206,7 +207,7 @@ def start(
     if command == "salver":
         arguments.insert(0, "serve")
     process = subprocess.Popen(
-        _command(command, arguments),
+        _command(command, arguments, prelude),
         env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

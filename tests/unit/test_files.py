@@ -1,11 +1,22 @@
+import ctypes
 import errno
+import mmap
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from salver import files
 from salver.errors import Code, NotFound, ServingError, Unimplemented
-from salver.files import error_of_os, footprint, list_names, local_path, require_path
+from salver.files import (
+    drop_from_cache,
+    error_of_os,
+    footprint,
+    list_names,
+    local_path,
+    require_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +100,61 @@ def test_footprint_of_what_cannot_be_read_is_an_error_that_names_it(tmp_path: Pa
     assert raised.value.status == f"FAILED_PRECONDITION: {tmp_path / '7'}; Not a directory"
     with pytest.raises(NotFound):
         footprint(str(tmp_path / "8"))
+
+
+def cached_pages(path: Path) -> int:
+    """How many pages of a file the system holds in memory."""
+    system = ctypes.CDLL(None, use_errno=True)
+    system.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+    size = path.stat().st_size
+    with path.open("rb") as file, mmap.mmap(file.fileno(), size, mmap.MAP_PRIVATE) as mapped:
+        view = ctypes.c_char.from_buffer(mapped)
+        pages = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
+        failed = system.mincore(ctypes.addressof(view), size, pages)
+        del view
+    assert not failed
+    return sum(page[0] & 1 for page in pages)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such call")
+def test_files_below_a_directory_leave_the_cache(tmp_path: Path) -> None:
+    deep = tmp_path / "variables"
+    deep.mkdir()
+    (tmp_path / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    file = deep / "data"
+    with file.open("wb") as out:
+        out.write(os.urandom(1 << 20))
+        os.fsync(out.fileno())
+    file.read_bytes()
+    if cached_pages(file) == 0:
+        pytest.skip("this file system keeps no files in memory")
+    drop_from_cache(str(tmp_path))
+    if cached_pages(file) == (1 << 20) // mmap.PAGESIZE:
+        pytest.skip("this file system keeps its files in memory whatever is said")
+    assert cached_pages(file) == 0
+
+
+def test_where_the_system_has_no_such_call_nothing_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_advise", None)
+    drop_from_cache(str(tmp_path))
+
+
+def test_every_file_is_named_to_the_system_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "data").write_bytes(b"x")
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
+    inodes: list[int] = []
+
+    def advise(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert (start, length) == (0, 0)
+        inodes.append(os.fstat(descriptor).st_ino)
+        raise OSError(errno.ESPIPE, "Illegal seek")
+
+    monkeypatch.setattr(files, "_advise", advise)
+    drop_from_cache(str(tmp_path))
+    assert sorted(inodes) == sorted(p.stat().st_ino for p in tmp_path.rglob("*") if p.is_file())

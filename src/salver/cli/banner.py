@@ -40,6 +40,8 @@ def banner(announcement: Announcement) -> str:
     lines = [f"Salver {__version__} serves {count} {' and '.join(where)}", ""]
     width = max((len(model.name) for model in models), default=0)
     lines += [f"  {model.name:<{width}}  {_state(model)}" for model in models]
+    if announcement.playground_url:
+        lines += ["", f"Open {announcement.playground_url} to try them in a browser."]
     commands = [curl_line(announcement.rest_url, model) for model in models if model.versions]
     if commands and announcement.rest_url:
         lines += ["", "Try:"]

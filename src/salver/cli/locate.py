@@ -1,8 +1,10 @@
 """What a person means by a path given to `salver serve` or `salver show`.
 
-A *SavedModel* is a directory that holds `saved_model.pb` (or `.pbtxt`); a *model directory* holds
+A *SavedModel* is a directory that holds `saved_model.pb` (or `.pbtxt`); here also one that holds
+`model.tflite`, or one Keras file (`.keras`, `.h5`) and no versions. A *model directory* holds
 SavedModels in directories named by version numbers. `salver serve` takes, in this order:
 
+- a `.tflite` or Keras file: version 1 of a model with the file's name;
 - a SavedModel whose own name is a number: that version of the model directory above it;
 - any other SavedModel: version 1 of a model with the directory's name;
 - a model directory: the model, newest version first;
@@ -15,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from salver.backends.by_format import holds_saved_model, holds_tflite
+from salver.backends.keras.files import holds_keras, is_keras_file, keras_files
 from salver.config.models import (
     TENSORFLOW_PLATFORM,
     Latest,
@@ -27,15 +31,19 @@ from salver.errors import InvalidArgument, NotFound
 
 __all__ = ["Located", "locate_models", "locate_saved_model"]
 
-_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_TFLITE = ".tflite"
+# What may stand beside a file, as in a version directory.
+_BESIDE = ("assets", "assets.extra", "batching_params.pbtxt")
 _URI = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
 _SHOWN = 8  # names of what was found instead
 
+_KERAS_ADVICE = "serve the file itself, or give it a directory: MODEL/1/model.keras"
 # Suffix → what to do with such a file.
 _ADVICE = {
-    ".keras": "export it with `keras.saving.load_model(FILE).export('DIRECTORY/1')`",
-    ".h5": "load it with Keras and export it with `model.export('DIRECTORY/1')`",
-    ".tflite": "TFLite models are not served yet",
+    ".keras": _KERAS_ADVICE,
+    ".h5": _KERAS_ADVICE,
+    ".hdf5": _KERAS_ADVICE,
+    _TFLITE: "serve the file itself, or call it model.tflite: MODEL/1/model.tflite",
     ".onnx": "ONNX models are not served yet",
 }
 
@@ -88,6 +96,10 @@ def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
             _model(text.rstrip("/").rpartition("/")[2] if name is None else name, text, Latest())
         ]
     path = Path(os.path.abspath(text))  # not resolved: a link may point elsewhere tomorrow
+    if path.suffix == _TFLITE and path.is_file():
+        return [_one_file(name, path, scratch, as_name="model.tflite")]
+    if is_keras_file(path):
+        return [_one_file(name, path, scratch, as_name=path.name)]
     _must_be_directory(path)
     found = _one(name, path, scratch)
     if found is None and name is None:
@@ -124,6 +136,19 @@ def _one(name: str | None, path: Path, scratch: Callable[[], Path]) -> ModelConf
     return None
 
 
+def _one_file(
+    name: str | None, path: Path, scratch: Callable[[], Path], *, as_name: str
+) -> ModelConfig:
+    base = scratch()
+    version = base / "1"
+    version.mkdir()
+    (version / as_name).symlink_to(path)
+    for beside in _BESIDE:
+        if (path.parent / beside).exists():
+            (version / beside).symlink_to(path.parent / beside)
+    return _model(path.stem if name is None else name, str(base), Latest())
+
+
 def _model(name: str, base_path: str, policy: VersionPolicy) -> ModelConfig:
     if not name or "/" in name or ":" in name:
         raise InvalidArgument(
@@ -139,7 +164,13 @@ def _model(name: str, base_path: str, policy: VersionPolicy) -> ModelConfig:
 
 
 def _is_saved_model(path: Path) -> bool:
-    return any((path / name).is_file() for name in _FILES)
+    if holds_saved_model(path) or holds_tflite(path):
+        return True
+    return len(keras_files(path)) == 1 and not _versions(path)
+
+
+def _is_version(path: Path) -> bool:
+    return holds_saved_model(path) or holds_tflite(path) or holds_keras(path)
 
 
 def _version(name: str) -> int | None:
@@ -151,7 +182,7 @@ def _versions(path: Path) -> dict[int, Path]:
     return {
         version: child
         for child in _children(path)
-        if (version := _version(child.name)) is not None and _is_saved_model(child)
+        if (version := _version(child.name)) is not None and _is_version(child)
     }
 
 

@@ -17,7 +17,13 @@ from salver.errors import ServingError
 
 __all__ = ["SERVE_DEFAULTS", "main"]
 
-SERVE_DEFAULTS = ServerOptions(rest_api_port=8501, host="127.0.0.1", open_ports_before_load=True)
+SERVE_DEFAULTS = ServerOptions(
+    rest_api_port=8501,
+    host="127.0.0.1",
+    open_ports_before_load=True,
+    enable_playground=True,
+    xla_cpu_compilation_enabled=True,
+)
 """What `salver serve` starts from, where it differs from the reference."""
 
 _USAGE_ERROR = 2
@@ -27,12 +33,16 @@ _INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
 _HELP = """\
 usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
        salver show PATH                                 print the signatures of a SavedModel
+       salver warmup make|show PATH ...                 write or print a version's warmup file
+       salver replay LOG ... --to URL                   send a request log again, compare answers
+       salver bench URL MODEL ...                       put load on a server and measure it
        salver --version
        salver serve --help                              list every flag
 
 PATH is a model directory (with versions in numbered subdirectories), a SavedModel, or a directory
-of such models.
+of such models; or a file, .keras, .h5 or .tflite.
 """
+_SHOW_USAGE = "usage: salver show PATH [--keras_safe_mode=false and the other flags of Keras files]"
 _HELP_WORDS = frozenset({"--help", "-h", "help"})
 
 
@@ -71,6 +81,18 @@ def _dispatch(command: str, rest: Sequence[str], run: Run, leave: Leave) -> int:
         return _serve(rest, run, leave)
     if command == "show":
         return _show(rest)
+    if command == "warmup":
+        from salver.cli.warmup import warmup
+
+        return warmup(rest)
+    if command == "replay":
+        from salver.cli.replay import replay_command
+
+        return replay_command(rest)
+    if command == "bench":
+        from salver.cli.bench import bench
+
+        return bench(rest)
     if command in _HELP_WORDS:
         print(_HELP, end="")
         return 0
@@ -88,14 +110,19 @@ def _version() -> int:
 
 def _show(rest: Sequence[str]) -> int:
     if _HELP_WORDS & set(rest[:1]):
-        print("usage: salver show PATH")
+        print(_SHOW_USAGE)
         return 0
-    if len(rest) != 1:
-        raise _Misused("usage: salver show PATH")
+    parsed = parse(rest, SERVE_DEFAULTS)
+    if parsed.bad:
+        raise _Misused(" ".join(map(str, parsed.bad)))
+    paths = [argument for argument in parsed.leftovers if not argument.startswith("-")]
+    if len(paths) != 1 or len(parsed.leftovers) != 1:
+        raise _Misused(_SHOW_USAGE)
 
+    from salver.backends.keras.options import keras_options
     from salver.cli.show import show
 
-    text = show(Path(rest[0]))
+    text = show(Path(paths[0]), keras_options(parsed.options))
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

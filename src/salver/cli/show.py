@@ -1,27 +1,61 @@
-"""`salver show`: what `saved_model_cli show --all` tells of a SavedModel, without TensorFlow."""
+"""`salver show`: what `saved_model_cli show --all` tells of a SavedModel, without TensorFlow.
 
-from collections.abc import Iterator, Sequence
+Of a TFLite file it tells the same, without LiteRT. A Keras file is converted for that, as a server
+would, unless that has been done.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from salver.backends.by_format import holds_saved_model, holds_tflite
+from salver.backends.keras.files import is_keras_file, keras_file
+from salver.backends.keras.options import KerasOptions
 from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
+from salver.backends.tflite.model_file import FILE_NAME, read
+from salver.backends.tflite.signatures import read_signatures
 from salver.cli.locate import locate_saved_model
 from salver.signature import Signature, TensorSpec
 
 __all__ = ["describe", "show"]
 
 
-def show(path: Path) -> str:
+def show(path: Path, keras: KerasOptions | None = None) -> str:
     """Describe the SavedModel at `path`: one, a version of one, or a model directory's newest.
+
+    Where a TFLite file stands beside it, or in its place, that is described too.
+
+    Args:
+        path: of a directory, or of a Keras file.
+        keras: how Keras files are converted; as by default when None.
 
     Raises:
         NotFound: there is none.
         ServingError: it cannot be read.
     """
+    keras = keras or KerasOptions()
+    if is_keras_file(path):
+        return _keras(path, keras)
     located = locate_saved_model(path)
-    head = f"SavedModel at {located.path}"
-    if located.version is not None:
-        head += f" (version {located.version})"
-    return f"{head}\n\n{describe(read_meta_graphs(located.path))}"
+    version = "" if located.version is None else f" (version {located.version})"
+    parts = []
+    if holds_saved_model(located.path):
+        parts.append(f"SavedModel at {located.path}{version}")
+        parts.append(describe(read_meta_graphs(located.path)))
+    if holds_tflite(located.path):
+        parts.append(f"TFLite model at {located.path / FILE_NAME}{version}")
+        signatures = read_signatures(read(located.path / FILE_NAME)).signatures
+        parts.append("\n".join(_signatures("The file", signatures)))
+    if not parts:
+        parts.append(_keras(keras_file(located.path), keras, version))
+    return "\n\n".join(parts)
+
+
+def _keras(file: Path, options: KerasOptions, version: str = "") -> str:
+    from salver.backends.keras.converted import ConvertedFiles  # for these files alone
+
+    with ConvertedFiles(options).of(file) as converted:
+        described = describe(read_meta_graphs(converted))
+    return f"Keras model at {file}{version}\n\n{described}"
 
 
 def describe(meta_graphs: Sequence[MetaGraph]) -> str:
@@ -31,8 +65,12 @@ def describe(meta_graphs: Sequence[MetaGraph]) -> str:
 
 def _graph(meta_graph: MetaGraph) -> Iterator[str]:
     tags = ", ".join(meta_graph.tags)
-    yield f"MetaGraphDef with tag-set: '{tags}' contains the following SignatureDefs:"
-    for name, signature in meta_graph.signatures.items():
+    yield from _signatures(f"MetaGraphDef with tag-set: '{tags}'", meta_graph.signatures)
+
+
+def _signatures(what: str, signatures: Mapping[str, Signature]) -> Iterator[str]:
+    yield f"{what} contains the following SignatureDefs:"
+    for name, signature in signatures.items():
         yield ""
         yield f"signature_def['{name}']:"
         yield from _signature(signature)

@@ -69,7 +69,10 @@ def run_server(
     for name in _EXTENSIONS:
         with suppress(ImportError):  # told of by whoever needs it
             import_module(name)
-    preparing = prepare(DEFAULT_PLATFORM)
+    base_paths = [model.base_path for model in models or ()]
+    if not base_paths and options.model_base_path and not options.model_config_file:
+        base_paths = [options.model_base_path]
+    preparing = prepare(DEFAULT_PLATFORM, base_paths, prefer_tflite=options.prefer_tflite_model)
     try:
         from salver.server import process  # while the library is opened
 

@@ -1,20 +1,9 @@
 """What `--version` says."""
 
 import salver
+from salver.metrics.installed import TENSORFLOW, installed_version
 
 __all__ = ["model_server_version", "tensorflow_version"]
-
-# Every distribution that brings the `tensorflow` package, the plain one first.
-_DISTRIBUTIONS = (
-    "tensorflow",
-    "tensorflow-cpu",
-    "tensorflow-macos",
-    "tensorflow-intel",
-    "tensorflow-rocm",
-    "tensorflow-aarch64",
-    "tf-nightly",
-    "tf-nightly-cpu",
-)
 
 
 def model_server_version() -> str:
@@ -22,13 +11,6 @@ def model_server_version() -> str:
     return f"{salver.__version__}+salver"
 
 
-def tensorflow_version(distributions: tuple[str, ...] = _DISTRIBUTIONS) -> str:
+def tensorflow_version(distributions: tuple[str, ...] = TENSORFLOW) -> str:
     """The version of the installed TensorFlow wheel, found without importing it."""
-    from importlib import metadata  # here: 11 ms that a start need not wait for
-
-    found = (
-        distribution.version
-        for name in distributions
-        for distribution in metadata.distributions(name=name)
-    )
-    return next(found, "not installed")
+    return installed_version(distributions) or "not installed"

@@ -18,7 +18,7 @@ from salver.dtypes import DTYPES, DataType, dtype_of_array
 from salver.errors import InvalidArgument
 from salver.requests import Array, ClassifyResult, RegressResult
 
-__all__ = ["encode_classify", "encode_error", "encode_predict", "encode_regress"]
+__all__ = ["encode_classify", "encode_error", "encode_predict", "encode_regress", "number_text"]
 
 _BYTES_SUFFIX = "_bytes"
 _PRINTED = frozenset(
@@ -95,7 +95,7 @@ def encode_regress(result: RegressResult) -> bytes:
     """
     if not result.values.size:
         raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
-    return b'{\n    "results": %s\n}' % _number_text(result.values)
+    return b'{\n    "results": %s\n}' % number_text(result.values)
 
 
 def encode_error(message: str, hint: str | None) -> bytes:
@@ -136,7 +136,7 @@ def _rows(outputs: Sequence[tuple[str, Array]]) -> bytes:
 def _text(name: str, array: Array) -> bytes:
     """A whole tensor."""
     if array.dtype.kind != "O":
-        return _number_text(array)
+        return number_text(array)
     return _nest(_string_texts(name, array), array.shape, 0)[0]
 
 
@@ -144,7 +144,7 @@ def _row_texts(name: str, array: Array) -> list[bytes]:
     """Each row of a tensor of rank 1 or more."""
     if array.dtype.kind == "O":
         return _nest(_string_texts(name, array), array.shape, 1)
-    text = _number_text(array)
+    text = number_text(array)
     if not array.size:
         return _nest([], array.shape, 1)
     depth = array.ndim - 1
@@ -169,8 +169,12 @@ def _string_texts(name: str, array: Array) -> list[bytes]:
     return [b'{"b64":"%s"}' % binascii.b2a_base64(element, newline=False) for element in flat]
 
 
-def _number_text(array: Array) -> bytes:
-    """A tensor of numbers or booleans, of any shape and layout."""
+def number_text(array: Array) -> bytes:
+    """A tensor of numbers or booleans, of any shape and layout.
+
+    Raises:
+        InvalidArgument: JSON has no form for its dtype.
+    """
     dtype = dtype_of_array(array.dtype)
     if dtype not in _PRINTED:
         if array.size:
@@ -181,7 +185,7 @@ def _number_text(array: Array) -> bytes:
     elif dtype is DataType.BFLOAT16:
         array = array.astype(np.float32)
     if not array.ndim:
-        return _number_text(array.reshape(1))[1:-1]
+        return number_text(array.reshape(1))[1:-1]
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -104,7 +104,7 @@ def check_ours(options: ServerOptions) -> None:
         raise InvalidArgument(
             f"--rest_api_port must be from 0 to {_LAST_PORT}, not {options.rest_api_port}."
         )
-    for name in ("drain_timeout_seconds", "drain_delay_seconds"):
+    for name in ("drain_timeout_seconds", "drain_delay_seconds", "conversion_timeout_seconds"):
         seconds = getattr(options, name)
         if not (math.isfinite(seconds) and seconds >= 0):
             raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
@@ -112,6 +112,10 @@ def check_ours(options: ServerOptions) -> None:
         limit = getattr(options, name)
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")
+    for name in ("max_ended_versions", "max_model_memory_bytes", "conversion_cache_max_bytes"):
+        most = getattr(options, name)
+        if most < 0:
+            raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")
     for path in filter(None, options.custom_op_libraries.split(",")):
         if not os.path.isfile(path):
             raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from salver.config.text_format import read_text_file
+from salver.config.text_format import parse_text, read_file
 from salver.errors import InvalidArgument, Unimplemented
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "check_platforms_unchanged",
     "from_flags",
     "from_message",
+    "parse_model_config",
     "platform_of",
     "read_model_config_file",
 ]
@@ -113,7 +114,12 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...] | None:
     Raises:
         ServingError: the file cannot be read, or is no ModelServerConfig.
     """
-    models = from_message(read_text_file(path, _MESSAGE))
+    return parse_model_config(read_file(path), path)
+
+
+def parse_model_config(content: bytes, path: str) -> tuple[ModelConfig, ...] | None:
+    """The same for what was read from that file."""
+    models = from_message(parse_text(content, _MESSAGE, path))
     if models is None:
         return None
     return _absolute(models, os.path.dirname(os.path.abspath(path)))
@@ -137,11 +143,9 @@ def from_message(message: Any) -> tuple[ModelConfig, ...] | None:
 
 
 def _model(entry: Any) -> ModelConfig:
-    logging_config = entry.logging_config if entry.HasField("logging_config") else None
-    if logging_config is not None:
-        _log.warning(
-            "logging_config of model %s has no effect yet: requests are not logged yet", entry.name
-        )
+    logging_config = None
+    if entry.HasField("logging_config"):  # the same bytes for equal messages
+        logging_config = entry.logging_config.SerializeToString(deterministic=True)
     return ModelConfig(
         name=entry.name,
         base_path=entry.base_path,
@@ -149,7 +153,7 @@ def _model(entry: Any) -> ModelConfig:
         model_type=entry.model_type,
         version_policy=_policy(entry.model_version_policy),
         version_labels=dict(sorted(entry.version_labels.items())),
-        logging_config=None if logging_config is None else logging_config.SerializeToString(),
+        logging_config=logging_config,
     )
 
 

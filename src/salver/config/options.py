@@ -43,7 +43,6 @@ class FlagState(enum.Enum):
     """Whether setting a flag changes anything; the values are what the documentation prints."""
 
     WORKS = "works"
-    LATER = "not yet"
     NEVER = "no effect"
 
 
@@ -54,7 +53,7 @@ class Flag:
     Attributes:
         default: of the Python type that `type` stands for.
         default_text: the default as documentation says it, when it depends on the machine.
-        note: why there is no effect (yet); empty for a flag that works.
+        note: why there is no effect; empty for a flag that works.
     """
 
     name: str
@@ -78,7 +77,6 @@ def _flag(
     *,
     type: FlagType | None = None,
     default_text: str = "",
-    later: str = "",
     never: str = "",
 ) -> Any:
     """A field that is a flag.
@@ -88,11 +86,10 @@ def _flag(
         help: what it does, in a sentence or two.
         type: how the value is written.
         default_text: see `Flag`.
-        later: set for a flag whose effect comes with a later version: what is missing.
         never: set for a flag that is accepted for compatibility alone: why.
     """
     natural = {bool: FlagType.BOOL, int: FlagType.INT32, str: FlagType.STRING}
-    state = FlagState.LATER if later else FlagState.NEVER if never else FlagState.WORKS
+    state = FlagState.NEVER if never else FlagState.WORKS
     return field(
         default=default,
         metadata={
@@ -100,16 +97,12 @@ def _flag(
             "help": help,
             "default_text": default_text,
             "state": state,
-            "note": later or never,
+            "note": never,
         },
     )
 
 
 _CPUS = schedulable_cpus()
-_BATCHING = "requests are not batched yet"
-_WARMUP = "warmup files are not replayed yet"
-_TFLITE = "TFLite models are not served yet"
-_XLA = "models may always ask for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,23 +126,19 @@ class ServerOptions:
     rest_api_enable_cors_support: bool = _flag(
         False, "Send CORS headers, so that pages of other origins may call the REST API."
     )
-    enable_batching: bool = _flag(
-        False, "Run requests that arrive together as one batch.", later=_BATCHING
-    )
+    enable_batching: bool = _flag(False, "Run requests that arrive together as one batch.")
     allow_version_labels_for_unavailable_models: bool = _flag(
         False,
         "Accept a new version label that names a version which is not available yet; needed for "
         "labels in the configuration read at start-up.",
     )
     batching_parameters_file: str = _flag(
-        "", "File with a BatchingParameters text protobuf. Needs --enable_batching.",
-        later=_BATCHING,
-    )  # fmt: skip
+        "", "File with a BatchingParameters text protobuf. Needs --enable_batching."
+    )
     enable_per_model_batching_parameters: bool = _flag(
         False,
         "Read batching parameters from `batching_params.pbtxt` in each version directory; "
         "--batching_parameters_file then sets only the threads.",
-        later=_BATCHING,
     )
     model_config_file: str = _flag(
         "",
@@ -158,8 +147,8 @@ class ServerOptions:
     )
     model_config_file_poll_wait_seconds: int = _flag(
         0,
-        "Seconds between readings of --model_config_file; 0 to read it at start-up only.",
-        later="the file is read at start-up only",
+        "Longest time between two readings of --model_config_file, in seconds; where the file "
+        "system can tell, a change is applied at once. 0 to read it at start-up only.",
     )
     model_name: str = _flag(
         "default", "Name of the model at --model_base_path (without --model_config_file)."
@@ -190,8 +179,8 @@ class ServerOptions:
     )
     flush_filesystem_caches: bool = _flag(
         True,
-        "Drop cached model files after loading.",
-        never="the operating system's file cache is left alone",
+        "After each load, let the operating system drop the version's files from its cache, which "
+        "counts against the memory of a container.",
     )
     tensorflow_session_parallelism: int = _flag(
         0,
@@ -223,9 +212,8 @@ class ServerOptions:
     )
     platform_config_file: str = _flag(
         "",
-        "File with a PlatformConfigMap text protobuf that replaces what the session and batching "
-        "flags say.",
-        later="platforms are configured by flags only",
+        "File with a PlatformConfigMap text protobuf that replaces what the session, batching, "
+        "warmup, tag and TFLite flags say.",
     )
     per_process_gpu_memory_fraction: float = _flag(
         0.0, "Part of each GPU's memory to take at start, 0.0 to 1.0; 0.0 lets TensorFlow decide."
@@ -245,16 +233,19 @@ class ServerOptions:
         default_text="4 × CPUs",
     )
     enable_model_warmup: bool = _flag(
-        True, "Replay a version's warmup file before it serves.", later=_WARMUP
+        True,
+        "Replay a version's warmup file, `assets.extra/tf_serving_warmup_requests`, before it "
+        "serves.",
     )
     num_request_iterations_for_warmup: int = _flag(
-        0, "How often each warmup record is replayed, if more than 0.", later=_WARMUP
+        0, "How often each warmup record is replayed, if more than 0; once otherwise."
     )
     version: bool = _flag(False, "Print the versions of the server and of TensorFlow, and exit.")
     monitoring_config_file: str = _flag(
         "",
-        "File with a MonitoringConfig text protobuf.",
-        later="metrics are not exported yet",
+        "File with a MonitoringConfig text protobuf: whether metrics are served on the REST "
+        "port, and on which path. Without it they are, on `/monitoring/prometheus/metrics` and "
+        "`/metrics`.",
     )
     remove_unused_fields_from_bundle_metagraph: bool = _flag(
         True,
@@ -262,34 +253,35 @@ class ServerOptions:
         never="only the signatures are ever kept",
     )
     prefer_tflite_model: bool = _flag(
-        False, "Serve `model.tflite` where a version directory has one.", later=_TFLITE
+        False,
+        "Serve `model.tflite` where a version directory has one beside a SavedModel; where it is "
+        "alone it is served anyway.",
     )
     num_tflite_pools: int = _flag(
         _CPUS,
-        "Interpreters per TFLite model. By default 1 per CPU.",
+        "Requests that one TFLite model runs at once. By default 1 per CPU.",
         default_text="CPUs",
-        later=_TFLITE,
     )
     num_tflite_interpreters_per_pool: int = _flag(
-        1, "More than 1 makes TFLite interpreters batch.", later=_TFLITE
+        1, "More than 1 makes TFLite models run requests that wait as one batch."
     )
     enable_signature_method_name_check: bool = _flag(
         False, "Refuse a call whose signature was not exported for that method."
     )
     xla_cpu_compilation_enabled: bool = _flag(
-        False, "Let models ask for XLA compilation on CPUs.", never=_XLA
+        False,
+        "Compile functions that ask for XLA (`jit_compile=True`); without it they fail. TensorFlow "
+        "has one switch for CPUs and GPUs.",
     )
-    xla_gpu_compilation_enabled: bool = _flag(
-        False, "Let models ask for XLA compilation on GPUs.", never=_XLA
-    )
+    xla_gpu_compilation_enabled: bool = _flag(False, "The same as --xla_cpu_compilation_enabled.")
     enable_profiler: bool = _flag(
         True,
         "Serve TensorFlow's ProfilerService over gRPC: it monitors, but cannot record traces.",
     )
     thread_pool_factory_config_file: str = _flag(
         "",
-        "File with a ThreadPoolFactoryConfig text protobuf.",
-        never="there is no thread pool factory to configure",
+        "File with a ThreadPoolFactoryConfig text protobuf. As in the reference's own binary no "
+        "factory is built in, so the server refuses to start with one.",
     )
     mixed_precision: str = _flag(
         "", "`bfloat16` runs models in that precision where oneDNN can; nothing else is known."
@@ -337,8 +329,80 @@ class ServerOptions:
     )
     enable_playground: bool = _flag(
         False,
-        "Serve a page on which a person can try the models.",
-        later="there is no such page yet",
+        "Serve a page on which a person can try the models, at `/` of the REST port. On by "
+        "default under `salver serve`.",
+    )
+    request_log_max_file_bytes: int = _flag(
+        1 << 28,
+        "A file of a request log (see logging_config) that has so many bytes is complete, and the "
+        "next is begun; 0 means no limit.",
+        type=FlagType.INT64,
+    )
+    request_log_max_file_seconds: int = _flag(
+        3600, "A file of a request log that is so old is complete too; 0 means no limit."
+    )
+    request_log_max_total_bytes: int = _flag(
+        0,
+        "Delete the oldest complete files of a request log, when all of them together have more "
+        "bytes; 0 means that none is ever deleted.",
+        type=FlagType.INT64,
+    )
+    request_log_max_queued_records: int = _flag(
+        10_000,
+        "How many calls may wait for the disk in each request log; what is more is dropped and "
+        "counted.",
+    )
+    request_log_max_queued_bytes: int = _flag(
+        1 << 26,
+        "How much memory calls that wait for the disk may hold in each request log.",
+        type=FlagType.INT64,
+    )
+    request_log_dc: str = _flag(
+        "", "The data center this server is in, for per_task_sampling_configs of logging_config."
+    )
+    request_log_task_index: int = _flag(
+        0, "The number of this server among those of its job, for the same."
+    )
+    labels_file: str = _flag(
+        "",
+        "File with the names of classes that the playground shows, one per line or JSON: `PATH` "
+        "for every model, or comma-separated `NAME=PATH`. Without it a version's "
+        "`assets/labels.txt` is shown.",
+    )
+    max_ended_versions: int = _flag(
+        100,
+        "How many versions of a model that have ended are still shown; the oldest ends are "
+        "forgotten. 0 for all.",
+    )
+    max_model_memory_bytes: int = _flag(
+        0,
+        "Most memory that versions may take together, by an estimate of 1.2 times their files; a "
+        "load that does not fit is refused. 0 for no limit.",
+        type=FlagType.INT64,
+    )
+    keras_safe_mode: bool = _flag(
+        True,
+        "Refuse Keras files (`.keras`, `.h5`) with Python code inside, such as Lambda layers; "
+        "false runs it.",
+    )
+    keras_custom_objects: str = _flag(
+        "",
+        "Comma-separated Python modules, or paths of `.py` files, that define the layers and "
+        "functions of Keras files. Run while such files are converted, in a process of their own.",
+    )
+    conversion_cache: str = _flag(
+        "",
+        "Directory in which converted Keras files are kept; empty for `salver` in the user's own "
+        "cache directory.",
+        default_text="`~/.cache/salver`",
+    )
+    conversion_cache_max_bytes: int = _flag(
+        10 << 30,
+        "Most that is kept there; what was used longest ago is removed. 0 for no limit.",
+        type=FlagType.INT64,
+    )
+    conversion_timeout_seconds: float = _flag(
+        600.0, "Longest time for the conversion of one Keras file, in seconds."
     )
 
 
@@ -352,9 +416,8 @@ FLAGS: tuple[Flag, ...] = tuple(
 
 def warnings_of(set_names: Collection[str]) -> list[str]:
     """One line for each flag that was set and changes nothing, in the order of the table."""
-    words = {FlagState.LATER: "has no effect yet", FlagState.NEVER: "has no effect"}
     return [
-        f"--{flag.name} {words[flag.state]}: {flag.note}"
+        f"--{flag.name} has no effect: {flag.note}"
         for flag in FLAGS
         if flag.name in set_names and flag.state is not FlagState.WORKS
     ]
@@ -384,10 +447,12 @@ class Announcement:
     Attributes:
         rest_url: such as `http://127.0.0.1:8501`; empty without the REST API.
         grpc_address: such as `127.0.0.1:8500` or `unix:/run/salver.sock`; empty without gRPC.
+        playground_url: of the page on which a person can try the models; empty without it.
     """
 
     rest_url: str
     grpc_address: str = ""
+    playground_url: str = ""
     models: tuple[ServedModel, ...]
 
 

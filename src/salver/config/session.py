@@ -1,4 +1,4 @@
-"""The ConfigProto that TensorFlow sessions are made with, from the flags.
+"""How TensorFlow sessions are made, from the flags or from a SessionBundleConfig.
 
 Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart, and
 `servables/tensorflow/saved_model_bundle_factory.cc`.
@@ -6,13 +6,14 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart, and
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from salver._pb import message_class
 from salver.config.checks import check_parallelism
 from salver.config.options import ServerOptions
 from salver.config.text_format import read_text_file
 
-__all__ = ["SessionConfig", "session_config"]
+__all__ = ["SessionConfig", "session_config", "session_config_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,15 +30,23 @@ class SessionConfig:
         config_proto: a serialized `tensorflow.ConfigProto`.
         saved_model_tags: the graph to load from a SavedModel has exactly these tags.
         custom_op_libraries: shared libraries to load before the first model.
+        is_xla_enabled: whether graphs that ask for XLA get it; of the whole process.
+        target: of the session; empty for this process.
+        load_thread_pool: which of the thread pools of `config_proto` loads; None for the usual one.
+        has_metadata: whether a session is told the name and version of its model.
     """
 
     config_proto: bytes
     saved_model_tags: tuple[str, ...]
-    custom_op_libraries: tuple[str, ...]
+    custom_op_libraries: tuple[str, ...] = ()
+    is_xla_enabled: bool = False
+    target: str = ""
+    load_thread_pool: int | None = None
+    has_metadata: bool = False
 
 
 def session_config(options: ServerOptions) -> SessionConfig:
-    """Combine the session flags.
+    """What the session flags say.
 
     Threads and GPU memory are always the flags', even where those say 0: they overwrite what the
     file says.
@@ -55,22 +64,59 @@ def session_config(options: ServerOptions) -> SessionConfig:
     intra, inter = _parallelism(options)
     config.intra_op_parallelism_threads = _int32(intra)
     config.inter_op_parallelism_threads = _int32(inter)
-    if options.mixed_precision == "bfloat16":
+    _mix_precision(config, options.mixed_precision)
+    tags = options.saved_model_tags
+    return SessionConfig(
+        config_proto=config.SerializeToString(deterministic=True),
+        saved_model_tags=tuple(tags.split(",")) if tags else (_DEFAULT_TAG,),
+        custom_op_libraries=_custom_op_libraries(options),
+        is_xla_enabled=_is_xla_enabled(options),
+    )
+
+
+def session_config_of(bundle: Any, options: ServerOptions) -> SessionConfig:
+    """What a `tensorflow.serving.SessionBundleConfig` says, in place of the session flags.
+
+    Args:
+        bundle: the message.
+        options: for what is of the whole process: operations and XLA.
+    """
+    config = message_class(_MESSAGE)()
+    config.CopyFrom(bundle.session_config)
+    _mix_precision(config, bundle.mixed_precision)
+    index = bundle.session_run_load_threadpool_index
+    return SessionConfig(
+        config_proto=config.SerializeToString(deterministic=True),
+        saved_model_tags=tuple(bundle.saved_model_tags) or (_DEFAULT_TAG,),
+        custom_op_libraries=_custom_op_libraries(options),
+        is_xla_enabled=_is_xla_enabled(options),
+        target=bundle.session_target,
+        load_thread_pool=index.value
+        if bundle.HasField("session_run_load_threadpool_index")
+        else None,
+        has_metadata=bundle.enable_session_metadata,
+    )
+
+
+def _mix_precision(config: Any, mode: str) -> None:
+    if mode == "bfloat16":
         _log.info("Running inference with bfloat16 auto mixed precision")
         rewriter = config.graph_options.rewrite_options
         rewriter.auto_mixed_precision_onednn_bfloat16 = _TOGGLE_ON
-    elif options.mixed_precision:
-        _log.warning(
-            "%s auto mixed precision is not supported. Valid option: bfloat16",
-            options.mixed_precision,
-        )
-    return SessionConfig(
-        config_proto=config.SerializeToString(deterministic=True),
-        saved_model_tags=tuple(options.saved_model_tags.split(","))
-        if options.saved_model_tags
-        else (_DEFAULT_TAG,),
-        custom_op_libraries=tuple(path for path in options.custom_op_libraries.split(",") if path),
-    )
+    elif mode:
+        _log.warning("%s auto mixed precision is not supported. Valid option: bfloat16", mode)
+
+
+def _custom_op_libraries(options: ServerOptions) -> tuple[str, ...]:
+    return tuple(path for path in options.custom_op_libraries.split(",") if path)
+
+
+def _is_xla_enabled(options: ServerOptions) -> bool:
+    """By either flag, as there: TensorFlow has one switch for all devices.
+
+    Source: `model_servers/main.cc`.
+    """
+    return options.xla_cpu_compilation_enabled or options.xla_gpu_compilation_enabled
 
 
 def _parallelism(options: ServerOptions) -> tuple[int, int]:

@@ -3,20 +3,27 @@
 Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from salver.config.checks import (
-    check_batching,
     check_credentials,
     check_listening,
     check_model_source,
     check_ours,
 )
 from salver.config.grpc import GrpcConfig, read_grpc_config
-from salver.config.models import ModelConfig, check_models, from_flags, read_model_config_file
+from salver.config.models import (
+    TENSORFLOW_PLATFORM,
+    ModelConfig,
+    check_models,
+    from_flags,
+    read_model_config_file,
+)
+from salver.config.monitoring import MonitoringConfig, read_monitoring_config
 from salver.config.options import ServerOptions
-from salver.config.session import SessionConfig, session_config
-from salver.config.text_format import read_text_file
+from salver.config.platform import PlatformConfig, read_platforms
+from salver.config.registered import read_thread_pool_factory
 from salver.config.tls import TlsConfig, read_ssl_config_file
 
 __all__ = ["Configuration", "read_configuration"]
@@ -29,16 +36,24 @@ class Configuration:
     Attributes:
         models: in the order of the configuration, checked by `check_models` (platforms and labels
             are checked when the configuration is applied); None when the file asks for nothing.
-        session: how TensorFlow models are loaded.
+        platforms: how models are loaded and run, by the platforms that models may ask for.
         rest_tls: of the REST port; None for plain HTTP.
         grpc: None for a server without the gRPC API.
+        monitoring: where metrics are served; on the REST port only.
     """
 
     options: ServerOptions
     models: tuple[ModelConfig, ...] | None
-    session: SessionConfig
+    platforms: Mapping[str, PlatformConfig]
     rest_tls: TlsConfig | None
     grpc: GrpcConfig | None
+    monitoring: MonitoringConfig
+
+    @property
+    def saved_model_tags(self) -> tuple[str, ...]:
+        """By which the models of the reference's one platform are loaded; empty without it."""
+        platform = self.platforms.get(TENSORFLOW_PLATFORM)
+        return () if platform is None else platform.session.saved_model_tags
 
 
 def read_configuration(
@@ -65,19 +80,17 @@ def read_configuration(
     else:
         check_credentials(options)
     check_ours(options)
-    if options.platform_config_file:
-        read_text_file(options.platform_config_file, "tensorflow.serving.PlatformConfigMap")
-    else:
-        _read_batching(options)
-    session = session_config(options)
+    platforms = read_platforms(options)
     _read_others(options)
+    has_rest = options.rest_api_port != 0
+    monitoring = read_monitoring_config(options.monitoring_config_file if has_rest else "")
     grpc = read_grpc_config(options)
     rest_tls = (
         read_ssl_config_file(options.rest_ssl_config_file) if options.rest_ssl_config_file else None
     )
     if models is not None:
         check_models(models)
-    return Configuration(options, models, session, rest_tls, grpc)
+    return Configuration(options, models, platforms, rest_tls, grpc, monitoring)
 
 
 def _models(options: ServerOptions) -> tuple[ModelConfig, ...] | None:
@@ -86,21 +99,7 @@ def _models(options: ServerOptions) -> tuple[ModelConfig, ...] | None:
     return from_flags(options.model_name, options.model_base_path)
 
 
-def _read_batching(options: ServerOptions) -> None:
-    check_batching(options)
-    if options.batching_parameters_file:
-        read_text_file(options.batching_parameters_file, "tensorflow.serving.BatchingParameters")
-
-
 def _read_others(options: ServerOptions) -> None:
     """The files the reference reads once its models are up; here nothing has to wait for that."""
-    named = (
-        (options.thread_pool_factory_config_file, "tensorflow.serving.ThreadPoolFactoryConfig"),
-        (
-            options.monitoring_config_file if options.rest_api_port != 0 else "",
-            "tensorflow.serving.MonitoringConfig",
-        ),
-    )
-    for path, message_name in named:
-        if path:
-            read_text_file(path, message_name)
+    if options.thread_pool_factory_config_file:
+        read_thread_pool_factory(options.thread_pool_factory_config_file)

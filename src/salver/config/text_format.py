@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from salver._pb import POOL, message_class
 from salver.errors import Code, InvalidArgument, ServingError, error_of
 
-__all__ = ["file_error", "parse_text", "read_text_file"]
+__all__ = ["file_error", "parse_text", "read_file", "read_text_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,16 @@ def read_text_file(path: str, message_name: str) -> Any:
         InvalidArgument: the file is empty, or not such a message.
         ServingError: the file cannot be read; the code says why.
     """
+    return parse_text(read_file(path), message_name, path)
+
+
+def read_file(path: str) -> bytes:
+    """Read a file that is to hold such a message.
+
+    Raises:
+        InvalidArgument: the file is empty.
+        ServingError: the file cannot be read; the code says why.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -62,7 +72,7 @@ def read_text_file(path: str, message_name: str) -> Any:
         # The reference maps files into memory, which no empty file can be.
         reason = os.strerror(errno.EINVAL)
         raise InvalidArgument(f"{path}; {reason}", hint="The file is empty.")
-    return parse_text(content, message_name, path)
+    return content
 
 
 def parse_text(content: bytes, message_name: str, path: str) -> Any:

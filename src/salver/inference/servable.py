@@ -151,6 +151,10 @@ class Servable:
             call = self._calls.setdefault(signature_name, made)  # another thread may be first
         return call
 
+    def meter(self, signature_name: str, method: str, entrance: str) -> Meter | None:
+        """What counts answers; see `MeterFactory`. For calls that no signature runs as a whole."""
+        return self._meters(signature_name, method, entrance)
+
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
     ) -> StartableProgram:

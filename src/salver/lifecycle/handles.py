@@ -179,6 +179,10 @@ class ServingMap(Generic[T]):
             sorted((version for of, version in self._table.exact if of == name), reverse=True)
         )
 
+    def answers(self, name: str) -> bool:
+        """Whether a version of `name` answers now."""
+        return name in self._table.newest
+
     def in_flight(self) -> dict[ServableId, int]:
         """How many requests hold each available version."""
         return {entry.id: entry.in_flight for entry in self._table.exact.values()}

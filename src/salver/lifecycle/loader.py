@@ -47,6 +47,9 @@ class LoadOptions:
         num_unload_threads: unloads at the same time; 0 is one after the other.
         max_num_load_retries: tries after the first that failed.
         load_retry_interval_micros: pause before each of them; negative is none.
+        flush_filesystem_caches: after each load, tell the system to forget the version's files.
+        max_model_memory_bytes: the most that versions may take together by estimate; 0 for any.
+        transient_load_bytes: what each load takes beside that until it is over.
     """
 
     num_load_threads: int = 0
@@ -54,6 +57,9 @@ class LoadOptions:
     num_unload_threads: int = 0
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
+    flush_filesystem_caches: bool = True
+    max_model_memory_bytes: int = 0
+    transient_load_bytes: int = 0
 
     @property
     def retry_interval_s(self) -> float:

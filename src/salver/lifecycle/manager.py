@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 from salver.errors import Cancelled, ServingError
 from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
+from salver.lifecycle.budget import Budget, Queue
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
@@ -37,6 +38,7 @@ from salver.lifecycle.messages import (
     Failed,
     FilesChanged,
     Loaded,
+    NoRoom,
     Settle,
     Stop,
     Troubled,
@@ -46,7 +48,7 @@ from salver.lifecycle.messages import (
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.lifecycle.policy import availability_preserving
 from salver.lifecycle.pools import Pools
-from salver.lifecycle.state import Event, State
+from salver.lifecycle.state import LEAVING, Event, State
 from salver.lifecycle.unrest import Findings, Unrest
 from salver.servable import ServableId
 
@@ -58,6 +60,8 @@ T = TypeVar("T", bound=Closable)
 
 _CANCELLED = "Loading of servable cancelled"
 _LONGEST_WAIT_S = 3600.0  # a retry interval may be longer than a queue can wait
+# SimpleQueue.get sleeps for ever when its timeout passes before it has begun to (CPython 3.11).
+_SHORTEST_WAIT_S = 0.01
 
 
 _ORDER: dict[type[Instruction], int] = {
@@ -118,7 +122,14 @@ class Manager(Generic[T]):
         self._has_only_loads = False  # in the way of its end
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._unrest = Unrest(look, clock)
-        self._pools: Pools[T] = Pools(load, look, options, monitor=monitor, post=self._messages.put)
+        self._budget = Budget(options.max_model_memory_bytes, options.transient_load_bytes)
+        self._queue = Queue(self._budget)
+        self._pools: Pools[T] = Pools(
+            *(load, look, options),
+            budget=self._budget,
+            monitor=monitor,
+            post=self._messages.put,
+        )
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
 
@@ -140,6 +151,11 @@ class Manager(Generic[T]):
     def wake(self) -> None:
         """Look at the clock again."""
         self._messages.put(Wake())
+
+    @property
+    def reserved(self) -> Mapping[ServableId, int]:
+        """Version → the memory set aside for it in bytes, by an estimate from its files."""
+        return self._budget.reserved
 
     def end_initial_load(self) -> None:
         """Go from the load threads of start-up to those of ordinary times."""
@@ -206,6 +222,8 @@ class Manager(Generic[T]):
             for message in messages:
                 instructions += self._guarded(partial(self._handle, message))
             self._perform(instructions)
+            while self._serve_queue():
+                pass
             self._begin_due_tries()
             self._refresh_troubled()
             self._tell_what_is_left()
@@ -231,7 +249,9 @@ class Manager(Generic[T]):
         """All messages there are; waits for the first, until a try is due."""
         waiting = [a.due_s for a in self._attempts.values() if a.due_s is not None]
         timeout_s = (
-            min(max(0.0, min(waiting) - self._clock()), _LONGEST_WAIT_S) if waiting else None
+            min(max(_SHORTEST_WAIT_S, min(waiting) - self._clock()), _LONGEST_WAIT_S)
+            if waiting
+            else None
         )
         try:
             first = self._messages.get(timeout=timeout_s)
@@ -260,6 +280,8 @@ class Manager(Generic[T]):
                 return self._loaded(attempt, model)
             case Failed(attempt, error):
                 return self._failed_try(attempt, error)
+            case NoRoom(attempt, files):
+                return self._no_room(attempt, files)
             case Drained(id):
                 _logger.info("Done quiescing servable version %s", id)
                 return self._machine.happened(id, Event.DRAINED)
@@ -287,6 +309,7 @@ class Manager(Generic[T]):
     def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
         del self._attempts[attempt.id]
         self._models[attempt.id] = model
+        self._budget.loaded(attempt.id)
         instructions = self._machine.happened(attempt.id, Event.LOADED)
         if self._machine.state(attempt.id) is State.UNLOADING:
             self._in_vain.add(attempt.id)
@@ -301,7 +324,8 @@ class Manager(Generic[T]):
             return self._cancel(attempt)
         if attempt.tries <= retries:
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
-            return []
+            self._budget.release(attempt.id)  # the next try sets memory aside anew
+            return self._room_made()
         _logger.info("Retrying of %s exhausted max_num_retries: %d", attempt.description, retries)
         return self._give_up(attempt)
 
@@ -309,13 +333,43 @@ class Manager(Generic[T]):
         _logger.info("Retrying of %s was cancelled.", attempt.description)
         return self._give_up(attempt)
 
-    def _give_up(self, attempt: Attempt) -> list[Instruction]:
-        id, error = attempt.id, attempt.final_error or Cancelled(_CANCELLED)
+    def _no_room(self, attempt: Attempt, files: Footprint) -> list[Instruction]:
+        attempt.seen, attempt.failed_s = files, self._clock()
+        if not self._machine.is_aspired(attempt.id):
+            return self._cancel(attempt)
+        self._queue.wait(attempt, files)
+        return []
+
+    def _serve_queue(self) -> bool:
+        """Go on with those for whom there is room by now; refuse one if nothing can make room."""
+        for attempt in self._queue.take_seated():
+            self._submit(attempt)
+        is_under_way = self._attempts.keys() - self._queue.waiting or self._machine.states & LEAVING
+        refused = None if is_under_way else self._queue.refuse_next()
+        if refused is None:
+            return False
+        attempt, error = refused
+        _logger.warning("%s (%s)", error.status, error.hint)
+        self._perform(self._give_up(attempt, error))
+        return True
+
+    def _room_made(self) -> list[Instruction]:
+        """Try those again that were refused for want of room, now that there is some."""
+        return [
+            instruction
+            for id in self._queue.take_hopeful()
+            if self._machine.state(id) is State.ERROR and self._machine.is_aspired(id)
+            for instruction in self._machine.happened(id, Event.RETRY)
+        ]
+
+    def _give_up(self, attempt: Attempt, reason: ServingError | None = None) -> list[Instruction]:
+        id, error = attempt.id, reason or attempt.final_error or Cancelled(_CANCELLED)
         del self._attempts[id]
+        self._budget.release(id)
         self._failed[id] = Troubled.of(attempt)
         self._monitor.publish(id, VersionState.END, error)
         _logger.info("Encountered an error for servable version %s: %s", id, error.status)
-        return self._machine.happened(id, Event.LOAD_FAILED)
+        return [*self._machine.happened(id, Event.LOAD_FAILED), *self._room_made()]
 
     def _unloaded(self, id: ServableId) -> list[Instruction]:
         _logger.info("Done unloading servable version %s", id)
@@ -324,8 +378,9 @@ class Manager(Generic[T]):
             self._in_vain.remove(id)
             error = Cancelled(_CANCELLED)
         self._monitor.publish(id, VersionState.END, error)
+        self._budget.release(id)
         self._changed()
-        return self._machine.happened(id, Event.UNLOADED)
+        return [*self._machine.happened(id, Event.UNLOADED), *self._room_made()]
 
     def _files_changed(self, id: ServableId, seen: Footprint | None) -> list[Instruction]:
         attempt, failed = self._attempts.get(id), self._failed.get(id)
@@ -383,7 +438,8 @@ class Manager(Generic[T]):
         attempt = self._attempts.get(id)
         if attempt is None or self._machine.is_aspired(id):
             return []
-        if attempt.due_s is not None or self._pools.withdraw(id):
+        is_idle = attempt.due_s is not None or self._queue.withdraw(id)
+        if is_idle or self._pools.withdraw(id):
             return self._cancel(attempt)
         return []  # it runs; its outcome will find that nobody wants it
 
@@ -406,6 +462,7 @@ class Manager(Generic[T]):
             for id, failed in self._failed.items()
             if self._machine.state(id) is State.ERROR
         }
+        self._queue.keep_refused(self._failed.keys())
         waiting = [
             Troubled.of(attempt) for attempt in self._attempts.values() if attempt.due_s is not None
         ]

@@ -16,6 +16,7 @@ __all__ = [
     "Failed",
     "FilesChanged",
     "Loaded",
+    "NoRoom",
     "Settle",
     "Stop",
     "Troubled",
@@ -48,6 +49,18 @@ class Failed:
 
     attempt: Attempt
     error: ServingError
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """A try has not begun, for want of memory.
+
+    Attributes:
+        files: how the version's files look.
+    """
+
+    attempt: Attempt
+    files: Footprint
 
 
 @dataclass(frozen=True, slots=True)

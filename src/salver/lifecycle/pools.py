@@ -10,7 +10,9 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from salver.errors import ResourceExhausted
+from salver.files import drop_from_cache
 from salver.lifecycle.attempt import Attempt, Step
+from salver.lifecycle.budget import Budget
 from salver.lifecycle.loader import (
     Closable,
     Footprinter,
@@ -19,7 +21,7 @@ from salver.lifecycle.loader import (
     as_serving_error,
     look_at,
 )
-from salver.lifecycle.messages import Failed, Loaded, Unloaded
+from salver.lifecycle.messages import Failed, Loaded, NoRoom, Unloaded
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.servable import ServableId
 from salver.threads import Job, Pool
@@ -40,6 +42,7 @@ class Pools(Generic[T]):
         look: Footprinter,
         options: LoadOptions,
         *,
+        budget: Budget,
         monitor: Monitor,
         post: Callable[[object], None],
     ) -> None:
@@ -49,12 +52,14 @@ class Pools(Generic[T]):
             load: loads one version.
             look: takes the footprint of a version directory.
             options: how many threads.
+            budget: where memory is set aside before a load.
             monitor: told when a load begins.
-            post: takes a `Loaded`, `Failed` or `Unloaded`; called from any thread.
+            post: takes a `Loaded`, `Failed`, `NoRoom` or `Unloaded`; called from any thread.
         """
         self._load = load
         self._look = look
         self._options = options
+        self._budget = budget
         self._monitor = monitor
         self._post = post
         self._jobs: dict[ServableId, Job] = {}  # of loads that may not have begun
@@ -66,7 +71,7 @@ class Pools(Generic[T]):
         self._loads.resize(self._options.num_load_threads)
 
     def try_load(self, attempt: Attempt) -> None:
-        """Queue a try; it reports `Loaded` or `Failed`, also when there is no thread for it."""
+        """Queue a try; it reports what came of it, also when there is no thread for it."""
         job = self._jobs[attempt.id] = partial(self._try, attempt)
         try:
             self._loads.submit(job)
@@ -97,19 +102,39 @@ class Pools(Generic[T]):
         id = attempt.id
         self._jobs.pop(id, None)
         try:
-            if attempt.step is Step.RESERVE:
-                attempt.reserved(self._look(attempt.path))
-                _logger.info("Successfully reserved resources to load servable %s", id)
-                _logger.info("Approving load for servable version %s", id)
-                _logger.info("Loading servable version %s", id)
-                self._monitor.publish(id, VersionState.LOADING)
-            else:
-                attempt.seen = look_at(attempt.path, self._look)
-            model = self._load(id, attempt.path)
+            if not self._reserve(attempt):
+                return
+            try:
+                model = self._load(id, attempt.path)
+            finally:
+                if self._options.flush_filesystem_caches:
+                    drop_from_cache(attempt.path)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this version's state
             self._report_failure(attempt, error)
         else:
             self._post(Loaded(attempt, model))
+
+    def _reserve(self, attempt: Attempt) -> bool:
+        """Look at the files and set memory aside; False when there is not enough, as reported.
+
+        Each try does it anew, because files that arrive meanwhile count too.
+        """
+        id = attempt.id
+        if attempt.step is Step.LOAD:
+            attempt.seen = found = look_at(attempt.path, self._look)
+            if found is None or self._budget.reserve(id, found):
+                return True
+        else:
+            found = self._look(attempt.path)
+            if self._budget.reserve(id, found):
+                attempt.reserved(found)
+                _logger.info("Successfully reserved resources to load servable %s", id)
+                _logger.info("Approving load for servable version %s", id)
+                _logger.info("Loading servable version %s", id)
+                self._monitor.publish(id, VersionState.LOADING)
+                return True
+        self._post(NoRoom(attempt, found))
+        return False
 
     def _report_failure(self, attempt: Attempt, error: Exception) -> None:
         shown = as_serving_error(error)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Literal
+from time import perf_counter
+from typing import Any, Final, Literal
 
 from salver.codecs.json_document import NotQuick, parse_document
 from salver.codecs.json_response import encode_classify, encode_predict, encode_regress
@@ -15,6 +16,7 @@ from salver.inference.examples import (
     regress_result,
     unknown_signature,
 )
+from salver.inference.logged import NO_LOGS, CallLogs, Examples, Tensors, log_of_bodies
 from salver.inference.predict import check_predict_signature
 from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running
 from salver.inference.serving import Handle, Serving
@@ -26,6 +28,7 @@ from salver.transport.messages import HttpResponse
 __all__ = ["InferenceCalls"]
 
 IsWanted = Callable[[], bool]
+_PREDICT: Final = ("predict", "REST")
 
 
 class InferenceCalls:
@@ -38,6 +41,7 @@ class InferenceCalls:
         in_pool: InPool,
         timeout_s: float | None,
         is_method_checked: bool = False,
+        logs: CallLogs = NO_LOGS,
     ) -> None:
         """Make the calls.
 
@@ -47,7 +51,9 @@ class InferenceCalls:
             timeout_s: how long one run of a model may take, None for ever
                 (`--rest_api_timeout_in_ms`).
             is_method_checked: `--enable_signature_method_name_check`.
+            logs: take the calls that are answered.
         """
+        self._logs = logs
         self._serving = serving
         self._running = Running(in_pool)
         self._timeout_s = timeout_s
@@ -61,11 +67,14 @@ class InferenceCalls:
         Raises:
             ServingError: also out of the awaitable.
         """
+        begun_s = perf_counter()
         if len(body) <= LARGE_BYTES:
             with suppress(NotQuick):
-                return self._running.small(self._prepare_predict(body, servable), self._timeout_s)
+                prepared = self._prepare_predict(body, servable, begun_s)
+                return self._running.small(prepared, self._timeout_s)
         return self._running.while_wanted(
-            lambda is_wanted: self._prepare_predict(body, servable, is_wanted), self._timeout_s
+            lambda is_wanted: self._prepare_predict(body, servable, begun_s, is_wanted),
+            self._timeout_s,
         )
 
     def classify(
@@ -83,23 +92,29 @@ class InferenceCalls:
     def _with_examples(
         self, body: bytes, servable: ServableRequest, method: Literal["classify", "regress"]
     ) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+        begun_s = perf_counter()
         if len(body) <= LARGE_BYTES:
             with suppress(NotQuick):
-                prepared = self._prepare_examples(body, servable, method)
+                prepared = self._prepare_examples(body, servable, begun_s, method)
                 return self._running.small(prepared, self._timeout_s)
         return self._running.while_wanted(
-            lambda is_wanted: self._prepare_examples(body, servable, method, is_wanted),
+            lambda is_wanted: self._prepare_examples(body, servable, begun_s, method, is_wanted),
             self._timeout_s,
         )
 
     def _prepare_predict(
-        self, body: bytes, servable: ServableRequest, is_wanted: IsWanted | None = None
+        self,
+        body: bytes,
+        servable: ServableRequest,
+        begun_s: float,
+        is_wanted: IsWanted | None = None,
     ) -> Prepared[HttpResponse]:
         """Decode, and find what runs.
 
         Args:
             body: the request's.
             servable: as the path names it.
+            begun_s: when it came, for the metrics.
             is_wanted: whether anybody still waits; None in the loop, where what is not quick to
                 decode raises `NotQuick`.
         """
@@ -129,12 +144,29 @@ class InferenceCalls:
             text = encode_predict(list(zip(names, outputs, strict=True)), is_row)
             return HttpResponse(200, text, "application/json", headers)
 
-        return Prepared(handle, call.start, inputs.arrays, encode)
+        log = None
+        if self._logs.loggers:
+            log = log_of_bodies(
+                self._logs,
+                "predict",
+                servable,
+                handle.id.version,
+                document.signature_name,
+                body,
+                lambda outputs: Tensors(
+                    dict(zip(signature.inputs, inputs.arrays, strict=True)),
+                    dict(zip(names, outputs, strict=True)),
+                ),
+            )
+        return Prepared(
+            handle, call.start, inputs.arrays, encode, call.meters[_PREDICT], begun_s, log
+        )
 
     def _prepare_examples(
         self,
         body: bytes,
         servable: ServableRequest,
+        begun_s: float,
         method: Literal["classify", "regress"],
         is_wanted: IsWanted | None = None,
     ) -> Prepared[HttpResponse]:
@@ -171,7 +203,19 @@ class InferenceCalls:
                 text = encode_regress(regress_result(named, count))
             return HttpResponse(200, text, "application/json", headers)
 
-        return Prepared(handle, call.start, feeds, encode)
+        log = None
+        if self._logs.loggers:
+            log = log_of_bodies(
+                self._logs,
+                method,
+                servable,
+                handle.id.version,
+                document.signature_name,
+                body,
+                lambda outputs: Examples(examples, dict(zip(names, outputs, strict=True))),
+            )
+        meter = call.meters[method, "REST"]
+        return Prepared(handle, call.start, feeds, encode, meter, begun_s, log)
 
 
 def _let_go(handle: Handle, error: BaseException) -> None:

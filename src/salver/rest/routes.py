@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from salver.errors import InvalidArgument
 from salver.requests import ServableRequest
 
-__all__ = ["API_PREFIX", "Call", "Route", "UnreadableName", "parse_route"]
+__all__ = ["API_PREFIX", "Call", "Route", "UnreadableName", "named_model", "parse_route"]
 
 API_PREFIX: Final = re.compile(r"/v1/.*", re.IGNORECASE | re.ASCII)
 
@@ -51,8 +51,7 @@ def parse_route(method: str, target: str) -> Route:
         UnreadableName: the version does not fit 64 bits.
         InvalidArgument: method and target name no call, or no servable; the hint says what would.
     """
-    pattern = {"POST": _POST, "GET": _GET}.get(method)
-    match = pattern.fullmatch(target) if pattern else None
+    match = _matched(method, target)
     if match is None:
         raise _malformed(method, target)
     version = _version(match["version"]) if match["version"] else None
@@ -66,6 +65,17 @@ def parse_route(method: str, target: str) -> Route:
         label=unquote(match["label"], errors="surrogateescape") if match["label"] else None,
     )
     return Route(_call(match, method, target), servable)
+
+
+def named_model(method: str, target: str) -> str:
+    """The model that a request line names, also one that is no call otherwise; empty for none."""
+    match = _matched(method, target)
+    return unquote(match["name"], errors="surrogateescape") if match and match["name"] else ""
+
+
+def _matched(method: str, target: str) -> "re.Match[str] | None":
+    pattern = {"POST": _POST, "GET": _GET}.get(method)
+    return pattern.fullmatch(target) if pattern else None
 
 
 def _version(digits: str) -> int:

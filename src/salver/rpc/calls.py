@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any, Final
 
 from salver.codecs.model_spec import ModelSpec
@@ -56,6 +57,7 @@ class Answering:
             DeadlineExceeded: at once, or out of the coroutine at the deadline.
             ServingError: what else `prepare` and the run raise, also out of the coroutine.
         """
+        begun_s = perf_counter()
         timeout_s = call.timeout_s
         if timeout_s is not None and timeout_s <= 0:
             raise DeadlineExceeded(_EXPIRED)
@@ -66,8 +68,15 @@ class Answering:
             except TakesLong:
                 pass
             else:
+                prepared.begun_s = begun_s
                 return self._running.small(prepared, timeout_s)
-        return self._large(lambda: prepare(data, Room(size)), timeout_s)
+
+        def prepare_large() -> Prepared[bytes]:
+            prepared = prepare(data, Room(size))
+            prepared.begun_s = begun_s
+            return prepared
+
+        return self._large(prepare_large, timeout_s)
 
     async def _large(
         self, prepare: Callable[[], Prepared[bytes]], timeout_s: float | None

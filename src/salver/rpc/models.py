@@ -5,7 +5,7 @@ Source: TensorFlow Serving, `model_servers/model_service_impl.cc` and `get_model
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from salver.codecs.service_messages import (
@@ -41,14 +41,23 @@ InControl = Callable[[Callable[[], Any]], Awaitable[Any]]
 class ModelService:
     """Answers the two calls. Belongs to the loop."""
 
-    def __init__(self, serving: Serving, apply: ApplyModels, in_control: InControl) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        apply: ApplyModels,
+        in_control: InControl,
+        *,
+        totals: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         """Make the service.
 
         Args:
             serving: tells of the versions.
             apply: see there; it may wait for models as long as they take.
             in_control: see there; gets one function at a time.
+            totals: counters by their names, as they stand; called in the loop.
         """
+        self._totals = totals
         self._serving = serving
         self._apply = apply
         self._in_control = in_control
@@ -102,18 +111,19 @@ class ModelService:
             raise
 
     async def _reload(self, data: bytes) -> bytes:
+        before = self._totals()
         try:
-            answer: bytes = await self._in_control(lambda: _reloaded(data, self._apply))
+            names: tuple[str, ...] = await self._in_control(lambda: _reloaded(data, self._apply))
         except ServingError as error:
             _log.error("ReloadConfig failed: %s", error.message)
             raise
         finally:
             self._turn.release()
-        return answer
+        return encode_reload_response(_growth(names, before, self._totals()))
 
 
-def _reloaded(data: bytes, apply: ApplyModels) -> bytes:
-    """The answer to a request, once it is applied."""
+def _reloaded(data: bytes, apply: ApplyModels) -> tuple[str, ...]:
+    """Apply a request; returns the metrics it asks for."""
     request = decode_reload_request(data)
     models = request.models
     if models is None:
@@ -130,7 +140,17 @@ def _reloaded(data: bytes, apply: ApplyModels) -> bytes:
     if len(models) > _MAX_LOGGED:
         _log.info("and %d more config entries", len(models) - _MAX_LOGGED)
     apply(models)
-    return encode_reload_response(dict.fromkeys(request.metric_names, 0).items())
+    return tuple(request.metric_names)
+
+
+def _growth(
+    names: Iterable[str], before: Mapping[str, int], after: Mapping[str, int]
+) -> Iterable[tuple[str, int]]:
+    """By how much each metric has grown, each once; 0 for a name that is no counter's.
+
+    The reference tells this of some cell of the metric; here it is the sum of all.
+    """
+    return [(name, after.get(name, 0) - before.get(name, 0)) for name in dict.fromkeys(names)]
 
 
 def _report(status: VersionStatus) -> VersionReport:

@@ -33,6 +33,7 @@ from salver.inference.examples import (
     regress_result,
     unknown_signature,
 )
+from salver.inference.logged import NO_LOGS, CallLogs, LogCall, Method, log_of_messages
 from salver.inference.multi import MultiTask, multi_plan, multi_results
 from salver.inference.predict import (
     check_predict_signature,
@@ -66,6 +67,9 @@ class PredictionService:
         in_pool: InPool,
         is_method_checked: bool = False,
         as_content: bool = False,
+        logs: CallLogs = NO_LOGS,
+        entrance: str = "GRPC",
+        count_examples: Callable[[str, int], None] = lambda _model, _count: None,
     ) -> None:
         """Make the service.
 
@@ -74,7 +78,13 @@ class PredictionService:
             in_pool: runs a function in the run pool.
             is_method_checked: `--enable_signature_method_name_check`.
             as_content: `--enable_serialization_as_tensor_content`.
+            logs: take the calls that are answered.
+            entrance: what metrics call this way in; see `Servable.meter`.
+            count_examples: told the model of a MultiInference and its examples; from any thread.
         """
+        self._entrance = entrance
+        self._count_examples = count_examples
+        self._logs = logs
         self._serving = serving
         self._answer = Answering(in_pool)
         self._is_method_checked = is_method_checked
@@ -171,11 +181,15 @@ class PredictionService:
                 answered, named, as_content=as_content, quantized=quantized
             )
 
-        return Prepared(handle, start, feeds, encode)
+        log = self._log_of("predict", spec, handle.id.version, data) if self._logs.loggers else None
+        meter = servable.meter(name, "predict", self._entrance)
+        return Prepared(handle, start, feeds, encode, meter, log=log)
 
     def _prepare_classify(self, data: bytes, room: Room) -> Prepared[bytes]:
         request = decode_classification_request(data, room)
         return self._prepare_examples(
+            "classify",
+            data,
             request,
             check_classify_signature,
             lambda spec, outputs: encode_classification_response(
@@ -186,6 +200,8 @@ class PredictionService:
     def _prepare_regress(self, data: bytes, room: Room) -> Prepared[bytes]:
         request = decode_regression_request(data, room)
         return self._prepare_examples(
+            "regress",
+            data,
             request,
             check_regress_signature,
             lambda spec, outputs: encode_regression_response(
@@ -195,6 +211,8 @@ class PredictionService:
 
     def _prepare_examples(
         self,
+        method: Method,
+        data: bytes,
         request: ExamplesRequest,
         check: CheckSignature,
         respond: Callable[[ModelSpec, Mapping[str, Array]], bytes],
@@ -221,11 +239,14 @@ class PredictionService:
             raise
         names = call.output_names
         answered = _answered(spec.name, handle.id.version, spec.signature_name)
+        log = self._log_of(method, spec, handle.id.version, data) if self._logs.loggers else None
         return Prepared(
             handle,
             call.start,
             feeds,
             lambda outputs: respond(answered, dict(zip(names, outputs, strict=True))),
+            servable.meter(name, method, self._entrance),
+            log=log,
         )
 
     def _prepare_multi(self, data: bytes, room: Room) -> Prepared[bytes]:
@@ -249,6 +270,7 @@ class PredictionService:
         except BaseException:
             handle.release()
             raise
+        self._count_examples(handle.id.name, len(request.examples))
         answered = [_answered(spec.name, handle.id.version, spec.signature_name) for spec in specs]
 
         def encode(outputs: list[Array]) -> bytes:
@@ -256,7 +278,16 @@ class PredictionService:
             results = multi_results(tasks, servable.signatures, fetched, len(request.examples))
             return encode_multi_inference_response(list(zip(answered, results, strict=True)))
 
-        return Prepared(handle, program.start, feeds, encode)
+        log = None
+        if self._logs.loggers:
+            log = self._log_of("multi_inference", specs[0], handle.id.version, data)
+        meter = servable.meter("", "multi_inference", self._entrance)
+        return Prepared(handle, program.start, feeds, encode, meter, log=log)
+
+    def _log_of(self, method: Method, spec: ModelSpec, version: int, data: bytes) -> LogCall | None:
+        """See `log_of_messages`."""
+        asked = servable_request(spec)
+        return log_of_messages(self._logs, method, asked, version, spec.signature_name, data)
 
 
 _NO_SPEC: Final = ModelSpec("")

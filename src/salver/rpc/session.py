@@ -16,6 +16,7 @@ from salver.codecs.service_messages import (
 )
 from salver.codecs.tensor_proto import decode_tensor
 from salver.errors import InvalidArgument
+from salver.inference.logged import NO_LOGS, CallLogs, log_of_messages
 from salver.inference.running import InPool, Prepared
 from salver.inference.servable import Servable
 from salver.inference.serving import Serving
@@ -33,14 +34,23 @@ _SERVICE: Final = "/tensorflow.serving.SessionService"
 class SessionService:
     """Answers its one call. Belongs to the loop."""
 
-    def __init__(self, serving: Serving, *, in_pool: InPool, as_content: bool = False) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        *,
+        in_pool: InPool,
+        as_content: bool = False,
+        logs: CallLogs = NO_LOGS,
+    ) -> None:
         """Make the service.
 
         Args:
             serving: finds the servables.
             in_pool: runs a function in the run pool.
             as_content: `--enable_serialization_as_tensor_content`.
+            logs: take the calls that are answered.
         """
+        self._logs = logs
         self._serving = serving
         self._answer = Answering(in_pool)
         self._as_content = as_content
@@ -76,7 +86,14 @@ class SessionService:
             named = list(zip(request.fetches, outputs, strict=True))
             return encode_session_run_response(answered, named, as_content=as_content)
 
-        return Prepared(handle, program.start, feeds, encode)
+        log = None
+        if self._logs.loggers:
+            asked = servable_request(spec)
+            log = log_of_messages(
+                self._logs, "session_run", asked, handle.id.version, spec.signature_name, data
+            )
+        meter = handle.model.meter("", "session_run", "GRPC")
+        return Prepared(handle, program.start, feeds, encode, meter, log=log)
 
 
 def _names_in_graph(

@@ -8,7 +8,7 @@ the current one, yet its models are not touched.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from salver.config import models as config
@@ -35,7 +35,7 @@ __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
 _logger = logging.getLogger(__name__)
 
-_VERSIONS_NAMED = 8  # by a hint; versions that ended are remembered for ever
+_VERSIONS_NAMED = 8  # by a hint; many that ended may be remembered
 
 LoadModel = Callable[[str, ServableId, str], Servable]
 """Loads a version: (platform, id, directory). Called from load threads."""
@@ -66,12 +66,14 @@ class CoreOptions:
         is_watching: see `FileSystemSource`.
         allow_version_labels_for_unavailable_models: a label that is new, or keeps its version,
             may name a version that is not available.
+        max_ended_versions: how many versions of a model that have ended are remembered; 0 for all.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
     file_system_poll_wait_seconds: int = 1
     is_watching: bool = True
     allow_version_labels_for_unavailable_models: bool = False
+    max_ended_versions: int = 0
 
 
 class ServerCore:
@@ -84,6 +86,8 @@ class ServerCore:
         options: CoreOptions,
         *,
         after_change: Callable[[], None] = lambda: None,
+        on_forget: Callable[[ServableId], None] = lambda _id: None,
+        update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with no models.
@@ -93,19 +97,24 @@ class ServerCore:
             platforms: the platforms a model may ask for.
             options: see there.
             after_change: called after each load and unload, from the manager's thread.
+            on_forget: told of each version whose end is remembered no longer.
+            update_logs: the last step of each configuration: logs requests from then on as it says,
+                by model a serialized `tensorflow.serving.LoggingConfig`; or raises `ServingError`.
             clock: seconds, monotonic.
         """
         self._load = load
+        self._update_logs = update_logs
         self._platforms = platforms
         self._options = options
         self._applying = threading.Lock()
         self._models: tuple[ModelConfig, ...] | None = None
+        self._applied: tuple[ModelConfig, ...] | None = None  # as a whole, and not only recorded
         # Names the source has, in the order of the configuration; None before the first. One that
         # was refused for its labels or platforms is the current one, but has not come this far.
         self._sourced: tuple[str, ...] | None = None
         self._platform_of: dict[str, str] = {}
         self._has_labels = False
-        self._monitor = Monitor()
+        self._monitor = Monitor(max_ended=options.max_ended_versions, on_forget=on_forget)
         self._serving: ServingMap[Servable] = ServingMap()
         self._manager: Manager[Servable] = Manager(
             self._load_version,
@@ -201,9 +210,22 @@ class ServerCore:
         """What the labels of a model mean now."""
         return dict(self._serving.labels.get(name, {}))
 
+    @property
+    def reserved(self) -> Mapping[ServableId, int]:
+        """Version → the memory set aside for it in bytes, by an estimate from its files."""
+        return self._manager.reserved
+
+    @property
+    def applied(self) -> tuple[ModelConfig, ...] | None:
+        """The present configuration; None before the first, and when it was not applied whole.
+
+        One whose models do not load has been applied.
+        """
+        return self._applied
+
     def waiting_models(self) -> tuple[str, ...]:
         """Those of `model_names` that have no available version now."""
-        return tuple(name for name in self.model_names() if not self._serving.available(name))
+        return tuple(name for name in self.model_names() if not self._serving.answers(name))
 
     # -- configuration ---------------------------------------------------------------------------
 
@@ -234,14 +256,20 @@ class ServerCore:
             # same, and so refuses every configuration after one with a wrong platform.
             taken = [model for model in self._models or () if model.name in (self._sourced or ())]
             config.check_platforms_unchanged(taken, models)
-            self._models = models
+            self._models, self._applied = models, None
             self._assign_labels(models)
             _logger.info("Adding/updating models.")
             for model in models:
                 _logger.info(" (Re-)adding model: %s", model.name)
             config.check_platforms_supported(models, self._platforms)
             self._platform_of |= {model.name: config.platform_of(model) for model in models}
-            self._aspire_and_wait(models, is_awaited=is_awaited)
+            self._applied = models
+            try:
+                self._aspire_and_wait(models, is_awaited=is_awaited)
+            except ModelsUnavailable:  # those that are there are to be logged all the same
+                self._log_requests(models)
+                raise
+            self._log_requests(models)
             _logger.info("Finished adding/updating models")
 
     def interrupt(self) -> None:
@@ -303,6 +331,14 @@ class ServerCore:
             self._manager.end_initial_load()
         if failures:
             raise ModelsUnavailable("servable", failures)
+
+    def _log_requests(self, models: tuple[ModelConfig, ...]) -> None:
+        configs = {m.name: m.logging_config for m in models if m.logging_config is not None}
+        try:
+            self._update_logs(configs)
+        except ServingError:
+            self._applied = None
+            raise
 
     def _load_version(self, id: ServableId, path: str) -> Servable:
         return self._load(self._platform_of[id.name], id, path)

@@ -1,15 +1,12 @@
-"""The models of a server, from its configuration: backends, run pool, core."""
+"""The models of a server, from its configuration: run threads, core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from salver.backends.registry import PLATFORMS, BackendOptions, open_backend
-from salver.batching.runner import MeasuredProgram, RunPool
-from salver.config.options import ServerOptions, schedulable_cpus
+from salver.config.options import schedulable_cpus
 from salver.config.start_up import Configuration
-from salver.inference.servable import Servable
 from salver.lifecycle.loader import LoadOptions
-from salver.servable import ServableId
 from salver.server.core import CoreOptions, ServerCore
+from salver.server.loading import Loader
 
 __all__ = ["make_core", "run_threads"]
 
@@ -24,38 +21,31 @@ def run_threads(configuration: Configuration) -> int:
 
 def make_core(
     configuration: Configuration,
-    pool: RunPool,
+    loader: Loader,
     *,
     after_change: Callable[[], None],
-    describe: Callable[[bytes], object],
+    update_logs: Callable[[Mapping[str, bytes]], None],
 ) -> ServerCore:
-    """A core without models, whose models will run in `pool`.
+    """A core without models.
 
     Args:
-        configuration: says how models are loaded.
-        pool: for the runs that are too long for the loop.
+        configuration: says how models are kept.
+        loader: loads them.
         after_change: called after each load and unload, from the manager's thread.
-        describe: called with the signatures of each model, in the thread that loads it.
+        update_logs: see `ServerCore`.
     """
-    session = configuration.session
-    backend_options = BackendOptions(
-        saved_model_tags=session.saved_model_tags,
-        session_config=session.config_proto,
-        custom_op_libraries=session.custom_op_libraries,
-    )
-    backends = {platform: open_backend(platform, backend_options) for platform in PLATFORMS}
-
-    def load(platform: str, _id: ServableId, directory: str) -> Servable:
-        model = backends[platform].load(directory)
-        describe(model.signature_def_map)
-        return Servable(model, lambda program, _names: MeasuredProgram(program, pool))
-
     return ServerCore(
-        load, PLATFORMS.keys(), _core_options(configuration.options), after_change=after_change
+        loader,
+        loader.platforms,
+        _core_options(configuration),
+        after_change=after_change,
+        update_logs=update_logs,
     )
 
 
-def _core_options(options: ServerOptions) -> CoreOptions:
+def _core_options(configuration: Configuration) -> CoreOptions:
+    options = configuration.options
+    transient = [platform.transient_load_bytes for platform in configuration.platforms.values()]
     return CoreOptions(
         load=LoadOptions(
             num_load_threads=options.num_load_threads,
@@ -63,9 +53,13 @@ def _core_options(options: ServerOptions) -> CoreOptions:
             num_unload_threads=options.num_unload_threads,
             max_num_load_retries=options.max_num_load_retries,
             load_retry_interval_micros=options.load_retry_interval_micros,
+            flush_filesystem_caches=options.flush_filesystem_caches,
+            max_model_memory_bytes=options.max_model_memory_bytes,
+            transient_load_bytes=max(transient, default=0),
         ),
         file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
         allow_version_labels_for_unavailable_models=(
             options.allow_version_labels_for_unavailable_models
         ),
+        max_ended_versions=options.max_ended_versions,
     )

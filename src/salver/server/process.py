@@ -15,11 +15,18 @@ from salver.config.models import ModelConfig
 from salver.config.options import Announcement, ServeMode, ServerOptions, schedulable_cpus
 from salver.config.start_up import Configuration, read_configuration
 from salver.errors import Cancelled
+from salver.metrics.registry import Metrics
+from salver.request_log.loggers import RequestLogs
+from salver.request_log.options import options_of
 from salver.server.announcing import served_models
+from salver.server.config_polling import make_config_polling
+from salver.server.loading import Loader
 from salver.server.memory import freeze_at_start, settle_memory
+from salver.server.metering import ServerReadings
 from salver.server.models import make_core, run_threads
 from salver.server.readiness import Readiness
 from salver.server.rest_door import RestDoor
+from salver.server.warming import Warming, service_maker
 
 if TYPE_CHECKING:
     from salver.server.rpc_door import RpcDoor
@@ -35,6 +42,8 @@ beside one busy thread took 86 µs with the default of 5 ms and 26 µs with this
 
 _ANNOUNCE_AFTER_S: Final = 5.0  # what still loads by then is announced as loading
 _LONG_TO_RENDER_BYTES: Final = 1 << 14  # of signatures; 2 ms as JSON
+_END_S: Final = 1.0  # for what has nothing left to wait for
+_LOG_S: Final = 2.0  # request logs get this long to write what is queued
 _UNLOAD_S: Final = 2.0  # models get this long to unload though the drain has used up its time
 
 R = TypeVar("R")
@@ -93,12 +102,28 @@ class _Process:
         self._runs = RunPool(run_threads(configuration))
         # Of its own, so that a model that hangs keeps nobody else's bodies from being read.
         self._codecs = RunPool(max(2, schedulable_cpus()), name="salver-codec")
-        self._core = make_core(
+        self._metrics = Metrics(self._is_configured)
+        self._logs = RequestLogs(
+            options_of(self._options, configuration.saved_model_tags), self._metrics.logs
+        )
+        make_service = service_maker(
+            self._options, self._in_codecs, count_examples=self._metrics.examples_seen
+        )
+        self._warming = Warming(make_service, self._loop)
+        self._loader = Loader(
             configuration,
             self._runs,
-            after_change=self._after_change,
+            warming=self._warming,
+            metrics=self._metrics,
             describe=self._describe,
         )
+        self._core = make_core(
+            configuration,
+            self._loader,
+            after_change=self._after_change,
+            update_logs=self._logs.update,
+        )
+        self._polling = make_config_polling(self._options, self._core)
         self._readiness = Readiness(self._core)
         self._rpc: RpcDoor | None = None
         self._rest: RestDoor | None = None
@@ -122,6 +147,7 @@ class _Process:
     # -- start -----------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        self._metrics.loop_lag.start(self._loop)
         is_open_first = self._options.open_ports_before_load
         if is_open_first:
             self._make_doors()
@@ -136,6 +162,8 @@ class _Process:
         freeze_at_start()
         if not is_open_first:
             await self._open_doors()
+        if self._polling is not None:
+            self._polling.start()
         self._announce()
 
     def _apply(self) -> None:
@@ -154,8 +182,14 @@ class _Process:
             return
         models = served_models(self._core, self._configuration.models or ())
         grpc_address = next(iter(self._rpc_addresses), "")
+        has_page = self._options.enable_playground and self._rest_url
         self._mode.announce(
-            Announcement(rest_url=self._rest_url, grpc_address=grpc_address, models=models)
+            Announcement(
+                rest_url=self._rest_url,
+                grpc_address=grpc_address,
+                playground_url=f"{self._rest_url}/" if has_page else "",
+                models=models,
+            )
         )
 
     def _make_doors(self) -> None:
@@ -168,6 +202,16 @@ class _Process:
                 configuration.rest_tls,
                 in_pool=self._in_codecs,
                 readiness=self._readiness,
+                metrics=self._metrics,
+                metrics_paths=configuration.monitoring.paths,
+                logs=self._logs,
+            )
+            self._metrics.add_collector(
+                ServerReadings(
+                    self._core,
+                    connections=self._rest.connections,
+                    dropped_lines=self._rest.dropped_lines,
+                )
             )
         if configuration.grpc is not None:  # last: its compiled module waits for TensorFlow's
             from salver.server.rpc_door import RpcDoor
@@ -179,6 +223,8 @@ class _Process:
                 in_pool=self._in_codecs,
                 in_control=lambda call: self._in_thread("salver-reload", call),
                 is_serving=self._is_serving,
+                metrics=self._metrics,
+                logs=self._logs,
             )
 
     async def _open_doors(self) -> None:
@@ -191,6 +237,9 @@ class _Process:
         if self._rest is not None:
             is_needed = self._mode.exit_on_bind_failure
             self._rest_url = await self._rest.open(is_port_needed=is_needed)
+
+    def _is_configured(self, name: str) -> bool:
+        return name in self._core.model_names()
 
     def _is_serving(self) -> bool:
         """What gRPC's health service says.
@@ -247,13 +296,19 @@ class _Process:
         for each in _SIGNALS:
             self._loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
+        if self._polling is not None:
+            self._polling.stop()
         self._core.interrupt()
+        self._loader.stop()
+        self._warming.stop()
         self._told_to_stop.set()
 
     # -- stop ------------------------------------------------------------------------------------
 
     async def _stop(self) -> bool:
         options = self._options
+        self._loader.stop()
+        self._warming.stop()  # a start that fails ends without having been told to
         self._readiness.is_draining = True
         self._refresh_health()
         doors = [door for door in (self._rpc, self._rest) if door is not None]
@@ -265,12 +320,19 @@ class _Process:
         if cut:
             _log.warning("%d requests were cut off after %g s", cut, limit_s)
         left_s = max(_UNLOAD_S, deadline_s - self._loop.time())
-        has_ended = await self._in_thread("salver-close", lambda: self._core.close(left_s))
+        has_ended = await self._in_thread("salver-close", lambda: self._close_models(left_s))
+        self._metrics.loop_lag.stop()
         await self._loop.shutdown_default_executor()
         if self._runs.running or self._codecs.running:
             has_ended = False
-        for pool in (self._runs, self._codecs):
-            pool.close() if has_ended else pool.abandon()
+        for each in (self._loader, self._runs, self._codecs):
+            each.close() if has_ended else each.abandon()
         if not has_ended:
             _log.warning("Ending with runs or loads of models still going on")
         return has_ended
+
+    def _close_models(self, timeout_s: float) -> bool:
+        has_ended = self._core.close(timeout_s)  # which ends what the polling may be applying
+        if self._polling is not None:
+            has_ended &= self._polling.close(_END_S)
+        return self._logs.close(_LOG_S) and has_ended

@@ -4,17 +4,21 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from salver.config.checks import rest_port_refusal
 from salver.config.options import ServerOptions
 from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument, Unavailable
+from salver.inference.logged import CallLogs
+from salver.metrics.registry import Metrics
 from salver.rest.calls import InferenceCalls
 from salver.rest.errors import error_page
 from salver.rest.front import RestFront
+from salver.rest.metrics_page import MetricsPage
 from salver.server.core import ServerCore
+from salver.server.playground_page import make_playground
 from salver.server.readiness import Readiness
 from salver.transport.access_log import AccessLog
 from salver.transport.http1 import HttpServer
@@ -39,6 +43,9 @@ class RestDoor:
         *,
         in_pool: InThread,
         readiness: Readiness,
+        metrics: Metrics,
+        metrics_paths: Sequence[str],
+        logs: CallLogs,
     ) -> None:
         """Build it; it listens nowhere yet.
 
@@ -48,6 +55,9 @@ class RestDoor:
             tls: of the port; None for plain HTTP.
             in_pool: runs a function that takes long for the loop: decoding, encoding, inflating.
             readiness: what `/healthz/ready` says.
+            metrics: count what is answered, and are read here.
+            metrics_paths: where.
+            logs: take the calls that are answered.
 
         Raises:
             InvalidArgument: the access log cannot be opened, or TLS settings make no sense.
@@ -63,9 +73,13 @@ class RestDoor:
                 in_pool=in_pool,
                 timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
                 is_method_checked=options.enable_signature_method_name_check,
+                logs=logs,
             ),
             unready=readiness.problem,
             is_cors_enabled=options.rest_api_enable_cors_support,
+            outcomes=metrics.outcomes,
+            page=MetricsPage(metrics_paths, metrics.draw, in_pool),
+            outside=make_playground(core, options, metrics_paths=metrics_paths, in_thread=in_pool),
         )
         self._server = HttpServer(
             front,
@@ -114,6 +128,14 @@ class RestDoor:
         scheme = "http" if self._context is None else "https"
         host = options.host or "localhost"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{options.rest_api_port}"
+
+    def connections(self) -> int:
+        """How many there are now. From any thread."""
+        return self._server.connections
+
+    def dropped_lines(self) -> int:
+        """How many lines the access log has lost. From any thread."""
+        return 0 if self._access_log is None else self._access_log.dropped
 
     async def drain(self, timeout_s: float) -> int:
         """See `HttpServer.drain`; ends the access log too."""

@@ -7,7 +7,10 @@ from typing import Any
 
 from salver.config.grpc import GrpcConfig
 from salver.config.options import ServerOptions
+from salver.inference.logged import CallLogs
+from salver.metrics.registry import Metrics
 from salver.rpc.aio_server import CannotListen, RpcServer, Security
+from salver.rpc.counted import count_failures
 from salver.rpc.health import Health
 from salver.rpc.models import ModelService
 from salver.rpc.prediction import PredictionService
@@ -37,6 +40,8 @@ class RpcDoor:
         in_pool: InThread,
         in_control: InThread,
         is_serving: Callable[[], bool],
+        metrics: Metrics,
+        logs: CallLogs,
     ) -> None:
         """Build it; it listens nowhere yet.
 
@@ -47,6 +52,8 @@ class RpcDoor:
             in_pool: runs a function in the run pool.
             in_control: runs a function that may wait for models.
             is_serving: what the health service says.
+            metrics: count what is answered.
+            logs: take the calls that are answered.
         """
         self._config = config
         self._health: Health | None = None
@@ -56,12 +63,14 @@ class RpcDoor:
                 in_pool=in_pool,
                 is_method_checked=options.enable_signature_method_name_check,
                 as_content=options.enable_serialization_as_tensor_content,
+                logs=logs,
+                count_examples=metrics.examples_seen,
             ).methods(),
-            **ModelService(core, core.apply, in_control).methods(),
+            **ModelService(core, core.apply, in_control, totals=metrics.totals).methods(),
         }
         if options.enable_session_service:
             as_content = options.enable_serialization_as_tensor_content
-            sessions = SessionService(core, in_pool=in_pool, as_content=as_content)
+            sessions = SessionService(core, in_pool=in_pool, as_content=as_content, logs=logs)
             table.update(sessions.methods())
         if options.enable_grpc_healthcheck_service:
             self._health = Health(_services(table), is_serving)
@@ -71,7 +80,7 @@ class RpcDoor:
             self._profiler = Profiler(core.in_flight, now=time.time)  # noqa: TID251 - the clock
             table.update(self._profiler.methods())
         table.update(reflection_methods(_services(table)))
-        self._server = RpcServer(table, config.channel_arguments)
+        self._server = RpcServer(count_failures(table, metrics.outcomes), config.channel_arguments)
 
     async def open(self, *, is_port_needed: bool = True) -> tuple[str, ...]:
         """Listen and answer.

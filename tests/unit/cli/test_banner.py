@@ -161,3 +161,9 @@ def test_without_rest_there_is_nothing_to_try_by_curl() -> None:
 def test_one_model_is_not_several() -> None:
     model = ServedModel(name="m", base_path="/m")
     assert "serves 1 model at" in banner(Announcement(rest_url=_URL, models=(model,)))
+
+
+def test_the_page_to_try_models_on_is_named_where_there_is_one() -> None:
+    text = banner(Announcement(rest_url=_URL, playground_url=f"{_URL}/", models=()))
+    assert f"\n\nOpen {_URL}/ to try them in a browser." in text
+    assert "Open" not in banner(Announcement(rest_url=_URL, models=()))

@@ -146,11 +146,12 @@ def test_a_long_list_is_cut(tmp_path: Path, scratch: Scratch) -> None:
 
 
 def test_files_of_other_kinds_come_with_advice(tmp_path: Path, scratch: Scratch) -> None:
-    (tmp_path / "model.keras").touch()
+    for name in ("model.keras", "other.h5"):
+        (tmp_path / name).touch()
     with pytest.raises(NotFound) as caught:
         locate_models([str(tmp_path)], scratch)
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("model.keras: export it with ")
+    assert caught.value.hint.startswith("model.keras: serve the file itself, or ")
 
 
 def test_a_file_is_not_a_directory(tmp_path: Path, scratch: Scratch) -> None:
@@ -201,3 +202,69 @@ def test_a_directory_of_models_is_no_single_saved_model(tmp_path: Path) -> None:
     _saved_model(tmp_path / "m" / "1")
     with pytest.raises(NotFound, match="holds no SavedModel, only: m/"):
         locate_saved_model(tmp_path)
+
+
+def test_a_directory_with_a_tflite_file_is_as_good_as_a_saved_model(
+    tmp_path: Path, scratch: Scratch
+) -> None:
+    _saved_model(tmp_path / "lite" / "2", "model.tflite")
+    (model,) = locate_models([str(tmp_path / "lite")], scratch)
+    assert (model.name, model.base_path) == ("lite", str(tmp_path / "lite"))
+    assert locate_saved_model(tmp_path / "lite") == Located(tmp_path / "lite" / "2", 2)
+
+
+@pytest.mark.parametrize(("prefix", "name"), [("", "mobile"), ("m=", "m")])
+def test_a_tflite_file_becomes_version_1(
+    prefix: str, name: str, tmp_path: Path, scratch: Scratch
+) -> None:
+    file = tmp_path / "mobile.tflite"
+    file.write_bytes(b"model")
+    (model,) = locate_models([f"{prefix}{file}"], scratch)
+    assert model.name == name
+    assert (Path(model.base_path) / "1" / "model.tflite").read_bytes() == b"model"
+
+
+@pytest.mark.parametrize("name", ["digits.keras", "digits.h5"])
+def test_a_keras_file_becomes_version_1_with_what_stands_beside_it(
+    name: str, tmp_path: Path, scratch: Scratch
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"model")
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "labels.txt").write_text("zero")
+    (model,) = locate_models([str(file)], scratch)
+    version = Path(model.base_path) / "1"
+    assert model.name == "digits"
+    assert sorted(child.name for child in version.iterdir()) == ["assets", name]
+    assert (version / name).read_bytes() == b"model"
+    assert (version / "assets" / "labels.txt").read_text() == "zero"
+
+
+def test_a_directory_with_one_keras_file_is_as_good_as_a_saved_model(
+    tmp_path: Path, scratch: Scratch
+) -> None:
+    _saved_model(tmp_path / "digits" / "2", "model.keras")
+    (model,) = locate_models([str(tmp_path / "digits")], scratch)
+    assert (model.name, model.base_path) == ("digits", str(tmp_path / "digits"))
+    (model,) = locate_models([str(tmp_path / "digits" / "2")], scratch)
+    assert (model.name, model.version_policy) == ("digits", Specific((2,)))
+    _saved_model(tmp_path / "plain", "model.h5")
+    (model,) = locate_models([str(tmp_path / "plain")], scratch)
+    assert (Path(model.base_path) / "1" / "model.h5").exists()
+
+
+def test_versions_come_before_a_keras_file_beside_them(tmp_path: Path, scratch: Scratch) -> None:
+    _saved_model(tmp_path / "digits", "backup.h5")
+    _saved_model(tmp_path / "digits" / "3")
+    (model,) = locate_models([str(tmp_path / "digits")], scratch)
+    assert model.base_path == str(tmp_path / "digits")
+    assert locate_saved_model(tmp_path / "digits").version == 3
+
+
+def test_a_version_with_two_keras_files_is_one_nevertheless_and_will_say_so(
+    tmp_path: Path, scratch: Scratch
+) -> None:
+    _saved_model(tmp_path / "digits" / "1", "a.keras")
+    (tmp_path / "digits" / "1" / "b.keras").touch()
+    (model,) = locate_models([str(tmp_path / "digits")], scratch)
+    assert model.base_path == str(tmp_path / "digits")

@@ -102,9 +102,9 @@ def test_an_unknown_argument_is_named_and_the_server_starts(
 
 
 def test_a_flag_without_effect_gives_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    _main("--enable_batching", "--enable_batching", "--model_base_path=/m")
+    _main("--skip_initialize_tpu", "--skip_initialize_tpu", "--model_base_path=/m")
     assert _logged(capsys.readouterr().err) == [
-        "W --enable_batching has no effect yet: requests are not batched yet"
+        "W --skip_initialize_tpu has no effect: there is no TPU runtime here"
     ]
 
 

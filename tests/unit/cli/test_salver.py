@@ -47,6 +47,7 @@ def test_serve_starts_with_friendly_defaults(model: Path) -> None:
     ((options, models, mode),) = server.started
     assert (options.rest_api_port, options.host, options.port) == (8501, "127.0.0.1", 8500)
     assert options.open_ports_before_load
+    assert options.enable_playground
     assert options.drain_timeout_seconds == 5.0
     assert models is not None
     assert [found.name for found in models] == ["digits"]
@@ -108,9 +109,9 @@ def test_the_announcement_is_printed(model: Path, capsys: pytest.CaptureFixture[
 def test_a_flag_without_effect_gives_one_warning(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _main("serve", str(model), "--enable_batching")
+    _main("serve", str(model), "--skip_initialize_tpu")
     assert capsys.readouterr().err == (
-        "salver: --enable_batching has no effect yet: requests are not batched yet\n"
+        "salver: --skip_initialize_tpu has no effect: there is no TPU runtime here\n"
     )
 
 
@@ -153,7 +154,7 @@ def test_a_path_with_nothing_to_serve_is_an_error_with_advice(
     assert _main("serve", str(tmp_path)) == 1
     assert capsys.readouterr().err == (
         f"salver: {tmp_path} holds no SavedModel, only: m.tflite.\n"
-        "  m.tflite: TFLite models are not served yet\n"
+        "  m.tflite: serve the file itself, or call it model.tflite: MODEL/1/model.tflite\n"
     )
 
 
@@ -185,7 +186,7 @@ def test_help_on_serve_lists_the_flags_with_its_defaults(
 
 def test_help_on_show_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("show", "--help") == 0
-    assert capsys.readouterr().out == "usage: salver show PATH\n"
+    assert capsys.readouterr().out.startswith("usage: salver show PATH [--keras_safe_mode=false")
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("serve", "--version")])
@@ -219,3 +220,16 @@ def test_the_command_line_is_the_processs_own_by_default(
     monkeypatch.setattr("sys.argv", ["salver", "--version"])
     assert main() == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_show_takes_the_flags_of_keras_files(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.keras").touch()
+    cache = f"--conversion_cache={tmp_path / 'cache'}"
+    assert _main("show", str(tmp_path / "cut.keras"), cache, "--keras_safe_mode=false") == 1
+    assert "cut.keras is no Keras file, or only a part of one" in capsys.readouterr().err
+    assert _main("show", str(model), "--keras_safe_mode=maybe") == 2
+    assert "keras_safe_mode" in capsys.readouterr().err
+    assert _main("show", str(model), "--keras_safe=false") == 2
+    assert "usage: salver show PATH" in capsys.readouterr().err

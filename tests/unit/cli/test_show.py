@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
 from salver._pb import message_class
+from salver.backends.keras.options import KerasOptions
 from salver.cli.show import show
 from salver.errors import DataLoss, NotFound
 
@@ -82,3 +84,62 @@ def test_a_corrupt_file_is_said_to_be_corrupt(version: Path) -> None:
     (version / "saved_model.pb").write_bytes(b"\xff")
     with pytest.raises(DataLoss):
         show(version)
+
+
+_LITE_SHOWN = """\
+The file contains the following SignatureDefs:
+
+signature_def['doubtful']:
+  inputs:
+    inputs['number'] tensor_info:
+        dtype: DT_FLOAT
+        shape: (-1)
+        name: x_in
+  outputs:
+    outputs['half'] tensor_info:
+        dtype: DT_FLOAT
+        shape: (-1)
+        name: y_out
+  method name: some/method
+
+signature_def['serving_default']:
+"""
+
+
+def test_a_tflite_file_is_shown(version_path: Callable[[str], Path]) -> None:
+    path = version_path("lite_metadata")
+    head = f"TFLite model at {path / 'model.tflite'} (version 1)\n\n"
+    assert show(path.parent).startswith(head + _LITE_SHOWN)
+
+
+def test_a_tflite_file_is_shown_behind_the_saved_model_beside_it(
+    version: Path, version_path: Callable[[str], Path]
+) -> None:
+    saved = show(version)
+    file = version / "model.tflite"
+    file.write_bytes((version_path("lite_metadata") / "model.tflite").read_bytes())
+    both = show(version)
+    assert both.startswith(f"{saved}\n\nTFLite model at {file} (version 3)\n\n{_LITE_SHOWN}")
+
+
+_KERAS_SHOWN = """\
+MetaGraphDef with tag-set: 'serve' contains the following SignatureDefs:
+"""
+_KERAS_SIGNATURE = """\
+signature_def['serving_default']:
+  inputs:
+    inputs['left'] tensor_info:
+        dtype: DT_FLOAT
+        shape: (-1, 2)
+"""
+
+
+def test_a_keras_file_is_shown_as_it_would_be_served(model_path: Callable[[str], Path]) -> None:
+    file = model_path("keras_branches") / "1" / "branches.keras"
+    options = KerasOptions(cache=str(file.parents[2] / "conversions"))
+    alone, version, base = (show(path, options) for path in (file, *file.parents[:2]))
+    head = f"Keras model at {file}"
+    assert alone.startswith(f"{head}\n\n{_KERAS_SHOWN}")
+    assert version.startswith(f"{head} (version 1)\n\n{_KERAS_SHOWN}")
+    assert version == base
+    assert _KERAS_SIGNATURE in alone

@@ -8,6 +8,7 @@ import pytest
 
 from salver.backends import registry
 from salver.cli.starting import leave_at_once, run_server
+from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions
 from salver.errors import InvalidArgument
 from salver.server import process
@@ -68,7 +69,7 @@ def test_a_start_that_fails_waits_until_the_library_is_open(
     has_failed = threading.Event()
     opening = threading.Thread(target=has_failed.wait, args=(30,))
 
-    def prepare(_platform: str) -> threading.Thread:
+    def prepare(*_arguments: object, **_named: object) -> threading.Thread:
         opening.start()
         return opening
 
@@ -82,3 +83,31 @@ def test_a_start_that_fails_waits_until_the_library_is_open(
         run_server(ServerOptions(), None, ServeMode())
     assert has_failed.is_set()
     assert not opening.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("options", "models", "base_paths"),
+    [
+        (ServerOptions(model_base_path="/a"), None, ["/a"]),
+        (ServerOptions(model_base_path="/a", model_config_file="/c"), None, []),
+        (ServerOptions(), (ModelConfig(name="m", base_path="/b"),), ["/b"]),
+    ],
+)
+def test_the_library_is_opened_that_the_models_need_as_far_as_they_are_known(
+    options: ServerOptions,
+    models: tuple[ModelConfig, ...] | None,
+    base_paths: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def prepare(*arguments: object, **named: object) -> threading.Thread:
+        asked.extend((*arguments, named))
+        thread = threading.Thread()
+        thread.start()
+        return thread
+
+    monkeypatch.setattr(registry, "prepare", prepare)
+    monkeypatch.setattr(process, "run", lambda *_arguments, **_named: True)
+    run_server(options, models, ServeMode())
+    assert asked == ["tensorflow", base_paths, {"prefer_tflite": False}]

@@ -54,6 +54,16 @@ _Check = Callable[[ServerOptions], None]
         ),
         (
             checks.check_ours,
+            ServerOptions(conversion_timeout_seconds=-1.0),
+            "--conversion_timeout_seconds must be a number of seconds from 0 up, not -1.0.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(conversion_cache_max_bytes=-1),
+            "--conversion_cache_max_bytes must be from 0 up, not -1; 0 is no limit.",
+        ),
+        (
+            checks.check_ours,
             ServerOptions(drain_delay_seconds=math.inf),
             "--drain_delay_seconds must be a number of seconds from 0 up, not inf.",
         ),
@@ -71,6 +81,16 @@ _Check = Callable[[ServerOptions], None]
             checks.check_ours,
             ServerOptions(rest_api_port=-1),
             "--rest_api_port must be from 0 to 65535, not -1.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(max_ended_versions=-1),
+            "--max_ended_versions must be from 0 up, not -1; 0 is no limit.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(max_model_memory_bytes=-1),
+            "--max_model_memory_bytes must be from 0 up, not -1; 0 is no limit.",
         ),
         (
             checks.check_ours,

@@ -98,16 +98,10 @@ def test_every_field_of_a_model_is_kept() -> None:
     assert _one("model_type: TENSORFLOW").model_type == 1
 
 
-def test_a_logging_configuration_is_kept_as_it_is_with_a_warning(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_logging_configuration_is_kept_as_it_is() -> None:
     assert _one('name: "a"').logging_config is None
-    assert not caplog.messages
     text = 'name: "a" logging_config { sampling_config { sampling_rate: 0.5 } }'
     kept = _one(text).logging_config
-    assert caplog.messages == [
-        "logging_config of model a has no effect yet: requests are not logged yet"
-    ]
     assert kept is not None
     reread = message_class("tensorflow.serving.LoggingConfig").FromString(kept)
     assert reread.sampling_config.sampling_rate == 0.5

@@ -78,6 +78,21 @@ _OURS = [
     ("custom_op_libraries", "string", ""),
     ("enable_session_service", "bool", False),
     ("enable_playground", "bool", False),
+    ("request_log_max_file_bytes", "int64", 268435456),
+    ("request_log_max_file_seconds", "int32", 3600),
+    ("request_log_max_total_bytes", "int64", 0),
+    ("request_log_max_queued_records", "int32", 10000),
+    ("request_log_max_queued_bytes", "int64", 67108864),
+    ("request_log_dc", "string", ""),
+    ("request_log_task_index", "int32", 0),
+    ("labels_file", "string", ""),
+    ("max_ended_versions", "int32", 100),
+    ("max_model_memory_bytes", "int64", 0),
+    ("keras_safe_mode", "bool", True),
+    ("keras_custom_objects", "string", ""),
+    ("conversion_cache", "string", ""),
+    ("conversion_cache_max_bytes", "int64", 10 << 30),
+    ("conversion_timeout_seconds", "float", 600.0),
 ]
 
 
@@ -115,10 +130,8 @@ def test_a_flag_without_effect_says_why_and_a_working_one_says_nothing() -> None
 
 
 def test_a_flag_without_effect_gives_one_warning_when_it_is_set() -> None:
-    names = ("skip_initialize_tpu", "model_name", "monitoring_config_file", "enable_batching")
+    names = ("skip_initialize_tpu", "model_name")
     assert warnings_of(names) == [
-        "--enable_batching has no effect yet: requests are not batched yet",
-        "--monitoring_config_file has no effect yet: metrics are not exported yet",
         "--skip_initialize_tpu has no effect: there is no TPU runtime here",
     ]
 

@@ -5,7 +5,7 @@ import pytest
 
 from salver._pb import message_class
 from salver.config.options import ServerOptions
-from salver.config.session import SessionConfig, session_config
+from salver.config.session import SessionConfig, session_config, session_config_of
 from salver.errors import InvalidArgument, NotFound
 
 
@@ -116,3 +116,45 @@ def test_tags_and_libraries_are_lists() -> None:
 
 def test_no_tags_mean_the_default_one() -> None:
     assert session_config(ServerOptions(saved_model_tags="")).saved_model_tags == ("serve",)
+
+
+@pytest.mark.parametrize(("cpu", "gpu"), [(False, False), (True, False), (False, True)])
+def test_either_flag_turns_xla_on(*, cpu: bool, gpu: bool) -> None:
+    options = ServerOptions(xla_cpu_compilation_enabled=cpu, xla_gpu_compilation_enabled=gpu)
+    assert session_config(options).is_xla_enabled == (cpu or gpu)
+
+
+def _bundle(**fields: Any) -> Any:
+    return message_class("tensorflow.serving.SessionBundleConfig")(**fields)
+
+
+def test_bundle_that_says_nothing_leaves_all_to_tensorflow() -> None:
+    assert session_config_of(_bundle(), ServerOptions(saved_model_tags="gpu")) == SessionConfig(
+        config_proto=b"", saved_model_tags=("serve",)
+    )
+
+
+def test_bundle_takes_the_place_of_the_session_flags() -> None:
+    bundle = _bundle(
+        session_target="grpc://127.0.0.1:1",
+        session_config={"intra_op_parallelism_threads": 3},
+        session_run_load_threadpool_index={"value": 0},
+        saved_model_tags=["serve", "gpu"],
+        enable_session_metadata=True,
+        mixed_precision="bfloat16",
+    )
+    options = ServerOptions(
+        tensorflow_intra_op_parallelism=9,
+        custom_op_libraries="a.so",
+        xla_gpu_compilation_enabled=True,
+    )
+    session = session_config_of(bundle, options)
+    config = _proto(session)
+    assert config.intra_op_parallelism_threads == 3
+    assert config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 == 1
+    assert not bundle.session_config.HasField("graph_options")
+    assert session.saved_model_tags == ("serve", "gpu")
+    assert (session.target, session.load_thread_pool) == ("grpc://127.0.0.1:1", 0)
+    assert session.has_metadata
+    assert session.custom_op_libraries == ("a.so",)
+    assert session.is_xla_enabled

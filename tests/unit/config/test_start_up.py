@@ -29,7 +29,8 @@ def test_one_model_by_flags() -> None:
     assert configuration.models == (_A,)
     assert configuration.rest_tls is None
     assert configuration.options.model_name == "a"
-    assert configuration.session.saved_model_tags == ("serve",)
+    assert list(configuration.platforms) == ["tensorflow"]
+    assert configuration.saved_model_tags == ("serve",)
 
 
 def test_the_file_overrides_the_flags(tmp_path: Path) -> None:
@@ -122,14 +123,15 @@ def test_the_batching_file_is_read_when_batching_is_on(bad: str) -> None:
 
 def test_a_platform_file_leaves_the_batching_file_unread(bad: str, tmp_path: Path) -> None:
     platforms = tmp_path / "platforms"
-    platforms.write_text('platform_configs { key: "tensorflow" value {} }')
-    read_configuration(
+    platforms.write_text("# none")
+    configuration = read_configuration(
         ServerOptions(
             model_base_path="/m",
             platform_config_file=str(platforms),
             batching_parameters_file=bad,
         )
     )
+    assert configuration.platforms == {}
 
 
 def test_the_monitoring_file_is_read_only_with_rest(bad: str) -> None:
@@ -160,3 +162,10 @@ def test_models_in_hand_need_no_grpc_address() -> None:
 def test_wrong_channel_arguments_end_the_start() -> None:
     options = ServerOptions(grpc_channel_arguments="a")
     assert "'a' is not of the form key=value" in _message(options, _A)
+
+
+def test_thread_pool_factory_ends_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "pools"
+    path.write_text("thread_pool_factory_config {}")
+    options = ServerOptions(model_base_path="/m", thread_pool_factory_config_file=str(path))
+    assert _message(options) == "Supplied config's type_url could not be parsed: "

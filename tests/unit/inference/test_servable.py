@@ -209,3 +209,21 @@ def test_what_runs_the_model_ends_before_it(model: SwapModel) -> None:
     closed: list[int] = []
     Servable(model, Inline, on_close=lambda: closed.append(model.closed)).close()
     assert (closed, model.closed) == ([0], 1)
+
+
+def test_calls_without_a_signature_of_their_own_are_metered_too() -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    class Counter:
+        def succeeded(self, total_s: float, run_s: float) -> None:
+            pass
+
+    counter = Counter()
+
+    def meters(signature: str, method: str, entrance: str) -> Counter:
+        asked.append((signature, method, entrance))
+        return counter
+
+    servable = Servable(SwapModel(), lambda *_: pytest.fail("nothing runs"), meters=meters)
+    assert servable.meter("", "session_run", "GRPC") is counter
+    assert asked == [("", "session_run", "GRPC")]

@@ -19,6 +19,8 @@ def test_newest_version_answers_when_none_is_named() -> None:
     assert (entry.id, entry.model) == (V2, "two")
     assert serving.acquire("m", 1).id == V1
     assert serving.available("m") == (2, 1)
+    assert serving.answers("m")
+    assert not serving.answers("other")
 
 
 def test_an_older_version_answers_again_when_the_newest_is_withdrawn() -> None:

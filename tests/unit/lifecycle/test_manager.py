@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from salver.errors import Code, NotFound, ServingError, Unavailable
+from salver.files import Footprint
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.machine import Instruction
@@ -57,7 +58,7 @@ class Bench:
         self.monitor = Monitor()
         self.manager: Manager[Body] = Manager(
             self.load,
-            LoadOptions(**{"num_initial_load_threads": 2, **options}),
+            LoadOptions(**{"num_initial_load_threads": 2, **options}),  # type: ignore[arg-type]
             serving=self.serving,
             monitor=self.monitor,
             after_change=self.count_change,
@@ -890,3 +891,197 @@ def test_no_request_sees_a_closed_model_while_versions_come_and_go(bench: Bench)
         asker.join()
     assert wrong == []
     assert min(counts) > 0
+
+
+def fill(bench: Bench, id: ServableId, size_bytes: int) -> None:
+    """Give a version files of so many bytes."""
+    Path(bench.path(id), "weights").write_bytes(bytes(size_bytes))
+
+
+def refusal(bench: Bench, id: ServableId) -> ServingError:
+    error = bench.until_state(id, END).error
+    assert error is not None
+    return error
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Bench]:
+    """Room for 1000 bytes of files."""
+    bench = Bench(tmp_path, max_model_memory_bytes=1200)
+    yield bench
+    for gate in bench.gates.values():
+        gate.set()
+    assert bench.manager.close(WAIT_S)
+
+
+def test_version_that_does_not_fit_is_refused_with_the_numbers_and_not_tried_again(
+    narrow: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(narrow, V1, 600)
+    fill(narrow, V2, 401)
+    narrow.serve(V1)
+    narrow.aspire(V2)
+    error = refusal(narrow, V2)
+    assert error.status == (
+        "RESOURCE_EXHAUSTED: Insufficient resources to load servable {name: m version: 2}"
+    )
+    assert error.hint is not None
+    assert "needs 481 bytes" in error.hint
+    assert "720 of the 1200 of --max_model_memory_bytes are taken" in error.hint
+    assert narrow.body().id == V1  # the old version goes on
+    assert narrow.begun == [V1]
+    narrow.manager.settle()
+    assert any(line.startswith(error.status) for line in lines(caplog))
+    assert (
+        f"Encountered an error for servable version {{name: m version: 2}}: {error.status}"
+        in lines(caplog)
+    )
+    assert sum(narrow.manager.reserved.values()) == 720
+
+
+def test_version_that_was_refused_is_loaded_when_room_is_made(narrow: Bench) -> None:
+    fill(narrow, OTHER, 600)
+    fill(narrow, V1, 700)
+    narrow.serve(OTHER, name="other")
+    narrow.aspire(V1)
+    refusal(narrow, V1)
+    narrow.aspire(name="other")
+    narrow.until_state(V1, AVAILABLE)
+    assert sum(narrow.manager.reserved.values()) == 840
+
+
+def test_version_refused_and_no_longer_wanted_stays_away_when_room_is_made(narrow: Bench) -> None:
+    fill(narrow, OTHER, 600)
+    fill(narrow, V1, 700)
+    narrow.serve(OTHER, name="other")
+    narrow.aspire(V1)
+    refusal(narrow, V1)
+    narrow.aspire()
+    narrow.aspire(name="other")
+    narrow.until_state(OTHER, END)
+    narrow.manager.settle()
+    assert narrow.begun == [OTHER]
+
+
+def test_another_version_loads_where_one_was_refused(narrow: Bench) -> None:
+    fill(narrow, V1, 1001)
+    fill(narrow, V2, 1000)
+    narrow.aspire(V1)
+    refusal(narrow, V1)
+    narrow.aspire(V2)
+    narrow.until_state(V2, AVAILABLE)
+
+
+def test_while_another_unloads_a_version_waits_for_its_room(narrow: Bench) -> None:
+    fill(narrow, OTHER, 1000)
+    fill(narrow, V1, 1000)
+    narrow.serve(OTHER, name="other")
+    entry = narrow.serving.acquire("other")
+    narrow.aspire(name="other")
+    narrow.until_state(OTHER, UNLOADING)
+    narrow.aspire(V1)
+    narrow.until_state(V1, START)
+    entry.release()
+    narrow.until_state(V1, AVAILABLE)
+
+
+def test_while_another_loads_a_version_waits_and_is_refused_once_that_stays(narrow: Bench) -> None:
+    fill(narrow, OTHER, 600)
+    fill(narrow, V1, 600)
+    narrow.gates[OTHER] = threading.Event()
+    narrow.aspire(OTHER, name="other")
+    narrow.until_begun(OTHER)
+    narrow.aspire(V1)
+    narrow.until_state(V1, START)
+    narrow.gates[OTHER].set()
+    refusal(narrow, V1)
+
+
+def test_load_that_waits_for_its_next_try_takes_no_room(narrow: Bench) -> None:
+    narrow.failing[OTHER] = NotFound("not yet")
+    fill(narrow, OTHER, 600)
+    fill(narrow, V1, 600)
+    narrow.aspire(OTHER, name="other")
+    narrow.until(lambda: narrow.monitor.last_error("other") is not None)
+    narrow.aspire(V1)
+    narrow.until_state(V1, AVAILABLE)
+    narrow.failing.clear()
+    narrow.advance(3600)
+    assert "Insufficient resources" in refusal(narrow, OTHER).message
+    narrow.aspire()
+    narrow.until_state(OTHER, AVAILABLE)
+
+
+def test_load_that_fails_for_good_makes_room_for_those_that_wait(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_model_memory_bytes=1200, max_num_load_retries=0)
+    fill(bench, OTHER, 600)
+    fill(bench, V1, 600)
+    bench.gates[OTHER] = threading.Event()
+    bench.failing[OTHER] = NotFound("no saved_model.pb")
+    bench.aspire(OTHER, name="other")
+    bench.until_begun(OTHER)
+    bench.aspire(V1)
+    bench.until_state(V1, START)
+    bench.gates[OTHER].set()
+    bench.until_state(V1, AVAILABLE)
+    assert bench.manager.close(WAIT_S)
+
+
+def test_version_that_waits_for_room_and_is_no_longer_wanted_ends_at_once(narrow: Bench) -> None:
+    fill(narrow, OTHER, 600)
+    fill(narrow, V1, 600)
+    narrow.gates[OTHER] = threading.Event()
+    narrow.aspire(OTHER, name="other")
+    narrow.until_begun(OTHER)
+    narrow.aspire(V1)
+    narrow.until(lambda: V1 in narrow.manager._queue.waiting)
+    narrow.aspire()
+    assert refusal(narrow, V1).status == "CANCELLED: Loading of servable cancelled"
+
+
+def test_several_that_find_no_room_are_all_refused(narrow: Bench) -> None:
+    fill(narrow, V1, 1001)
+    fill(narrow, V2, 1001)
+    narrow.aspire(V1, V2)
+    refusal(narrow, V1)
+    refusal(narrow, V2)
+
+
+def test_what_only_the_load_takes_is_given_back_after_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_model_memory_bytes=1000, transient_load_bytes=500)
+    fill(bench, V1, 250)
+    fill(bench, V2, 150)
+    bench.serve(V1, V2)  # 300 and 180, one after the other with 500
+    assert sum(bench.manager.reserved.values()) == 480
+    assert bench.manager.close(WAIT_S)
+
+
+def test_version_no_longer_wanted_when_it_finds_no_room_is_cancelled() -> None:
+    looking, let_go = threading.Event(), threading.Event()
+
+    def look(path: str) -> Footprint:
+        looking.set()
+        assert let_go.wait(WAIT_S)
+        return Footprint(1, 2000, 0, 0)
+
+    def load(id: ServableId, path: str) -> Body:
+        raise NotImplementedError
+
+    monitor = Monitor()
+    manager: Manager[Body] = Manager(
+        load,
+        LoadOptions(max_model_memory_bytes=1200),
+        serving=ServingMap(),
+        monitor=monitor,
+        look=look,
+    )
+    manager.aspire("m", {1: "/m/1"})
+    assert looking.wait(WAIT_S)
+    manager.aspire("m", {})
+    manager.settle()
+    let_go.set()
+    assert manager.close(WAIT_S)
+    status = monitor.status(V1)
+    assert status is not None
+    assert status.error is not None
+    assert status.error.status == "CANCELLED: Loading of servable cancelled"

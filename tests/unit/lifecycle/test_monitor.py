@@ -217,3 +217,46 @@ def test_a_load_given_up_in_the_present_life_ends_the_wait() -> None:
     error = Cancelled("Loading of servable cancelled")
     monitor.publish(V1, END, error)
     assert monitor.wait_until_available(["m"], since=since) == (VersionStatus(V1, END, error),)
+
+
+def test_only_so_many_ends_of_a_name_are_remembered_and_the_oldest_are_forgotten() -> None:
+    forgotten: list[ServableId] = []
+    monitor = Monitor(max_ended=2, on_forget=forgotten.append)
+    other = ServableId("other", 1)
+    monitor.publish(other, END)
+    for id in (V2, V1, V3):
+        monitor.publish(id, START)
+    monitor.publish(V2, END)
+    monitor.publish(V3, END, FAILURE)
+    assert forgotten == []
+    monitor.publish(V1, END)
+    assert forgotten == [V2]
+    assert monitor.statuses("m") == (VersionStatus(V3, END, FAILURE), VersionStatus(V1, END))
+    assert monitor.statuses("other") == (VersionStatus(other, END),)
+
+
+def test_version_that_ends_again_counts_as_one_and_as_the_latest() -> None:
+    forgotten: list[ServableId] = []
+    monitor = Monitor(max_ended=2, on_forget=forgotten.append)
+    for id in (V1, V2, V1, V3):
+        monitor.publish(id, START)
+        monitor.publish(id, END)
+    assert forgotten == [V2]
+
+
+def test_version_that_was_forgotten_may_come_back() -> None:
+    monitor = Monitor(max_ended=1)
+    monitor.publish(V1, END, FAILURE)
+    monitor.publish(V2, END)
+    assert monitor.status(V1) is None
+    monitor.publish(V1, START)
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.wait_until_available(["m"]) == (VersionStatus(V2, END),)
+    assert monitor.last_error("m") is None
+
+
+def test_without_a_bound_every_end_is_remembered() -> None:
+    monitor = Monitor()
+    for number in range(300):
+        monitor.publish(ServableId("m", number), END)
+    assert len(monitor.statuses("m")) == 300

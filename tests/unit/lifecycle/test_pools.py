@@ -6,9 +6,11 @@ import pytest
 
 from salver.errors import NotFound, ResourceExhausted
 from salver.files import Footprint
+from salver.lifecycle import pools as pools_module
 from salver.lifecycle.attempt import Attempt, Step
+from salver.lifecycle.budget import Budget
 from salver.lifecycle.loader import LoadOptions
-from salver.lifecycle.messages import Failed, Loaded, Unloaded
+from salver.lifecycle.messages import Failed, Loaded, NoRoom, Unloaded
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.pools import Pools
 from salver.servable import ServableId
@@ -31,17 +33,24 @@ class Body:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, *, is_flushing: bool = True) -> None:
         self.failing: dict[ServableId, Exception] = {}
         self.gates: dict[ServableId, threading.Event] = {}
         self.began = threading.Event()
         self.missing: set[str] = set()
         self.monitor = Monitor()
+        self.budget = Budget(limit_bytes=100)
+        self.sizes: dict[str, int] = {}
         self.told: SimpleQueue[object] = SimpleQueue()
         self.pools: Pools[Body] = Pools(
             self.load,
             self.look,
-            LoadOptions(num_initial_load_threads=1, num_load_threads=2),
+            LoadOptions(
+                num_initial_load_threads=1,
+                num_load_threads=2,
+                flush_filesystem_caches=is_flushing,
+            ),
+            budget=self.budget,
             monitor=self.monitor,
             post=self.told.put,
         )
@@ -49,7 +58,7 @@ class Bench:
     def look(self, path: str) -> Footprint:
         if path in self.missing:
             raise NotFound(f"{path} is gone")
-        return SEEN
+        return Footprint(1, self.sizes[path], 3, 4) if path in self.sizes else SEEN
 
     def load(self, id: ServableId, path: str) -> Body:
         self.began.set()
@@ -178,3 +187,42 @@ def test_closing_gives_up_on_a_load_that_outlasts_it() -> None:
     assert not bench.pools.close(timeout_s=0)
     bench.gates[V1].set()
     assert bench.pools.close()
+
+
+def test_load_for_which_there_is_no_memory_does_not_begin(bench: Bench) -> None:
+    bench.sizes["/m/1"] = 85
+    attempt = Attempt(V1, "/m/1")
+    bench.pools.try_load(attempt)
+    assert bench.next() == NoRoom(attempt, Footprint(1, 85, 3, 4))
+    assert not bench.began.is_set()
+    assert bench.monitor.status(V1) is None
+    bench.sizes["/m/1"] = 84
+    bench.pools.try_load(attempt)
+    assert isinstance(bench.next(), Loaded)
+    assert bench.budget.used_bytes == 100
+
+
+def test_files_that_arrive_between_two_tries_count(bench: Bench) -> None:
+    bench.failing[V1] = NotFound("half copied")
+    attempt = Attempt(V1, "/m/1")
+    bench.pools.try_load(attempt)
+    assert isinstance(bench.next(), Failed)
+    bench.sizes["/m/1"] = 85
+    bench.pools.try_load(attempt)
+    assert isinstance(bench.next(), NoRoom)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+@pytest.mark.parametrize("is_flushing", [False, True])
+def test_files_leave_the_cache_after_each_load_if_that_is_wanted(
+    *, is_flushing: bool, is_failing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[str] = []
+    monkeypatch.setattr(pools_module, "drop_from_cache", dropped.append)
+    bench = Bench(is_flushing=is_flushing)
+    if is_failing:
+        bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.pools.try_load(Attempt(V1, "/m/1"))
+    bench.next()
+    assert dropped == (["/m/1"] if is_flushing else [])
+    bench.pools.close()

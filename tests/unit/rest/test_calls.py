@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.kept_logs import KeptLogger, KeptLogs
 from tests.shelf import (
     FLOATS,
     HALF_PLUS_TWO,
@@ -29,6 +30,7 @@ from salver.errors import (
     ServingError,
     Unavailable,
 )
+from salver.inference.logged import Bodies, Examples, Tensors
 from salver.inference.running import LARGE_BYTES
 from salver.requests import Array, ServableRequest
 from salver.rest.calls import InferenceCalls
@@ -419,3 +421,46 @@ async def test_a_server_that_stops_is_unavailable_and_holds_nothing(
     with pytest.raises(Unavailable, match=r"^The server is stopping$"):
         await response_of(calls.predict(body, M))
     assert shelf.in_flight() == 0
+
+
+def logging_calls(shelf: Shelf, logger: KeptLogger) -> InferenceCalls:
+    shelf.put("m", 7, MODEL)
+    logs = KeptLogs({"m": logger})
+    return InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=LONG_S, logs=logs)
+
+
+async def test_a_prediction_is_logged_with_its_arrays(shelf: Shelf) -> None:
+    logger = KeptLogger()
+    calls = logging_calls(shelf, logger)
+    await json_of(calls.predict(b'{"instances": [2.0]}', ServableRequest("m", 7)))
+    await json_of(calls.predict(large_body(), M))  # decoded in the pool
+    assert await message_of(lambda: calls.predict(b'{"instances": "x"}', M))  # not logged
+    call, large = logger.calls
+    assert (call.method, call.asked, call.version) == ("predict", ServableRequest("m", 7), 7)
+    assert call.signature_name == ""
+    assert isinstance(call.content, Tensors)
+    assert [array.tolist() for array in call.content.inputs.values()] == [[2.0]]
+    assert [array.tolist() for array in call.content.outputs.values()] == [[3.0]]
+    assert isinstance(large.content, Tensors)
+    assert large.content.outputs.keys() == call.content.outputs.keys()
+
+
+@pytest.mark.parametrize("method", ["classify", "regress"])
+async def test_examples_are_logged_with_what_the_model_gave(method: str, shelf: Shelf) -> None:
+    logger = KeptLogger()
+    calls = logging_calls(shelf, logger)
+    body = json.dumps({"signature_name": method, "examples": [{"a": 1.0}]}).encode()
+    await json_of(getattr(calls, method)(body, M))
+    (call,) = logger.calls
+    assert (call.method, call.signature_name) == (method, method)
+    assert isinstance(call.content, Examples)
+    assert len(call.content.examples) == 1
+    signature_outputs = MODEL.signatures[method].outputs
+    assert call.content.outputs.keys() == signature_outputs.keys()
+
+
+async def test_bodies_are_logged_where_they_are_wanted(shelf: Shelf) -> None:
+    logger = KeptLogger(wants_bodies=True)
+    answer = await response_of(logging_calls(shelf, logger).predict(b'{"inputs": [2.0]}', M))
+    (call,) = logger.calls
+    assert call.content == Bodies(b'{"inputs": [2.0]}', answer.body)

@@ -6,12 +6,23 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import pytest
-from tests.shelf import FLOATS, HALF_PLUS_TWO, FunctionModel, Shelf, response_of, signature
+from tests.shelf import (
+    FLOATS,
+    HALF_PLUS_TWO,
+    FunctionModel,
+    Gate,
+    Shelf,
+    cancelled,
+    occupy,
+    response_of,
+    signature,
+)
 
 from salver.errors import ResourceExhausted
 from salver.requests import Array
 from salver.rest.calls import InferenceCalls
 from salver.rest.front import RestFront
+from salver.rest.metrics_page import MetricsPage
 from salver.transport.messages import Headers, HttpRequest, HttpResponse
 
 CORS = (
@@ -39,6 +50,8 @@ class Doors:
             InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=10.0),
             unready=lambda: self.problem,
             is_cors_enabled=is_cors_enabled,
+            outcomes=shelf.metrics.outcomes,
+            page=MetricsPage(["/metrics", "/v1/odd"], shelf.metrics.draw, shelf.in_pool),
         )
 
     def ask(
@@ -334,3 +347,143 @@ def test_pages_of_the_transport_get_cors_headers_under_v1_alone(
     assert cors_doors.front.page_headers("/elsewhere") == ()
     assert cors_doors.front.page_headers(None) == ()
     assert doors.front.page_headers("/v1/models/m:predict") == ()
+
+
+COUNT = ":tensorflow:serving:request_count"
+LATENCY = ":tensorflow:serving:request_latency_count"
+
+
+async def counted(doors: Doors, metric: str = COUNT) -> dict[str, int]:
+    """Labels → value of one metric, as the page has it."""
+    page = await doors.answer("GET", "/metrics")
+    assert (page.status, page.content_type, page.headers) == (200, "text/plain", ())
+    lines = [line for line in page.body.decode().splitlines() if line.startswith(f"{metric}{{")]
+    pairs = (line.removeprefix(metric).rsplit(" ", 1) for line in lines)
+    return {labels: int(value) for labels, value in pairs}
+
+
+@pytest.mark.parametrize("model", ["m", "pooled"])
+async def test_a_success_is_counted_and_timed(doors: Doors, model: str) -> None:
+    for _ in range(3):
+        await doors.answer("POST", f"/v1/models/{model}:predict", ONE)
+    assert await counted(doors) == {f'{{model_name="{model}",status="OK"}}': 3}
+    labels = f'{{model_name="{model}",API="predict",entrypoint="REST"}}'
+    assert await counted(doors, LATENCY) == {labels: 3}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "labels"),
+    [
+        ("POST", "/v1/models/nope:predict", ONE, 'model_name="nope",status="NOT_FOUND"'),
+        ("POST", "/v1/models/m:predict", b"{", 'model_name="m",status="INVALID_ARGUMENT"'),
+        (
+            "POST",
+            "/v1/models/pooled:predict",
+            b"{",
+            'model_name="pooled",status="INVALID_ARGUMENT"',
+        ),
+        ("POST", "/v1/models/m:PREDICT", ONE, 'model_name="m",status="INVALID_ARGUMENT"'),
+        ("GET", "/v1/models/m%20n", b"", 'model_name="m n",status="NOT_FOUND"'),
+        ("GET", "/v1/models/m/versions/99", b"", 'model_name="m",status="NOT_FOUND"'),
+        (
+            "GET",
+            "/v1/models/m/versions/99999999999999999999",
+            b"",
+            'model_name="m",status="INVALID_ARGUMENT"',
+        ),
+        ("GET", "/v1/models/", b"", 'model_name="",status="INVALID_ARGUMENT"'),
+        ("PUT", "/v1/models/m", b"", 'model_name="",status="INVALID_ARGUMENT"'),
+        ("GET", "/v1/x%0Ay", b"", 'model_name="",status="INVALID_ARGUMENT"'),
+        ("GET", "/v1/models/x%0Ay", b"", 'model_name="",status="NOT_FOUND"'),
+        ("OPTIONS", "/v1/models/m", b"", 'model_name="",status="FAILED_PRECONDITION"'),
+    ],
+)
+async def test_a_failure_is_counted_by_the_name_in_the_path(
+    doors: Doors, method: str, target: str, body: bytes, labels: str
+) -> None:
+    assert (await doors.answer(method, target, body)).status >= 400
+    assert await counted(doors) == {f"{{{labels}}}": 1}
+    assert await counted(doors, LATENCY) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "fields", "name"),
+    [
+        ("GET", "/v1/models/m", b"", "m"),
+        ("GET", "/v1/models/m/metadata", b"", "m"),
+        ("GET", "/v1/models", b"", ""),
+        ("OPTIONS", "/v1/models/m", b"Origin: http://a\r\n", ""),
+    ],
+)
+async def test_what_runs_no_model_is_counted_and_timed_too(
+    doors: Doors, method: str, target: str, fields: bytes, name: str
+) -> None:
+    assert (await doors.answer(method, target, fields=fields)).status == 200
+    assert await counted(doors) == {f'{{model_name="{name}",status="OK"}}': 1}
+    labels = f'{{model_name="{name}",API="",entrypoint="REST"}}'
+    assert await counted(doors, LATENCY) == {labels: 1}
+
+
+async def test_what_is_not_under_the_api_is_not_counted(doors: Doors) -> None:
+    for target in ("/", "/healthz/live", "/metrics", "/metrics?a"):
+        await doors.answer("GET", target)
+    assert await counted(doors) == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "OPTIONS"])
+async def test_the_metrics_page_answers_any_method_and_before_the_api(
+    cors_doors: Doors, method: str
+) -> None:
+    for path in ("/metrics", "/v1/odd"):
+        page = await cors_doors.answer(method, path)
+        assert (page.status, page.content_type, page.headers) == (200, "text/plain", ())
+        assert page.body.startswith(b"# TYPE :tensorflow:")
+
+
+async def test_a_failure_is_counted_with_its_version_and_a_fault_of_ours_is_internal(
+    doors: Doors, shelf: Shelf
+) -> None:
+    shelf.put("broken", 3, BROKEN)
+    await doors.answer("POST", "/v1/models/m:predict", b'{"instances": ["a"]}')
+    await doors.answer("POST", "/v1/models/broken:predict", ONE)
+    labels = 'code="INVALID_ARGUMENT",entrypoint="REST"'
+    assert await counted(doors, "salver_failed_requests_total") == {
+        f'{{model_name="m",version="7",{labels}}}': 1,
+        '{model_name="broken",version="",code="INTERNAL",entrypoint="REST"}': 1,
+    }
+
+
+async def test_a_client_that_leaves_is_counted_as_cancelled(doors: Doors, shelf: Shelf) -> None:
+    gate = Gate()
+    occupy(shelf.pool, gate)
+    try:
+        answer = doors.ask("POST", "/v1/models/pooled:predict", ONE)
+        assert isinstance(answer, Coroutine)
+        await cancelled(asyncio.ensure_future(answer))
+    finally:
+        gate.let_go.set()
+    assert await counted(doors) == {'{model_name="pooled",status="CANCELLED"}': 1}
+
+
+async def test_who_stands_outside_is_asked_about_what_is_neither_the_api_nor_health(
+    shelf: Shelf,
+) -> None:
+    asked: list[str] = []
+
+    async def later() -> HttpResponse:
+        return HttpResponse(200, b"later")
+
+    def outside(request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse] | None:
+        asked.append(request.target)
+        if request.target == "/later":
+            return later()
+        return HttpResponse(200, b"at once") if request.target == "/" else None
+
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=10.0)
+    front = RestFront(shelf, calls, unready=lambda: None, outside=outside)
+    for target, body in (("/", b"at once"), ("/later", b"later")):
+        assert (await response_of(front(HttpRequest("GET", target)))).body == body
+    assert (await response_of(front(HttpRequest("GET", "/nowhere")))).status == 404
+    for target in ("/v1/models", "/healthz/live"):
+        assert (await response_of(front(HttpRequest("GET", target)))).status == 200
+    assert asked == ["/", "/later", "/nowhere"]

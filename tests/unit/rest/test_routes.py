@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from salver.errors import InvalidArgument
 from salver.requests import ServableRequest
-from salver.rest.routes import API_PREFIX, Route, UnreadableName, parse_route
+from salver.rest.routes import API_PREFIX, Route, UnreadableName, named_model, parse_route
 
 GOOD_FORMS = (
     "Calls are GET /v1/models/NAME[/versions/N|/labels/L][/metadata] "
@@ -218,3 +218,18 @@ def test_whatever_the_path_it_is_a_call_or_an_error_of_the_request(method: str, 
     else:
         is_well_answered = (route.servable is None) == (route.call == "list")
     assert is_well_answered
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "name"),
+    [
+        ("POST", "/v1/models/m:predict", "m"),
+        ("POST", "/V1/models/a%20b/versions/1:PREDICT", "a b"),
+        ("GET", "/v1/models/m/versions/99999999999999999999/metadata", "m"),
+        ("GET", "/v1/models", ""),
+        ("GET", "/v1/models/m:predict", ""),
+        ("PUT", "/v1/models/m", ""),
+    ],
+)
+def test_a_model_is_named_also_where_the_rest_is_wrong(method: str, target: str, name: str) -> None:
+    assert named_model(method, target) == name

@@ -60,7 +60,13 @@ class Client:
 
     def __init__(self, shelf: Shelf) -> None:
         self.control = Control()
-        self._table = ModelService(shelf, self.control.apply, self.control.in_control).methods()
+        self.totals: dict[str, int] = {}
+        self._table = ModelService(
+            shelf,
+            self.control.apply,
+            self.control.in_control,
+            totals=lambda: dict(self.totals),
+        ).methods()
 
     def begin(self, name: str, **request: Any) -> Any:
         request_type, _ = method_types(SERVICE + name)
@@ -253,6 +259,22 @@ async def test_metrics_that_are_not_known_have_not_grown(client: Client) -> None
         ("/other", 0),
     ]
     assert all(metric.HasField("int64_value_increase") for metric in response.metric)
+
+
+async def test_metrics_have_grown_by_what_was_counted_while_the_configuration_was_applied(
+    client: Client,
+) -> None:
+    client.totals.update({"/a": 5, "/c": 1})
+    client.control.may_go_on.clear()
+    task = asyncio.ensure_future(client(RELOAD, config=config_of(ONE), metric_names=["/a", "/b"]))
+    await turns()
+    client.totals.update({"/a": 12, "/b": 2, "/c": 9})
+    client.control.may_go_on.set()
+    response = await task
+    assert [(metric.name, metric.int64_value_increase) for metric in response.metric] == [
+        ("/a", 7),
+        ("/b", 2),
+    ]
 
 
 async def test_the_call_lasts_until_the_configuration_is_applied(client: Client) -> None:

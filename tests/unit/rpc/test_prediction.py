@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.kept_logs import KeptLogger, KeptLogs
 from tests.messages import array_of, example, method_types, spec, tensor
 from tests.shelf import (
     FLOATS,
@@ -32,8 +33,9 @@ from salver.errors import (
     Unavailable,
     error_of,
 )
+from salver.inference.logged import Messages
 from salver.inference.running import LARGE_BYTES
-from salver.requests import Array
+from salver.requests import Array, ServableRequest
 from salver.rpc.prediction import PredictionService
 from salver.rpc.table import Call
 from salver.signature import Signature
@@ -787,3 +789,95 @@ async def test_a_large_request_that_is_wrong_holds_nothing(client: Client) -> No
     request["inputs"]["z"] = floats(1)
     with pytest.raises(InvalidArgument, match=r"^input size does not match signature: 2!=1 "):
         await client("Predict", **request)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "signature_name"),
+    [
+        ("Predict", "predict", "optional"),
+        ("Classify", "classify", "classify"),
+        ("Regress", "regress", "regress"),
+        ("MultiInference", "multi_inference", "regress"),
+    ],
+)
+async def test_an_answered_call_is_logged_with_its_messages(
+    name: str, method: str, signature_name: str, shelf: Shelf
+) -> None:
+    shelf.put("m", 7, MODEL)
+    logger = KeptLogger()
+    logs = KeptLogs({"m": logger})
+    table = PredictionService(shelf, in_pool=shelf.in_pool, logs=logs).methods()
+    ask: Any = table[SERVICE + name]
+    request = whole_requests()[name]
+    answer = await response_of(ask(request, Call()))
+    (call,) = logger.calls
+    assert (call.method, call.version, call.signature_name) == (method, 7, signature_name)
+    assert call.asked == ServableRequest("m", 7 if name == "Predict" else None)
+    assert call.content == Messages(request, answer)
+
+
+# -- what is counted -------------------------------------------------------------------------------
+
+
+def metered(shelf: Shelf, metric: str = "salver_request_seconds_count") -> dict[str, int]:
+    """Labels → value of one metric, as the page has it."""
+    lines = shelf.metrics.draw()().decode().splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if line.startswith(f"{metric}{{"))
+    return {labels.removeprefix(metric): int(value) for labels, value in pairs}
+
+
+def call_labels(signature: str, method: str, entrance: str = "GRPC") -> str:
+    return (
+        f'{{model_name="m",version="7",signature="{signature}",method="{method}",'
+        f'entrypoint="{entrance}"}}'
+    )
+
+
+async def test_each_call_has_a_meter_of_its_signature(shelf: Shelf, client: Client) -> None:
+    inputs = {"a": floats(1), "b": floats(2)}
+    await client.predict("two", **inputs)
+    request = {"model_spec": spec("m", "two"), "inputs": inputs, "output_filter": ["sum"]}
+    await client("Predict", **request)
+    some = examples_in(example(x=[1.0]))
+    await client("Classify", model_spec=spec("m", "classify"), input=some)
+    await client("Regress", model_spec=spec("m", "regress"), input=some)
+    assert metered(shelf) == {
+        call_labels("two", "predict"): 2,
+        call_labels("classify", "classify"): 1,
+        call_labels("regress", "regress"): 1,
+    }
+
+
+async def test_a_large_request_is_timed_from_when_it_came(shelf: Shelf, client: Client) -> None:
+    await client.predict("", x=floats(*np.zeros(LARGE)))
+    assert metered(shelf) == {call_labels("serving_default", "predict"): 1}
+    lines = shelf.metrics.draw()().decode().splitlines()
+    (total,) = [line for line in lines if line.startswith("salver_request_seconds_sum")]
+    assert 0 < float(total.split()[-1]) < LONG_S
+
+
+async def test_a_failure_moves_no_meter(shelf: Shelf, client: Client) -> None:
+    await refused(client.predict("failing", f=floats(1)))
+    assert metered(shelf) == {}
+
+
+async def test_multi_inference_is_counted_with_its_examples_but_not_as_the_others(
+    shelf: Shelf, multi: Client
+) -> None:
+    seen: list[tuple[str, int]] = []
+    client = client_of(shelf, count_examples=lambda model, n: seen.append((model, n)))
+    tasks = [{"model_spec": spec("m", "regress"), "method_name": REGRESS}]
+    some = examples_in(example(x=[1.0]), example(x=[2.0]))
+    await client("MultiInference", tasks=tasks, input=some)
+    assert seen == [("m", 2)]
+    assert metered(shelf, ":tensorflow:serving:request_count") == {}
+    (labels,) = metered(shelf)
+    assert 'signature="",method="multi_inference",entrypoint="GRPC"' in labels
+
+
+async def test_what_comes_in_by_another_entrance_is_counted_apart(shelf: Shelf) -> None:
+    shelf.put("m", 7, MODEL)
+    await client_of(shelf, entrance="WARMUP").predict("", x=floats(1))
+    assert metered(shelf) == {}
+    runs = metered(shelf, ":tensorflow:serving:runtime_latency_count")
+    assert runs == {'{model_name="m",API="Predict",runtime="TF1"}': 1}

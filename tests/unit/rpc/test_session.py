@@ -3,11 +3,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.kept_logs import KeptLogger, KeptLogs
 from tests.messages import array_of, method_types, spec, tensor
 from tests.shelf import FLOATS, FunctionModel, Gate, Shelf, occupy, response_of, signature
 
 from salver._pb import message_class
 from salver.errors import Code, DeadlineExceeded, Internal, ServingError
+from salver.inference.logged import Messages
 from salver.rpc.session import SessionService
 from salver.rpc.table import Call
 
@@ -162,3 +164,24 @@ async def test_all_tensors_of_a_request_share_what_they_may_grow(
     assert await text_of(client(*feeds, fetch=["sum:0"])) == "tensor parsing error: b:0"
     assert shelf.in_flight() == 0
     assert shelf.pooled == 1
+
+
+async def test_an_answered_call_is_logged_with_its_messages(shelf: Shelf) -> None:
+    shelf.put("m", 7, MODEL)
+    logger = KeptLogger()
+    client = Client(shelf, logs=KeptLogs({"m": logger}))
+    answer = await response_of(client.begin(*FEEDS, fetch=["sum:0"]))
+    with pytest.raises(ServingError):
+        await client(fetch=["sum:0"])  # not logged
+    (call,) = logger.calls
+    assert (call.method, call.asked.name, call.version) == ("session_run", "m", 7)
+    assert isinstance(call.content, Messages)
+    assert call.content.response == answer
+
+
+async def test_an_answer_is_counted_without_a_signature(shelf: Shelf, client: Client) -> None:
+    await client(*FEEDS, fetch=["sum:0"])
+    page = shelf.metrics.draw()().decode()
+    labels = 'model_name="m",version="7",signature="",method="session_run",entrypoint="GRPC"'
+    assert f"salver_request_seconds_count{{{labels}}} 1\n" in page
+    assert ":tensorflow:serving:request_count{" not in page

@@ -2,6 +2,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from salver.lifecycle.monitor import VersionState
 from salver.model import Program
 from salver.requests import ServableRequest
 from salver.servable import ServableId
+from salver.server.config_polling import ConfigPolling
 from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
 from salver.signature import Signature
 
@@ -54,9 +56,15 @@ class Bench:
     """A core over a directory of models; a version without `saved_model.pb` does not load."""
 
     def __init__(
-        self, root: Path, *, allow_unavailable: bool = False, poll_seconds: int = 0
+        self,
+        root: Path,
+        *,
+        allow_unavailable: bool = False,
+        poll_seconds: int = 0,
+        max_ended_versions: int = 0,
     ) -> None:
         self.root = root
+        self.forgotten: list[ServableId] = []
         self.gates: dict[ServableId, threading.Event] = {}
         self.now_s = 0.0
         self.core = ServerCore(
@@ -67,7 +75,9 @@ class Bench:
                 file_system_poll_wait_seconds=poll_seconds,
                 is_watching=False,
                 allow_version_labels_for_unavailable_models=allow_unavailable,
+                max_ended_versions=max_ended_versions,
             ),
+            on_forget=self.forgotten.append,
             clock=lambda: self.now_s,
         )
 
@@ -754,3 +764,145 @@ def test_a_first_configuration_that_is_not_awaited_leaves_room_for_the_next(benc
     bench.core.end_initial_load()
     bench.gates[ServableId("m", 1)].set()
     bench.until("m", 1, VersionState.AVAILABLE)
+
+
+def applied(bench: Bench) -> tuple[ModelConfig, ...] | None:
+    return bench.core.applied
+
+
+def test_configuration_counts_as_applied_when_it_was_taken_whole(bench: Bench) -> None:
+    assert applied(bench) is None
+    bench.add("m", 1)
+    bench.add("broken", 1, broken=True)
+    first = (bench.config(),)
+    bench.core.apply(first)
+    assert applied(bench) == first
+    with pytest.raises(InvalidArgument):
+        bench.apply(bench.config(), bench.config())
+    assert applied(bench) == first  # it was never recorded
+    refused(bench, 9, bench.config(labels={"stable": 9}))
+    assert applied(bench) is None
+    second = (bench.config(), bench.config("broken"))
+    with pytest.raises(ModelsUnavailable):
+        bench.core.apply(second)
+    assert applied(bench) == second
+
+
+def test_only_so_many_versions_that_ended_are_shown(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, poll_seconds=1, max_ended_versions=2)
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    for version in (2, 3, 4, 5):
+        bench.add("m", version)
+        bench.core._source.poke()
+        bench.until("m", version - 1, VersionState.END)
+    assert [(s.id.version, s.state.name) for s in bench.core.statuses("m")] == [
+        (5, "AVAILABLE"),
+        (4, "END"),
+        (3, "END"),
+    ]
+    assert bench.forgotten == [ServableId("m", 1), ServableId("m", 2)]
+    with pytest.raises(NotFound):
+        bench.core.statuses("m", 1)
+    assert bench.core.close(WAIT_S)
+
+
+def test_memory_set_aside_is_told(bench: Bench) -> None:
+    bench.add("m", 1)
+    (bench.root / "m" / "1" / "saved_model.pb").write_bytes(bytes(1000))
+    bench.apply(bench.config())
+    assert sum(bench.core.reserved.values()) == 1200
+
+
+# -- a file that is polled -----------------------------------------------------------------------
+
+
+class Polled:
+    """A core whose configuration is a file; each poll is made by the test."""
+
+    def __init__(self, bench: Bench, path: Path) -> None:
+        self.bench = bench
+        self.path = path
+        self.polling = ConfigPolling(str(path), 3600, bench.core, is_watching=False)
+
+    def write(self, *models: ModelConfig) -> None:
+        self.path.write_text(f"model_config_list {{ {' '.join(map(config_text, models))} }}")
+        self.polling._poll()
+
+
+def config_text(model: ModelConfig) -> str:
+    match model.version_policy:
+        case Specific(versions):
+            policy = "specific { " + " ".join(f"versions: {v}" for v in versions) + " }"
+        case _:
+            policy = "latest {}"
+    labels = " ".join(
+        f'version_labels {{ key: "{label}" value: {version} }}'
+        for label, version in model.version_labels.items()
+    )
+    return (
+        f'config {{ name: "{model.name}" base_path: "{model.base_path}" '
+        f'model_platform: "{model.model_platform}" '
+        f"model_version_policy {{ {policy} }} {labels} }}"
+    )
+
+
+@pytest.fixture
+def polled(bench: Bench, tmp_path: Path) -> Polled:
+    bench.add("m", 1, 2)
+    polled = Polled(bench, tmp_path / "models.conf")
+    polled.write(bench.config(policy=Specific((1,))))
+    bench.until("m", 1, VersionState.AVAILABLE)
+    return polled
+
+
+def test_models_come_go_and_move_as_the_file_says(polled: Polled) -> None:
+    bench = polled.bench
+    bench.add("other", 7)
+    polled.write(bench.config(policy=Specific((2,))), bench.config("other"))
+    bench.until("m", 2, VersionState.AVAILABLE)
+    bench.until("m", 1, VersionState.END)
+    bench.until("other", 7, VersionState.AVAILABLE)
+    bench.add("elsewhere", 8)
+    polled.write(replace(bench.config("other"), base_path=str(bench.root / "elsewhere")))
+    bench.until("other", 8, VersionState.AVAILABLE)
+    bench.until("m", 2, VersionState.END)
+    assert bench.core.model_names() == ("other",)
+
+
+def test_file_that_adds_a_version_and_moves_a_label_to_it_lands_when_it_is_available(
+    polled: Polled,
+) -> None:
+    bench = polled.bench
+    polled.write(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    bench.gates[ServableId("m", 2)] = threading.Event()
+    polled.write(bench.config(policy=Specific((1, 2)), labels={"stable": 2}))
+    bench.until("m", 2, VersionState.LOADING)
+    assert bench.answers(labelled("stable")) == 1
+    bench.gates[ServableId("m", 2)].set()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    assert bench.answers(labelled("stable")) == 2
+
+
+def test_label_of_a_version_that_is_not_there_yet_lands_at_a_later_poll(
+    polled: Polled, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = polled.bench
+    polled.write(bench.config(policy=Specific((1, 3)), labels={"canary": 3}))
+    text = (
+        "PollFilesystemAndReloadConfig failed to ReloadConfig: Request to assign label to version "
+        "3 of model m, which is not currently available for inference"
+    )
+    assert any(record.getMessage().startswith(text) for record in caplog.records)
+    bench.add("m", 3)
+    polled.polling._poll()
+    bench.until("m", 3, VersionState.AVAILABLE)
+    assert bench.answers(labelled("canary")) == 3
+
+
+def test_model_that_never_comes_keeps_no_later_file_waiting(polled: Polled) -> None:
+    bench = polled.bench
+    bench.add("empty")
+    polled.write(bench.config(policy=Specific((1,))), bench.config("empty"))
+    polled.write(bench.config(policy=Specific((2,))))
+    bench.until("m", 2, VersionState.AVAILABLE)

@@ -12,7 +12,9 @@ import pytest
 from salver._pb import message_class
 from salver.config.grpc import read_grpc_config
 from salver.config.options import ServerOptions
+from salver.inference.logged import NO_LOGS
 from salver.inference.servable import Servable
+from salver.metrics.registry import Metrics
 from salver.rpc.aio_server import CannotListen
 from salver.servable import ServableId
 from salver.server.core import CoreOptions, ServerCore
@@ -59,6 +61,8 @@ def _door(core: ServerCore, serving: _Serving | None = None, **flags: Any) -> Rp
         in_pool=_here,
         in_control=_here,
         is_serving=lambda: state.is_serving,
+        metrics=Metrics(),
+        logs=NO_LOGS,
     )
 
 

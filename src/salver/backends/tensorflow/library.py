@@ -63,6 +63,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "TF_Message": (c_char_p, (c_void_p,)),
     "TF_NewSessionOptions": (c_void_p, ()),
     "TF_DeleteSessionOptions": (None, (c_void_p,)),
+    "TF_SetTarget": (None, (c_void_p, c_char_p)),
     "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
     "TF_NewGraph": (c_void_p, ()),
     "TF_DeleteGraph": (None, (c_void_p,)),
@@ -100,6 +101,10 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+_XLA_IS_OFF: Final = "XLA compilation disabled"
+_DISABLE_XLA: Final = "_ZN10tensorflow21DisableXlaCompilationEv"
+
+
 class Library:
     """The C API: `quick` keeps the GIL, `long` releases it; attributes are named as in C."""
 
@@ -109,6 +114,20 @@ class Library:
         self.long: Any = _declared(ctypes.CDLL(str(path), handle=handle))
         self.version: str = self.quick.TF_Version().decode()
 
+    def disable_xla(self) -> bool:
+        """Let functions that ask for XLA fail, from now on and in the whole process.
+
+        Returns:
+            Whether it could be done: the C API has no such call, so TensorFlow's own is taken from
+            its library where it is exported.
+        """
+        disable = getattr(self.quick, _DISABLE_XLA, None)
+        if disable is None:
+            return False
+        disable.restype, disable.argtypes = None, ()
+        disable()
+        return True
+
     def check(self, status: int) -> None:
         """Raise what a `TF_Status` says, unless it says OK.
 
@@ -117,7 +136,10 @@ class Library:
         """
         code = self.quick.TF_GetCode(status)
         if code:
-            raise error_of(code, self.quick.TF_Message(status).decode(errors="replace"))
+            error = error_of(code, self.quick.TF_Message(status).decode(errors="replace"))
+            if error.message.startswith(_XLA_IS_OFF):
+                error.hint = "Start the server with --xla_cpu_compilation_enabled."
+            raise error
 
 
 def _open_without_gil(path: Path) -> int:

@@ -19,7 +19,7 @@ from salver.errors import DataLoss, NotFound, Unimplemented
 from salver.files import error_of_os
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["MetaGraph", "meta_graph_with_tags", "read_meta_graphs"]
+__all__ = ["MetaGraph", "meta_graph_with_tags", "read_meta_graphs", "signature_of"]
 
 _BINARY: Final = "saved_model.pb"
 _TEXT: Final = "saved_model.pbtxt"
@@ -179,14 +179,15 @@ def _meta_graph(meta_graph: Any) -> MetaGraph:
     return MetaGraph(
         tags=tuple(sorted(meta_graph.meta_info_def.tags)),
         signatures={
-            name: _signature(meta_graph.signature_def[name])
+            name: signature_of(meta_graph.signature_def[name])
             for name in sorted(meta_graph.signature_def)
         },
         signature_def_map=verbatim.SerializeToString(deterministic=True),
     )
 
 
-def _signature(definition: Any) -> Signature:
+def signature_of(definition: Any) -> Signature:
+    """What a `tensorflow.SignatureDef` says."""
     return Signature(
         inputs={alias: _spec(definition.inputs[alias]) for alias in sorted(definition.inputs)},
         outputs={alias: _spec(definition.outputs[alias]) for alias in sorted(definition.outputs)},

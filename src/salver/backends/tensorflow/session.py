@@ -7,6 +7,7 @@ from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
 from typing import Any, Final
 
+from salver._pb import message_class
 from salver.backends.tensorflow.library import Buffer, Library, Output
 from salver.backends.tensorflow.loops import can_loop
 from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
@@ -191,7 +192,13 @@ class SavedModel:
 
 
 def load_saved_model(
-    library: Library, directory: str, *, tags: Sequence[str], session_config: bytes
+    library: Library,
+    directory: str,
+    *,
+    tags: Sequence[str],
+    session_config: bytes,
+    target: str = "",
+    thread_pool: int | None = None,
 ) -> SavedModel:
     """Load one variant of a SavedModel: restore variables, assets and tables, run its init ops.
 
@@ -200,6 +207,8 @@ def load_saved_model(
         directory: of one version.
         tags: the tag set must equal this.
         session_config: a serialized `tensorflow.ConfigProto`.
+        target: where the session runs; empty for this process.
+        thread_pool: which of the thread pools of `session_config` loads; None for the usual one.
 
     Raises:
         ServingError: with TensorFlow's code and text.
@@ -212,8 +221,10 @@ def load_saved_model(
     try:
         quick.TF_SetConfig(options, session_config, len(session_config), status)
         library.check(status)
+        quick.TF_SetTarget(options, target.encode())
+        run_options = None if thread_pool is None else Buffer.of(_run_options(thread_pool))
         session = library.long.TF_LoadSessionFromSavedModel(
-            *(options, None, os.fsencode(directory)),
+            *(options, run_options and ctypes.addressof(run_options), os.fsencode(directory)),
             *(tag_array, len(tags), graph, None, status),
         )
         library.check(status)
@@ -227,3 +238,9 @@ def load_saved_model(
         *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
         can_loop=has_loops,
     )
+
+
+def _run_options(thread_pool: int) -> bytes:
+    options = message_class("tensorflow.RunOptions")(inter_op_thread_pool=thread_pool)
+    serialized: bytes = options.SerializeToString()
+    return serialized

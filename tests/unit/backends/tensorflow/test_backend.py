@@ -1,9 +1,11 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ import pytest
 from salver._pb import message_class
 from salver.backends.registry import BackendOptions
 from salver.backends.tensorflow import backend as backend_module
+from salver.backends.tensorflow import library as library_module
 from salver.backends.tensorflow.backend import TensorFlowBackend, open_backend
 from salver.backends.tensorflow.library import Library, tensorflow_directory
-from salver.errors import FailedPrecondition, NotFound
+from salver.backends.tensorflow.session import SavedModel, load_saved_model
+from salver.errors import FailedPrecondition, InvalidArgument, NotFound
+from salver.servable import ServableId
 
 Paths = Callable[[str], Path]
 
@@ -158,3 +163,134 @@ def test_the_number_of_threads_is_that_of_the_session_config(version_path: Paths
     )
     serialized = config.SerializeToString().hex()
     assert run_in_child(program, version_path("half_plus_two"), serialized) == "7\n"
+
+
+def _negative(model: SavedModel) -> float:
+    """What the model of a square root that asserts a positive number says of -1."""
+    signature = model.signatures["serving_default"]
+    feed, fetch = signature.inputs["x"], signature.outputs["y"]
+    program = model.program([feed.tensor_name], [fetch.tensor_name])
+    try:
+        return float(program.run([np.array([-1.0], np.float32)])[0][0])
+    finally:
+        model.close()
+
+
+def _session_config(**rewriter: Any) -> bytes:
+    options = {"rewrite_options": {"min_graph_nodes": -1, **rewriter}}
+    config = message_class("tensorflow.ConfigProto")(graph_options=options)
+    serialized: bytes = config.SerializeToString()
+    return serialized
+
+
+def test_session_config_takes_effect(library: Library, version_path: Paths) -> None:
+    """An optimizer that takes assertions out lets a model answer that would have failed."""
+    path = str(version_path("failing"))
+    with pytest.raises(InvalidArgument, match="x must not be negative"):
+        _negative(TensorFlowBackend(BackendOptions()).load(path))
+    stripped = BackendOptions(session_config=_session_config(debug_stripper=1))
+    assert np.isnan(_negative(TensorFlowBackend(stripped).load(path)))
+
+
+def test_version_may_turn_the_optimizers_off_for_itself(
+    library: Library, version_path: Paths, tmp_path: Path
+) -> None:
+    version = tmp_path / "1"
+    shutil.copytree(version_path("failing"), version)
+    extra = version / "assets.extra"
+    extra.mkdir()
+    (extra / "saved_model_config.pb").write_bytes(
+        message_class("tensorflow.serving.SavedModelConfig")(
+            session_overrides={"disable_meta_optimizer": True}
+        ).SerializeToString()
+    )
+    options = BackendOptions(session_config=_session_config(debug_stripper=1))
+    with pytest.raises(InvalidArgument, match="x must not be negative"):
+        _negative(TensorFlowBackend(options).load(str(version)))
+
+
+def test_optimizers_nobody_has_are_passed_over(library: Library, reference_model: Paths) -> None:
+    [version] = reference_model("saved_model_half_plus_two_cpu_with_saved_model_config").iterdir()
+    model = TensorFlowBackend(BackendOptions()).load(str(version))
+    [y] = model.program(["x:0"], ["y:0"]).run([np.array([[2.0]], np.float32)])
+    assert y.tolist() == [[3.0]]
+    model.close()
+
+
+def test_sessions_of_another_place_are_asked_for_there(
+    library: Library, version_path: Paths
+) -> None:
+    backend = TensorFlowBackend(BackendOptions(session_target="nowhere"))
+    with pytest.raises(NotFound, match=r'\{target: "nowhere"'):
+        backend.load(str(version_path("half_plus_two")))
+
+
+def test_thread_pool_that_loads_is_the_one_named(library: Library, version_path: Paths) -> None:
+    path = str(version_path("half_plus_two"))
+    config = message_class("tensorflow.ConfigProto")(
+        session_inter_op_thread_pool=[{"num_threads": 1}, {"num_threads": 1}]
+    ).SerializeToString()
+    TensorFlowBackend(BackendOptions(session_config=config, load_thread_pool=1)).load(path).close()
+    backend = TensorFlowBackend(BackendOptions(session_config=config, load_thread_pool=2))
+    with pytest.raises(InvalidArgument, match="Invalid inter_op_thread_pool: 2"):
+        backend.load(path)
+
+
+def test_session_is_told_its_model_if_that_is_wanted(
+    library: Library, version_path: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def load(*arguments: Any, session_config: bytes, **more: Any) -> SavedModel:
+        config = message_class("tensorflow.ConfigProto").FromString(session_config)
+        given.append(config.experimental.session_metadata)
+        return load_saved_model(*arguments, session_config=session_config, **more)
+
+    monkeypatch.setattr(backend_module, "load_saved_model", load)
+    path = str(version_path("half_plus_two"))
+    for options in (BackendOptions(has_session_metadata=True), BackendOptions()):
+        TensorFlowBackend(options).load(path, ServableId("m", 7)).close()
+    TensorFlowBackend(BackendOptions(has_session_metadata=True)).load(path).close()
+    assert [(metadata.name, metadata.version) for metadata in given] == [("m", 7), ("", 0), ("", 0)]
+
+
+_XLA = (
+    "import numpy, sys\n"
+    "from salver.backends.registry import BackendOptions\n"
+    "from salver.backends.tensorflow.backend import TensorFlowBackend\n"
+    "from salver.errors import ServingError\n"
+    "options = BackendOptions(is_xla_enabled=sys.argv[2] == 'on')\n"
+    "model = TensorFlowBackend(options).load(sys.argv[1])\n"
+    "signature = model.signatures['serving_default']\n"
+    "feed, fetch = signature.inputs['x'], signature.outputs['y']\n"
+    "program = model.program([feed.tensor_name], [fetch.tensor_name])\n"
+    "try:\n"
+    "    print(program.run([numpy.array([1, 2], 'f')])[0].tolist())\n"
+    "except ServingError as error:\n"
+    "    print(error.status.splitlines()[0], error.hint, sep='|')\n"
+)
+
+
+def test_function_that_asks_for_xla_is_compiled_if_that_is_allowed(version_path: Paths) -> None:
+    assert run_in_child(_XLA, version_path("compiled"), "on") == "[2.5, 3.0]\n"
+
+
+def test_function_that_asks_for_xla_fails_otherwise_and_the_hint_names_the_flag(
+    version_path: Paths,
+) -> None:
+    assert run_in_child(_XLA, version_path("compiled"), "off") == (
+        "INTERNAL: XLA compilation disabled|Start the server with --xla_cpu_compilation_enabled.\n"
+    )
+
+
+def test_tensorflow_without_a_switch_for_xla_is_warned_of_once(
+    library: Library,
+    version_path: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(library_module, "_DISABLE_XLA", "no_such_function")
+    backend = TensorFlowBackend(BackendOptions())
+    for _ in range(2):
+        backend.load(str(version_path("half_plus_two"))).close()
+    assert len([line for line in caplog.messages if "does not let XLA be turned off" in line]) == 1

@@ -1,0 +1,1 @@
+"""Running TFLite models through the interpreter of the installed LiteRT wheel."""

@@ -1,0 +1,125 @@
+"""What answers on the paths of the playground.
+
+| path | answer |
+|---|---|
+| `/` | the page |
+| `/favicon.ico` | its icon |
+| `/playground/FILE` | its style sheets and scripts |
+| `/playground/about` | JSON: where gRPC and the metrics are, the server's version |
+| `/playground/labels?model=M&version=N` | JSON: the names of a version's classes |
+
+Everything else the page needs it asks of the public API.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from salver.errors import ServingError
+from salver.playground.labels import find_labels
+from salver.playground.static_files import SECURITY_HEADERS, StaticFiles
+from salver.transport.messages import HttpRequest, HttpResponse
+
+__all__ = ["About", "Playground"]
+
+_STATIC: Final = Path(__file__).with_name("static")
+_PREFIX: Final = "/playground/"
+_FRESH: Final = (*SECURITY_HEADERS, ("Cache-Control", "no-store"))
+_GREATEST_VERSION: Final = 2**63 - 1
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function that reads the disk, apart from the loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the page cannot see for itself.
+
+    Attributes:
+        version: of the server.
+        grpc_port: for examples of requests; 0 without gRPC over TCP.
+        metrics_path: where the Prometheus page is; empty where there is none.
+    """
+
+    version: str
+    grpc_port: int = 0
+    metrics_path: str = ""
+
+
+class Playground:
+    """Answers GET and HEAD on its paths. Belongs to the loop."""
+
+    def __init__(
+        self,
+        about: About,
+        *,
+        labels_files: Mapping[str, str],
+        base_path_of: Callable[[str], str | None],
+        in_thread: InThread,
+    ) -> None:
+        """Read the files of the page.
+
+        Args:
+            about: told to the page.
+            labels_files: model → file of its labels; see `parse_labels_flag`.
+            base_path_of: where the versions of a model are; None for an unknown model.
+            in_thread: see there.
+
+        Raises:
+            OSError: the package lacks its files.
+        """
+        self._files = StaticFiles(_STATIC)
+        self._about = _json(asdict(about))
+        self._labels_files = labels_files
+        self._base_path_of = base_path_of
+        self._in_thread = in_thread
+
+    def __call__(
+        self, request: HttpRequest
+    ) -> HttpResponse | Coroutine[Any, Any, HttpResponse] | None:
+        """Answer a request; None for one that is not for the playground."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        path, _, query = request.target.partition("#")[0].partition("?")
+        if path == "/":
+            return self._files.answer("index.html", request)
+        if path == "/favicon.ico":  # asked for beside JSON, too
+            return self._files.answer("icon.svg", request)
+        if path == "/playground":
+            return HttpResponse(308, b"", None, (("Location", "/"),))
+        if not path.startswith(_PREFIX):
+            return None
+        name = path.removeprefix(_PREFIX)
+        if name == "about":
+            return self._about
+        if name == "labels":
+            return self._labels(query)
+        return self._files.answer(name, request)
+
+    def _labels(self, query: str) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+        # The API takes names byte for byte, so those that are no UTF-8 come through here as well.
+        asked = parse_qs(query, errors="surrogateescape")
+        model, version = asked.get("model", [""])[0], asked.get("version", [""])[0]
+        is_number = version.isascii() and version.isdecimal() and len(version) < 20
+        base_path = self._base_path_of(model)
+        if base_path is None or not is_number or int(version) > _GREATEST_VERSION:
+            return _json({"error": "labels?model=NAME&version=NUMBER: no such model"}, 404)
+        return self._read_labels(model, int(version), base_path)
+
+    async def _read_labels(self, model: str, version: int, base_path: str) -> HttpResponse:
+        try:
+            labels = await self._in_thread(
+                lambda: find_labels(self._labels_files, model, version, base_path)
+            )
+        except ServingError as error:
+            return _json({"labels": None, "error": error.message})
+        except OSError as error:
+            return _json({"labels": None, "error": f"The labels cannot be read: {error.strerror}"})
+        return _json({"labels": labels})
+
+
+def _json(value: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, json.dumps(value).encode(), headers=_FRESH)

@@ -1,0 +1,93 @@
+// The calls of the REST API, and the two of the playground's own. Addresses are relative to the
+// page's origin, so that a proxy may stand in front.
+
+import { parse } from "./json.js";
+
+/** What went wrong, in the server's words where it had some. */
+export class CallError extends Error {
+  constructor(message, { hint = "", status = 0 } = {}) {
+    super(message);
+    this.hint = hint;
+    this.status = status;
+  }
+}
+
+/**
+ * The path of a model, or of one version of it.
+ * @param which {kind: "newest"} | {kind: "version", version} | {kind: "label", label}
+ */
+export function modelPath(name, which = { kind: "newest" }) {
+  const base = `/v1/models/${encodeURIComponent(name)}`;
+  if (which.kind === "version") return `${base}/versions/${which.version}`;
+  if (which.kind === "label") return `${base}/labels/${encodeURIComponent(which.label)}`;
+  return base;
+}
+
+/** All models with their versions and labels. */
+export async function listModels() {
+  return (await getJson("/v1/models")).models;
+}
+
+export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`);
+export const about = () => getJson("/playground/about");
+
+/** The names of a version's classes: {labels: [...]|null, error?}. */
+export function labels(name, version) {
+  const query = new URLSearchParams({ model: name, version });
+  return getJson(`/playground/labels?${query}`);
+}
+
+/** The Prometheus page as text. */
+export async function metricsText(path) {
+  const response = await request(path, {});
+  if (!response.ok) throw new CallError("no metrics", { status: response.status });
+  return response.text();
+}
+
+async function getJson(path) {
+  const response = await request(path, {});
+  const text = await response.text();
+  if (!response.ok) throw refusal(response, text);
+  return parse(text);
+}
+
+async function request(path, options) {
+  try {
+    return await fetch(path, { cache: "no-store", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new CallError("The server does not answer.", { hint: "Is it still running?" });
+  }
+}
+
+function refusal(response, text) {
+  let page = {};
+  try {
+    page = parse(text);
+  } catch {
+    // A proxy's page, say; its status has to do.
+  }
+  const message = typeof page.error === "string" ? page.error : `HTTP ${response.status}`;
+  return new CallError(message, { hint: page.hint ?? "", status: response.status });
+}
+
+/**
+ * Asks a model.
+ * @param call "predict", "classify" or "regress".
+ * @param body the request as JSON text.
+ * @returns {{value, text, ms, version, bytes}} the answer, its latency, and which version gave it.
+ */
+export async function infer(name, which, call, body, signal) {
+  const begun = performance.now();
+  const response = await request(`${modelPath(name, which)}:${call}`, {
+    method: "POST",
+    body,
+    signal,
+    headers: { "Content-Type": "application/json" },
+  });
+  const text = await response.text();
+  const ms = performance.now() - begun;
+  if (!response.ok) throw refusal(response, text);
+  const version = response.headers.get("salver-model-version") ?? "";
+  return { value: parse(text), text, ms, version, bytes: text.length };
+}

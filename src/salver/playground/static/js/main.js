@@ -1,0 +1,96 @@
+// The page as a whole: which part is shown, and what the server says every two seconds.
+
+import { about, listModels } from "./api.js";
+import { el, fill } from "./dom.js";
+import { dashboard } from "./dashboard.js";
+import { modelPage } from "./model_page.js";
+import { modelAddress, sidebar } from "./sidebar.js";
+import { themeButton } from "./theme.js";
+
+const POLL_MS = 2000;
+
+const main = document.getElementById("main");
+const notice = document.getElementById("notice");
+const models = sidebar();
+let page = null; // {address, element, update(model)?, poll(models)?}
+let server = { version: "", grpc_port: 0, metrics_path: "" };
+let known = [];
+let timer = 0;
+
+/** What the address asks for: {model} or {dashboard: true} or nothing. */
+function asked() {
+  const [, kind, rest] = location.hash.split("/");
+  if (kind === "dashboard") return { dashboard: true };
+  if (kind !== "model" || !rest) return {};
+  try {
+    return { model: decodeURIComponent(rest) };
+  } catch {
+    return {};
+  }
+}
+
+async function show() {
+  const { model: name, dashboard: isDashboard } = asked();
+  for (const link of document.querySelectorAll("[data-page]")) {
+    const isCurrent = (link.dataset.page === "dashboard") === Boolean(isDashboard);
+    link.toggleAttribute("aria-current", isCurrent);
+  }
+  if (isDashboard) await open("dashboard", () => dashboard({ metricsPath: server.metrics_path }));
+  else {
+    const model = known.find((each) => each.name === name) ?? (name === undefined ? known[0] : undefined);
+    if (model) await open(`model ${model.name}`, () => modelPage({ name: model.name, grpcTarget: grpcTarget() }));
+    else await open("nothing", nothing);
+  }
+  models.show(known, page.name);
+}
+
+async function open(address, make) {
+  if (page?.address !== address) {
+    const isFirst = page === null;
+    page = { address, name: address.startsWith("model ") ? address.slice(6) : null, ...make() };
+    fill(main, page.element);
+    // Whoever follows a link goes on reading at the top of what it led to.
+    if (!isFirst) page.element.querySelector("h1")?.focus({ preventScroll: true });
+    document.title = page.name ? `${page.name} · Salver` : "Salver";
+  }
+  if (page.poll) await page.poll(known);
+  if (page.update) await page.update(known.find(({ name }) => name === page.name));
+}
+
+function nothing() {
+  const words = known.length ? "There is no such model here." : "This server has no models yet.";
+  const hint = known.length ? el("a", { href: modelAddress(known[0].name) }, `Show ${known[0].name}`) : "They appear here as soon as there are some.";
+  return { element: el("div", { class: "card placeholder" }, el("p", {}, words), el("p", {}, hint)) };
+}
+
+const grpcTarget = () => (server.grpc_port ? `${location.hostname}:${server.grpc_port}` : "");
+
+async function poll() {
+  clearTimeout(timer);
+  try {
+    known = await listModels();
+    notice.hidden = true;
+    await show();
+  } catch (error) {
+    notice.hidden = false;
+    fill(notice, error.message, " ", error.hint ?? "");
+  }
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(poll, POLL_MS);
+}
+
+async function start() {
+  themeButton(document.getElementById("theme"));
+  document.getElementById("side").append(models.element);
+  try {
+    server = await about();
+    fill(document.getElementById("server-version"), server.version);
+  } catch {
+    // Without it the examples leave gRPC out.
+  }
+  window.addEventListener("hashchange", () => show());
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : poll()));
+  await poll();
+}
+
+start();

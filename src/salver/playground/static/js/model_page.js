@@ -1,0 +1,192 @@
+// The page of one model: which version and signature, its input, its answer, the request.
+
+import { CallError, infer, metadata } from "./api.js";
+import { choice, el, field, fill } from "./dom.js";
+import { inputPanel } from "./input_panel.js";
+import { labelBook } from "./labels.js";
+import { requestPanel } from "./request_panel.js";
+import { errorBox, resultPanel } from "./result_panel.js";
+import { readMetadata } from "./shapes.js";
+import { signaturePanel } from "./signature_panel.js";
+import { availableVersions, labelsOf, modelState, versionOf, versionState } from "./states.js";
+import { recall, remember } from "./store.js";
+
+const NEWEST = { kind: "newest" };
+
+/** @param ask {name, grpcTarget} @returns {{element, update(model)}} */
+export function modelPage({ name, grpcTarget }) {
+  const labels = labelBook(name, () => result.redraw());
+  const result = resultPanel({ labels });
+  const request = requestPanel();
+  const signatures = signaturePanel();
+  const state = el("p", { class: "state large" });
+  const controls = el("div", { class: "controls" });
+  const inputPlace = el("div");
+  const problem = el("div", { class: "problem" });
+  const work = el("div", { class: "work" }, inputPlace, result.element);
+  const element = el(
+    "article", { class: "model-page" },
+    el("header", { class: "title" }, el("h1", { dir: "auto", tabindex: -1 }, name), state),
+    problem, controls, work, request.element, signatures.element,
+  );
+
+  let model = null;
+  let which = NEWEST;
+  let other = ""; // the version to compare with; none when empty
+  let known = null; // what the metadata say, of which version
+  let signature = null;
+  let input = null;
+  let asking = null; // the request on its way
+
+  /** Takes what the server says of the model now. */
+  async function update(next) {
+    const before = model && JSON.stringify(model);
+    model = next;
+    if (JSON.stringify(model) === before) return;
+    const { words, tone } = modelState(model);
+    fill(state, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), words);
+    await refresh();
+  }
+
+  async function refresh() {
+    const version = versionOf(model, which);
+    if (version === null && which.kind !== "newest") {
+      which = NEWEST; // the chosen version has gone
+      await refresh();
+      return;
+    }
+    if (other && !availableVersions(model).includes(other)) other = "";
+    if (version === null) showUnavailable();
+    else if (known?.version !== version) await learn();
+    drawControls();
+    signatures.show(model, signature);
+  }
+
+  function showUnavailable() {
+    known = signature = input = null;
+    work.hidden = request.element.hidden = true;
+    const bad = model.model_version_status.find((version) => version.status.error_message);
+    const message = bad ? versionState(bad).message : "No version of this model is available yet.";
+    const hint = bad ? `Version ${bad.version} does not load.` : "This page shows it as soon as there is one.";
+    fill(problem, errorBox({ error: new CallError(message, { hint }) }));
+  }
+
+  async function learn() {
+    try {
+      known = readMetadata(await metadata(name, which));
+    } catch (error) {
+      known = null;
+      fill(problem, errorBox({ error }));
+      return;
+    }
+    fill(problem);
+    work.hidden = request.element.hidden = false;
+    labels.load(known.version);
+    const kept = recall(`signature:${name}`);
+    const next = known.signatures.find(({ name: of }) => of === kept) ?? known.signatures[0];
+    const isOther = JSON.stringify(next) !== JSON.stringify(signature);
+    signature = next;
+    if (isOther) rebuild(); // a new version with the same signature keeps what was typed
+    else input?.tell();
+  }
+
+  function rebuild() {
+    asking?.abort();
+    result.empty();
+    request.showNothing();
+    if (!signature) return;
+    input = inputPanel({
+      key: `${name}:${signature.name}`,
+      signature,
+      send,
+      changed: showRequest,
+      refuse: (error) => result.show(signature, [{ name: "", error }]),
+    });
+    fill(inputPlace, input.element);
+    input.tell();
+  }
+
+  function showRequest(body) {
+    if (body === null) request.showNothing();
+    else request.show({ origin: location.origin, grpcTarget, model: name, which, signature, body });
+  }
+
+  async function send(text) {
+    asking?.abort();
+    const mine = new AbortController();
+    asking = mine;
+    result.busy();
+    const targets = other ? [which, { kind: "version", version: other }] : [which];
+    const answers = [];
+    try {
+      // One after the other, so that neither slows the other down.
+      for (const target of targets) answers.push(await ask(target, text, mine.signal));
+    } catch (error) {
+      if (error.name === "AbortError") return; // a newer request has taken over
+      throw error;
+    }
+    if (!mine.signal.aborted) result.show(signature, answers);
+  }
+
+  async function ask(target, text, signal) {
+    const words = target.kind === "version" ? `Version ${target.version}` : target.kind === "label" ? `Label ${target.label}` : "Newest version";
+    try {
+      const answer = { name: words, ...(await infer(name, target, signature.call, text, signal)) };
+      await labels.load(answer.version);
+      return answer;
+    } catch (error) {
+      if (error instanceof CallError) return { name: words, error };
+      if (error instanceof SyntaxError) return { name: words, error: new CallError(`The answer is no JSON: ${error.message}`) };
+      throw error;
+    }
+  }
+
+  function drawControls() {
+    const focused = document.activeElement?.dataset?.control;
+    const versions = availableVersions(model);
+    const newest = versions[0];
+    const offers = [["newest", newest ? `Newest (${newest})` : "Newest"],
+      ...Object.entries(model.version_labels ?? {}).sort().map(([label, version]) => [`label:${label}`, `${label} (${version})`]),
+      ...versions.map((version) => [`version:${version}`, versionWords(version)])];
+    const current = versionOf(model, which);
+    const others = versions.filter((version) => version !== current);
+    fill(
+      controls,
+      versions.length ? field("Version", choice(offers, chosen(which), (value) => {
+        which = readWhich(value);
+        refresh().then(() => input?.run(true));
+      }, { "data-control": "version" })) : null,
+      known && known.signatures.length > 1 ? field("Signature", choice(
+        known.signatures.map(({ name: of }) => [of, of]), signature.name, (value) => {
+          remember(`signature:${name}`, value);
+          signature = known.signatures.find(({ name: of }) => of === value);
+          rebuild();
+          signatures.show(model, signature);
+        }, { "data-control": "signature" },
+      )) : null,
+      others.length ? field("Compare with", choice(
+        [["", "Nothing"], ...others.map((version) => [version, versionWords(version)])], other, (value) => {
+          other = value;
+          input?.run(true);
+        }, { "data-control": "compare" },
+      )) : null,
+    );
+    controls.hidden = controls.children.length === 0;
+    if (focused) controls.querySelector(`[data-control="${focused}"]`)?.focus();
+  }
+
+  function versionWords(version) {
+    const own = labelsOf(model, version);
+    return own.length ? `Version ${version}, ${own.join(", ")}` : `Version ${version}`;
+  }
+
+  return { element, update };
+}
+
+const chosen = (which) => (which.kind === "newest" ? "newest" : `${which.kind}:${which[which.kind]}`);
+
+function readWhich(value) {
+  const [kind] = value.split(":", 1);
+  if (kind === "newest") return NEWEST;
+  return { kind, [kind]: value.slice(kind.length + 1) };
+}

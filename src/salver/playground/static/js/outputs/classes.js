@@ -1,0 +1,90 @@
+// Classes as bars, best first: of one answer, or of two with the difference.
+
+import { button, el, fill, tick } from "../dom.js";
+import { areProbabilities, classesOf, isClassification, numberText, softmax } from "../results.js";
+
+const FEW = 5;
+
+/** The classes of one row. @param ask {row, labels, state}; state lives as long as the page. */
+export function classBars({ row, labels, state }) {
+  return adjustable([row], state, (rows, shown) => {
+    const classes = classesOf(rows[0], labels);
+    const scale = scaleOf(classes.map(({ score }) => score));
+    const bars = classes.slice(0, shown).map(({ label, score }, at) =>
+      el("li", { class: at === 0 ? "best" : "" }, el("span", { class: "name", dir: "auto" }, label),
+        bar(score, scale), el("span", { class: "score" }, scoreText(score, scale))));
+    return [el("ol", { class: "bars" }, bars), classes.length];
+  });
+}
+
+/** The classes of two rows, those first that either finds likely. */
+export function classPairs({ rows, labels, names, state }) {
+  return adjustable(rows, state, (both, shown) => {
+    const [first, second] = both.map((row) => new Map(classesOf(row, labels).map((each) => [each.label, each.score])));
+    const all = [...new Set([...first.keys(), ...second.keys()])]
+      .map((label) => ({ label, a: first.get(label) ?? 0, b: second.get(label) ?? 0 }))
+      .sort((x, y) => Math.max(y.a, y.b) - Math.max(x.a, x.b));
+    const scale = scaleOf(all.flatMap(({ a, b }) => [a, b]));
+    const rowsShown = all.slice(0, shown).map(({ label, a, b }) => el(
+      "tr", {}, el("th", { scope: "row", dir: "auto" }, label),
+      el("td", {}, bar(a, scale), scoreText(a, scale)),
+      el("td", {}, bar(b, scale, "second"), scoreText(b, scale)),
+      el("td", { class: "delta" }, deltaText(b - a, scale)),
+    ));
+    const table = el("table", { class: "pairs" }, el("thead", {}, el("tr", {}, el("th", {}, "Class"),
+      names.map((name) => el("th", { scope: "col" }, name)), el("th", { scope: "col" }, "Difference"))),
+    el("tbody", {}, rowsShown));
+    return [el("div", { class: "scroll" }, table), all.length];
+  });
+}
+
+/** What both have: how many are shown, and softmax for scores that are no shares. */
+function adjustable(rows, state, draw) {
+  const element = el("div");
+  const canSoften = rows.every((row) => !isClassification(row) && !areProbabilities(row));
+  state.shown ??= FEW;
+
+  function redraw() {
+    const soft = canSoften && state.softmax;
+    const [bars, count] = draw(soft ? rows.map((row) => softmax(row.map(Number))) : rows, state.shown);
+    fill(
+      element, bars,
+      el("div", { class: "row small" },
+        count > FEW ? button(state.shown === FEW ? `Show all ${count}` : `Show the best ${FEW}`, () => {
+          state.shown = state.shown === FEW ? count : FEW;
+          redraw();
+        }, { class: "quiet" }) : null,
+        canSoften ? tick("Softmax", Boolean(state.softmax), (value) => {
+          state.softmax = value;
+          redraw();
+        }) : null),
+    );
+  }
+
+  redraw();
+  return element;
+}
+
+function scaleOf(scores) {
+  const finite = scores.filter(Number.isFinite);
+  const least = Math.min(0, ...finite);
+  const most = Math.max(...finite, 0);
+  const areShares = least >= -1e-6 && most <= 1 + 1e-6;
+  return { least: areShares ? 0 : least, span: areShares ? 1 : Math.max(1e-12, most - least), areShares };
+}
+
+function bar(score, scale, more = "") {
+  const part = Math.max(0, Math.min(1, (score - scale.least) / scale.span));
+  const inner = el("i");
+  inner.style.setProperty("--part", `${(part * 100).toFixed(2)}%`);
+  return el("span", { class: `bar ${more}`, "aria-hidden": "true" }, inner);
+}
+
+const scoreText = (score, { areShares }) =>
+  areShares ? `${(score * 100).toFixed(1)} %` : numberText(score, 4);
+
+function deltaText(delta, { areShares }) {
+  const sign = delta > 0 ? "+" : delta < 0 ? "−" : "±";
+  const size = Math.abs(delta);
+  return areShares ? `${sign}${(size * 100).toFixed(1)}` : `${sign}${numberText(size, 3)}`;
+}

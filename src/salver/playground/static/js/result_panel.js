@@ -1,0 +1,110 @@
+// What the model answered: one version, or two side by side.
+
+import { el, fill } from "./dom.js";
+import { outputsOf, viewsOf } from "./results.js";
+import { outputView, summary } from "./outputs/output.js";
+import { pretty } from "./json.js";
+
+const MOST_RAW = 50000; // characters; more would make the page slow
+
+/** The panel. @param ask {labels: see labels.js} */
+export function resultPanel({ labels }) {
+  const body = el("div", { class: "result-body" });
+  const live = el("p", { class: "sr", role: "status", "aria-live": "polite" });
+  const element = el("section", { class: "card result", "aria-labelledby": "result-title" },
+    el("h2", { id: "result-title" }, "Result"), live, body);
+  let states = new Map();
+  let last = null;
+
+  function empty() {
+    last = null;
+    states = new Map();
+    fill(body, el("p", { class: "placeholder" }, "The answer will stand here."));
+  }
+
+  function busy() {
+    element.setAttribute("aria-busy", "true");
+  }
+
+  /** @param answers [{name, value, ms, version, text} or {name, error}], one or two. */
+  function show(signature, answers) {
+    last = { signature, answers };
+    element.removeAttribute("aria-busy");
+    const good = answers.filter(({ error }) => !error);
+    fill(
+      body,
+      el("div", { class: "facts" }, good.map(facts)),
+      answers.filter(({ error }) => error).map((answer) => errorBox(answer, answers.length > 1)),
+      good.length ? outputs(signature, good) : null,
+      hasClasses(signature, good) ? labels.editor(good[0].version) : null,
+      good.map((answer) => raw(answer, good.length > 1)),
+    );
+    fill(live, spoken(signature, answers));
+  }
+
+  function facts({ name, version, ms, bytes }) {
+    return el("p", {}, el("span", { class: "chip" }, version ? `Version ${version}` : name),
+      el("span", {}, latencyText(ms)), el("span", {}, sizeText(bytes)));
+  }
+
+  function outputs(signature, good) {
+    const of = good.map((answer) => outputsOf(signature, answer.value));
+    if (of[0].length === 0) return el("p", { class: "hint" }, "The answer holds no outputs of this signature; see the JSON.");
+    return of[0].map((output, i) => {
+      const pair = of.length > 1 && of[1][i] ? [output, of[1][i]] : [output];
+      return outputView({ outputs: pair, names: good.map((each) => `Version ${each.version}`), labels: labels.of(good[0].version), states });
+    });
+  }
+
+  function spoken(signature, answers) {
+    return answers.map((answer) => {
+      if (answer.error) return `Error: ${answer.error.message}`;
+      const [output] = outputsOf(signature, answer.value);
+      const words = output?.rows.length ? `: ${summary(output.rows[0], labels.of(answer.version))}` : "";
+      return `Version ${answer.version} answered in ${latencyText(answer.ms)}${words}`;
+    }).join(". ");
+  }
+
+  empty();
+  return {
+    element, show, busy, empty,
+    /** Shows the same answers again, with labels that have come meanwhile. */
+    redraw: () => last && show(last.signature, last.answers),
+  };
+}
+
+function hasClasses(signature, [first]) {
+  if (!first || signature.call !== "predict") return false;
+  return outputsOf(signature, first.value).some(({ rows }) => rows.length > 0 && viewsOf(rows[0], null).includes("classes"));
+}
+
+/** An error as the server said it, with its hint. */
+export function errorBox({ name, error }, isNamed = false) {
+  const status = error.status ? el("span", { class: "status" }, `HTTP ${error.status}`) : null;
+  return el("div", { class: "error", role: "alert" },
+    isNamed ? el("p", { class: "label" }, name) : null,
+    el("p", { class: "message", dir: "auto" }, error.message), error.hint ? el("p", { class: "advice" }, error.hint) : null, status);
+}
+
+function raw(answer, isNamed) {
+  const details = el("details", { class: "raw" }, el("summary", {}, isNamed ? `JSON of ${answer.name.toLowerCase()}` : "JSON"));
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.children.length > 1) return;
+    const text = answer.text.length > MOST_RAW ? `${answer.text.slice(0, MOST_RAW)}\n…` : pretty(answer.value);
+    details.append(el("pre", { class: "code scroll", tabindex: 0 }, text));
+  });
+  return details;
+}
+
+/** Milliseconds for people. */
+export function latencyText(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
+  return `${ms >= 100 ? Math.round(ms) : Number(ms.toFixed(ms < 1 ? 2 : 1))} ms`;
+}
+
+/** Bytes for people. */
+export function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  const [unit, size] = bytes < 1e6 ? ["kB", 1e3] : bytes < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
+  return `${(bytes / size).toFixed(bytes / size < 10 ? 1 : 0)} ${unit}`;
+}

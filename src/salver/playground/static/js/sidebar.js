@@ -1,0 +1,36 @@
+// The list of models, with what their versions are doing.
+
+import { el, fill } from "./dom.js";
+import { modelState } from "./states.js";
+
+/** @returns {{element, show(models, current)}} */
+export function sidebar() {
+  const list = el("ul", { class: "models" });
+  let drawn = "";
+
+  function show(models, current) {
+    const now = JSON.stringify([models, current]);
+    if (now === drawn) return; // so that focus and selection stay where they are
+    drawn = now;
+    const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    fill(list, models.length ? models.map((model) => entry(model, current)) : el("li", { class: "hint" }, "No models yet."));
+    if (focused) [...list.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  }
+
+  const element = el("nav", { class: "sidebar", "aria-labelledby": "models-title" }, el("h2", { id: "models-title" }, "Models"), list);
+  return { element, show };
+}
+
+function entry(model, current) {
+  const { words, tone } = modelState(model);
+  const isCurrent = model.name === current;
+  return el("li", {}, el(
+    "a",
+    { href: modelAddress(model.name), "aria-current": isCurrent ? "page" : null },
+    el("span", { class: "model-name", dir: "auto" }, model.name),
+    el("span", { class: "state" }, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), words),
+  ));
+}
+
+/** Where the page of a model is. */
+export const modelAddress = (name) => `#/model/${encodeURIComponent(name)}`;

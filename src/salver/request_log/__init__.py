@@ -1,0 +1,1 @@
+"""Logs of requests and answers: who writes them, where to, and what sends them again."""

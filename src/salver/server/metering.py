@@ -1,0 +1,93 @@
+"""What the metrics page asks the server when it is read: models, doors, the process."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Protocol
+
+from salver import __version__
+from salver.errors import Cancelled, NotFound
+from salver.lifecycle.monitor import VersionState, VersionStatus
+from salver.metrics.catalogue import BY_NAME
+from salver.metrics.installed import installed_version
+from salver.metrics.process import build_family, process_families
+from salver.metrics.text import Family
+from salver.servable import ServableId
+
+__all__ = ["Meterable", "ServerReadings"]
+
+_FAILED: Final = "FAILED"
+
+
+class Meterable(Protocol):
+    """The part of `ServerCore` that is asked, from any thread."""
+
+    def model_names(self) -> Sequence[str]: ...
+    def statuses(self, name: str) -> Sequence[VersionStatus]: ...
+    def in_flight(self) -> Mapping[ServableId, int]: ...
+    @property
+    def reserved(self) -> Mapping[ServableId, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReadings:
+    """A collector for `Metrics.add_collector`.
+
+    Attributes:
+        core: the models.
+        connections: how many the REST API has.
+        dropped_lines: how many the access log has lost.
+    """
+
+    core: Meterable
+    connections: Callable[[], int] = lambda: 0
+    dropped_lines: Callable[[], int] = lambda: 0
+
+    def __call__(self) -> Iterable[Family]:
+        """Ask."""
+        dropped = self.dropped_lines()
+        yield _by_version("salver_in_flight_requests", self.core.in_flight())
+        yield _versions(self.core)
+        yield _by_version("salver_reserved_memory_bytes", self.core.reserved)
+        yield Family(BY_NAME["salver_connections"], [(("REST",), self.connections())])
+        if dropped:
+            labels = ("access", "disk")
+            yield Family(BY_NAME["salver_dropped_log_records_total"], [(labels, dropped)])
+        yield build_family(__version__, _tensorflow_version())
+        yield from process_families()
+
+
+@cache
+def _tensorflow_version() -> str:
+    return installed_version()
+
+
+def _by_version(metric: str, values: Mapping[ServableId, int]) -> Family:
+    cells = [((id.name, str(id.version)), n) for id, n in values.items()]
+    return Family(BY_NAME[metric], list(cells))
+
+
+def _versions(core: Meterable) -> Family:
+    family = Family(BY_NAME["salver_versions"])
+    for name in core.model_names():
+        # There also when it is 0: a model that cannot be asked is what alerts are made for.
+        counts = Counter({VersionState.AVAILABLE.name: 0, _FAILED: 0})
+        counts.update(filter(None, map(_state, _statuses(core, name))))
+        family.cells.extend(((name, state), n) for state, n in counts.items())
+    return family
+
+
+def _statuses(core: Meterable, name: str) -> Sequence[VersionStatus]:
+    try:
+        return core.statuses(name)
+    except NotFound:  # configured, but nothing on disk yet
+        return ()
+
+
+def _state(status: VersionStatus) -> str | None:
+    """What a version counts as; None for one that has ended as it should."""
+    if status.state is not VersionState.END:
+        return status.state.name
+    is_failure = status.error is not None and not isinstance(status.error, Cancelled)
+    return _FAILED if is_failure else None

@@ -1,0 +1,1 @@
+"""Warmup: recorded requests that a version answers before it serves anybody."""

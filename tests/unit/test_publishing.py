@@ -1,0 +1,279 @@
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import salver.publishing
+from salver.codecs.predict_message import decode_predict_request
+from salver.codecs.prediction_log import LogKind, decode_prediction_log
+from salver.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unavailable,
+)
+from salver.publishing import Published, newest_version, publish, versions_in
+from salver.warmup.replay import REQUESTS_FILE
+from salver.warmup.storing import read_file
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """What looks like a SavedModel."""
+    version = tmp_path / "source"
+    (version / "variables").mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    (version / "variables" / "data").write_bytes(b"x")
+    return version
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "base"
+
+
+def names(base: Path) -> list[str]:
+    return sorted(os.listdir(base))
+
+
+def test_versions_are_counted_on(model: Path, base: Path) -> None:
+    assert publish(model, base, check=False) == Published(1, base / "1")
+    assert publish(model, str(base), check=False).version == 2
+    (base / "00000010").mkdir()
+    assert publish(model, base, check=False).version == 11
+    assert names(base) == ["00000010", "1", "11", "2"]
+    assert (base / "11" / "variables" / "data").read_bytes() == b"x"
+    assert newest_version(base) == 11
+
+
+def test_a_version_may_have_a_number_of_its_own_once(model: Path, base: Path) -> None:
+    assert publish(model, base, version=7, check=False).version == 7
+    with pytest.raises(AlreadyExists, match="has a version 7 already"):
+        publish(model, base, version=7, check=False)
+    with pytest.raises(InvalidArgument, match="A version is a number from 1, not 0"):
+        publish(model, base, version=0, check=False)
+    assert names(base) == ["7"]
+
+
+def test_a_model_directory_gives_its_newest_version(model: Path, base: Path) -> None:
+    publish(model, base, check=False)
+    publish(model, base, check=False)
+    (base / "2" / "mark").touch()
+    (base / "9").mkdir()
+    assert (publish(base, base, check=False).path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "put"), [("m.tflite", "model.tflite"), ("m.keras", "m.keras"), ("m.h5", "m.h5")]
+)
+def test_files_are_published_too(tmp_path: Path, base: Path, name: str, put: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    path = publish(tmp_path / name, base, check=False).path
+    assert names(path) == [put]
+    assert (publish(path, base, check=False).path / put).read_bytes() == b"x"
+
+
+def test_what_is_no_model_is_refused_and_leaves_nothing(tmp_path: Path, base: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFound, match="holds no SavedModel"):
+        publish(tmp_path / "empty", base)
+    with pytest.raises(NotFound, match="There is no directory"):
+        publish(tmp_path / "none", base)
+    with pytest.raises(InvalidArgument, match="A int is no model"):
+        publish(3, base)
+    assert not base.exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_version_that_does_not_pass_the_check_leaves_nothing(
+    model: Path, base: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    if is_there:
+        publish(model, base, check=False)
+    seen: list[Any] = []
+
+    def check(staging: Path, version: int) -> None:
+        seen.append((staging.parent, names(staging), version))
+        assert all(name.startswith(".") or name == "1" for name in names(base))
+        raise Unavailable("it does not load")
+
+    monkeypatch.setattr(salver.publishing, "check_version", check)
+    with pytest.raises(Unavailable):
+        publish(model, base)
+    number = 1 + is_there
+    assert seen == [(base, [str(number)], number)]
+    assert base.exists() == is_there
+    assert versions_in(base) == ({1} if is_there else set())
+
+
+def test_publishers_do_not_collide(model: Path, base: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(lambda _: publish(model, base, check=False).version, range(24)))
+    assert sorted(done) == list(range(1, 25))
+    assert versions_in(base) == set(range(1, 25))
+
+
+def test_a_number_that_is_taken_meanwhile_is_not_replaced(
+    model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: Any) -> None:
+        (base / "1").mkdir()
+        (base / "1" / "theirs").touch()
+
+    monkeypatch.setattr(salver.publishing, "check_version", other)
+    assert publish(model, base).version == 2
+    assert names(base / "1") == ["theirs"]
+
+
+def test_a_number_of_its_own_that_is_taken_meanwhile_is_told(
+    model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salver.publishing, "check_version", lambda *_: (base / "7").touch())
+    with pytest.raises(AlreadyExists):
+        publish(model, base, version=7)
+    assert names(base) == ["7"]
+
+
+@pytest.mark.parametrize("blocker", ["file", "directory"])
+def test_a_name_that_is_taken_unseen_is_passed_over(
+    model: Path, base: Path, monkeypatch: pytest.MonkeyPatch, blocker: str
+) -> None:
+    base.mkdir(parents=True)
+    if blocker == "file":
+        (base / "1").touch()
+    else:
+        (base / "1").mkdir()
+        (base / "1" / "theirs").touch()
+    monkeypatch.setattr(salver.publishing, "versions_in", lambda _: set())
+    assert publish(model, base, check=False).version == 2
+
+
+def test_what_cannot_be_written_is_told(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ServingError, match="file"):
+        publish(model, tmp_path / "file" / "base", check=False)
+    with pytest.raises(ServingError, match="file"):
+        versions_in(tmp_path / "file")
+
+
+def test_what_cannot_be_renamed_is_told(
+    model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(ServingError, match="No space left"):
+        publish(model, base, check=False)
+    assert not base.exists()
+
+
+def test_what_cannot_be_copied_is_told(base: Path, model: Path) -> None:
+    (model / "broken").symlink_to("nowhere")
+    with pytest.raises(FailedPrecondition, match="cannot be copied"):
+        publish(model, base, check=False)
+
+
+def test_labels_become_an_asset(model: Path, base: Path, tmp_path: Path) -> None:
+    path = publish(model, base, labels=["cat", "Hündin"], check=False).path
+    assert (path / "assets" / "labels.txt").read_text() == "cat\nHündin\n"
+    (tmp_path / "labels.json").write_text('["a"]')
+    path = publish(path, base, labels=tmp_path / "labels.json", check=False).path
+    assert (path / "assets" / "labels.txt").read_text() == '["a"]'
+    with pytest.raises(InvalidArgument, match="A label is one line"):
+        publish(model, base, labels=["a\nb"], check=False)
+    with pytest.raises(NotFound):
+        publish(model, base, labels=tmp_path / "none", check=False)
+
+
+# -- warmup ----------------------------------------------------------------------------------------
+
+
+class KerasModel:
+    """Stands in for a live model; the real ones are tried in tests/integration."""
+
+    def export(self, path: str) -> None:
+        Path(path).mkdir()
+        Path(path, "saved_model.pb").touch()
+
+
+def test_a_live_model_is_exported(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = ModuleType("keras")
+    keras.Model = KerasModel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    assert names(publish(KerasModel(), base, check=False).path) == ["saved_model.pb"]
+
+
+def asked(path: Path) -> list[Any]:
+    logged = [decode_prediction_log(record) for record in read_file(path / REQUESTS_FILE)]
+    return [(of.kind, decode_predict_request(of.request)) for of in logged if of is not None]
+
+
+def test_warmup_requests_are_inputs_or_bodies(
+    version_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    requests = [[1.0, 2.0], {"x": np.ones(1)}, '{"instances": [1]}', b'{"inputs": [1]}']
+    base = tmp_path / "half"
+    path = publish(version_path("half_plus_two"), base, warmup=requests, check=False).path
+    records = asked(path)
+    assert [kind for kind, _ in records] == [LogKind.PREDICT] * 4
+    assert {message.spec.name for _, message in records} == {"half"}
+    path = publish(path, base, warmup=True, check=False).path
+    assert len(list(read_file(path / REQUESTS_FILE))) > 1
+
+
+def test_a_tflite_model_is_warmed_up_too(
+    version_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = publish(version_path("lite_metadata"), tmp_path / "m", warmup=True, check=False).path
+    assert asked(path)
+
+
+def test_the_graph_for_serving_is_warmed_up(
+    version_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = publish(version_path("two_tags"), tmp_path / "m", warmup=[[1.0]], check=False).path
+    assert len(asked(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "warmup", "message"),
+    [
+        ("half_plus_two", ["{}"], "'instances'|inputs"),
+        ("half_plus_two", [["a"]], "takes float, not strings"),
+        ("half_plus_two", "text", "warmup is a list of requests, or True"),
+        ("every_dtype", [[1.0]], "The model has no signature serving_default"),
+    ],
+)
+def test_a_warmup_request_that_the_model_does_not_take_is_refused(
+    version_path: Callable[[str], Path], tmp_path: Path, name: str, warmup: Any, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        publish(version_path(name), tmp_path / "m", warmup=warmup, check=False)
+    assert not (tmp_path / "m").exists()
+
+
+def test_signatures_of_which_no_request_can_be_made_are_told(
+    version_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salver.publishing, "default_records", lambda _: iter(()))
+    with pytest.raises(InvalidArgument, match="No warmup request can be made"):
+        publish(version_path("half_plus_two"), tmp_path / "m", warmup=True, check=False)
+
+
+def test_a_keras_file_has_no_signatures_to_warm_up(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").touch()
+    with pytest.raises(InvalidArgument, match="for a SavedModel or a TFLite model only"):
+        publish(tmp_path / "m.keras", tmp_path / "m", warmup=True, check=False)
+
+
+def test_no_requests_make_no_file(model: Path, base: Path) -> None:
+    assert not (publish(model, base, warmup=[], check=False).path / REQUESTS_FILE).exists()
