@@ -1,0 +1,279 @@
+"""The client of programs that wait for answers."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from salver.client.address import Tls, parse_address
+from salver.client.answers import (
+    ListedModel,
+    ModelMetadata,
+    ModelStatus,
+    Outputs,
+    ScoredClass,
+)
+from salver.client.attempts import Retries
+from salver.client.exchange import Pause, Steps, Which
+from salver.client.features import Example
+from salver.client.operations import Operations
+from salver.client.wire import Wire
+from salver.errors import InvalidArgument
+from salver.requests import Array
+
+__all__ = ["Client", "which_of"]
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_RETRIES = 3
+READY_TIMEOUT_S = 60.0
+
+
+def wire_of(*, is_grpc: bool) -> Wire:
+    """The wire form of an API; the other one is not imported."""
+    if is_grpc:
+        from salver.client.grpc_wire import GrpcWire
+
+        return GrpcWire()
+    from salver.client.rest_wire import RestWire
+
+    return RestWire()
+
+
+def which_of(model: str, version: int | None, label: str | None) -> Which:
+    """What is asked.
+
+    Raises:
+        InvalidArgument: both a version and a label.
+    """
+    if version is not None and label is not None:
+        raise InvalidArgument("Give a version or a label, not both")
+    return Which(model, version, label)
+
+
+class Client:
+    """Asks a model server: Salver, or TensorFlow Serving.
+
+    One client serves all threads of a program, and keeps its connections. Errors are the classes
+    of `salver.errors`, with the server's code, message and hint.
+
+    Example:
+        >>> client = salver.Client("http://127.0.0.1:8501")
+        >>> client.predict("half_plus_two", [1.0, 2.0, 5.0])
+        {'y': array([2.5, 3. , 4.5], dtype=float32)}
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            url: `http://HOST:PORT` or `https://…` for the REST API; `grpc://HOST:PORT`,
+                `grpcs://…` or `unix:/PATH` for gRPC.
+            timeout_s: of each call, with its retries; None for no limit.
+            retries: how often a call is sent again that did not reach the server, or that the
+                server was unavailable for.
+            headers: sent with each call; with gRPC its metadata.
+            tls: for `https:` and `grpcs:`; None to trust what the system trusts.
+
+        Raises:
+            InvalidArgument: the URL, or a TLS file, is none.
+            FailedPrecondition: gRPC is asked for, and grpcio not installed.
+        """
+        address = parse_address(url)
+        self.url = url
+        wire = wire_of(is_grpc=address.is_grpc)
+        self._operations = Operations(wire, Retries(retries), timeout_s)
+        if address.is_grpc:
+            from salver.client.grpc_transport import GrpcTransport as Transport
+        else:
+            from salver.client.http_transport import (  # type: ignore[assignment]
+                HttpTransport as Transport,
+            )
+        self._transport = Transport(address, tls, headers or {})
+
+    def predict(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Outputs:
+        """Compute the outputs of a model.
+
+        Args:
+            model: its name.
+            inputs: alias → array, list or number; or just one of these for a signature with one
+                input. Converted to the dtype that the signature says where only precision can be
+                lost; strings are `str` or `bytes`.
+            version: that is to answer; None for the newest available.
+            label: of the version, in place of its number.
+            signature: None for `serving_default`.
+            outputs: aliases of the outputs that are wanted; None for all.
+            timeout_s: None for the client's own.
+
+        Returns:
+            Output alias → array of the dtype that the signature says, strings as `bytes` in an
+            array of objects; and in the attribute `version` the version that answered.
+
+        Raises:
+            ServingError: what the server said; `Unavailable` when it cannot be reached,
+                `DeadlineExceeded` when the time is over.
+        """
+        which = which_of(model, version, label)
+        return self._take(self._operations.predict(which, inputs, signature, outputs, timeout_s))
+
+    def classify(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[list[ScoredClass]]:
+        """Classify examples.
+
+        Args:
+            model: its name.
+            examples: each a dict of features, or a serialized `tensorflow.Example`.
+            version: see `predict`, as of all that follow.
+            label: see there.
+            signature: see there.
+            timeout_s: see there.
+
+        Returns:
+            For each example its classes, as pairs of label and score.
+
+        Raises:
+            ServingError: as `predict`.
+        """
+        which = which_of(model, version, label)
+        return self._take(self._operations.classify(which, examples, signature, timeout_s))
+
+    def regress(
+        self,
+        model: str,
+        examples: Sequence[Example],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Array:
+        """Compute one value for each example; see `classify`.
+
+        Returns:
+            Shape (examples,), float32.
+
+        Raises:
+            ServingError: as `predict`.
+        """
+        which = which_of(model, version, label)
+        return self._take(self._operations.regress(which, examples, signature, timeout_s))
+
+    def status(
+        self, model: str, *, version: int | None = None, timeout_s: float | None = None
+    ) -> ModelStatus:
+        """Where the versions of a model stand, or one of them.
+
+        Raises:
+            ServingError: as `predict`; `NotFound` for a model that the server does not know.
+        """
+        return self._take(self._operations.status(Which(model, version), timeout_s))
+
+    def metadata(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float | None = None,
+    ) -> ModelMetadata:
+        """What a version takes and gives: its signatures.
+
+        Raises:
+            ServingError: as `predict`.
+        """
+        which = which_of(model, version, label)
+        return self._take(self._operations.metadata(which, timeout_s))
+
+    def models(self, *, timeout_s: float | None = None) -> tuple[ListedModel, ...]:
+        """All models of the server, with their versions and labels. Over REST only.
+
+        Raises:
+            Unimplemented: the server cannot tell, as TensorFlow Serving.
+            ServingError: as `predict`.
+        """
+        return self._take(self._operations.models(timeout_s))
+
+    def wait_ready(
+        self,
+        model: str | None = None,
+        *,
+        version: int | None = None,
+        timeout_s: float = READY_TIMEOUT_S,
+    ) -> None:
+        """Wait until a model can be asked, or, without one, until the server is ready.
+
+        Args:
+            model: its name; None for every model of the server.
+            version: wait for this one; None for any.
+            timeout_s: how long at most.
+
+        Raises:
+            DeadlineExceeded: it was not ready in time; the text says what it was instead.
+            ServingError: no version could be loaded: with the server's code and text.
+        """
+        which = None if model is None else Which(model, version)
+        self._take(self._operations.wait_ready(which, timeout_s))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def _take(self, steps: Steps[T]) -> T:
+        """Take the steps of a call."""
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    step = next(steps)
+                    continue
+                try:
+                    reply = self._transport.send(step.exchange, step.timeout_s)
+                except Exception as error:  # noqa: BLE001 - handed to the call
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(reply)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer

@@ -1,0 +1,122 @@
+"""Carries exchanges over gRPC."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from salver.client.address import Address, Tls
+from salver.client.exchange import Exchange, Reply
+from salver.errors import FailedPrecondition, InvalidArgument, ServingError, error_of
+
+__all__ = ["AsyncGrpcTransport", "GrpcTransport"]
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A server that comes back is seen within the pauses between retries.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Two clients in one process do not share how the last attempt of the other went.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def _grpc(module: str = "grpc") -> Any:
+    """The library, which none but users of gRPC need.
+
+    Raises:
+        FailedPrecondition: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise FailedPrecondition(
+            f"gRPC needs the package grpcio: {error}",
+            hint="pip install grpcio, or use the REST API: a URL that begins with http://",
+        ) from error
+
+
+class GrpcTransport:
+    """Sends and waits. Thread-safe."""
+
+    def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
+        """Make it; connects when there is something to send.
+
+        Raises:
+            FailedPrecondition: grpcio is not installed.
+            InvalidArgument: the TLS files are none.
+        """
+        self._grpc = _grpc()
+        self._metadata = _metadata(headers)
+        self._channel = _channel(self._grpc, self._grpc, address, tls)
+
+    def send(self, exchange: Exchange[Any], timeout_s: float | None) -> Reply:
+        """Send a request and wait for the reply.
+
+        Raises:
+            ServingError: with the code and text of the status.
+        """
+        call = self._channel.unary_unary(exchange.path)
+        try:
+            body = call(exchange.body or b"", timeout=timeout_s, metadata=self._metadata)
+        except self._grpc.RpcError as error:
+            raise _error(error) from error
+        return Reply(body)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """The same for a loop: the one that runs when it is made."""
+
+    def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
+        """See `GrpcTransport`."""
+        self._grpc = _grpc()
+        self._metadata = _metadata(headers)
+        self._channel = _channel(self._grpc, _grpc("grpc.aio"), address, tls)
+
+    async def send(self, exchange: Exchange[Any], timeout_s: float | None) -> Reply:
+        """See `GrpcTransport.send`."""
+        call = self._channel.unary_unary(exchange.path)
+        try:
+            body = await call(exchange.body or b"", timeout=timeout_s, metadata=self._metadata)
+        except self._grpc.RpcError as error:
+            raise _error(error) from error
+        return Reply(body)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+def _channel(grpc: Any, twin: Any, address: Address, tls: Tls | None) -> Any:
+    """A channel of `grpc` or of its twin for loops."""
+    if not address.is_secure:
+        return twin.insecure_channel(address.target, options=_OPTIONS)
+    tls = tls or Tls()
+    if not tls.is_verified:
+        raise InvalidArgument("gRPC always verifies the server: give its authority as Tls(ca=…)")
+    try:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=_read(tls.ca),
+            private_key=_read(tls.key),
+            certificate_chain=_read(tls.certificate),
+        )
+    except OSError as error:
+        raise InvalidArgument(f"TLS cannot be set up: {error}") from error
+    return twin.secure_channel(address.target, credentials, options=_OPTIONS)
+
+
+def _read(path: str | Path | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
+
+
+def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in headers.items())
+
+
+def _error(error: Any) -> ServingError:
+    return error_of(error.code().value[0], error.details() or "")

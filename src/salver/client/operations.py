@@ -1,0 +1,273 @@
+"""The calls of a client, as steps: what is sent when, what is tried again, what is remembered.
+
+Knows neither sockets nor loops: `blocking` and `asynchronous` take the steps.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from salver.client.answers import (
+    ListedModel,
+    ModelMetadata,
+    ModelStatus,
+    Outputs,
+    ScoredClass,
+)
+from salver.client.attempts import Deadline, Retries
+from salver.client.exchange import Exchange, Pause, Send, Steps, Which
+from salver.client.features import Example
+from salver.client.feeds import as_feeds
+from salver.client.wire import Predicted, Wire
+from salver.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+)
+from salver.requests import Array
+from salver.signature import DEFAULT_SIGNATURE, Signature
+
+__all__ = ["Operations"]
+
+T = TypeVar("T")
+
+_MOST_KNOWN: Final = 256  # signatures remembered; past that all are forgotten
+_FIRST_LOOK_S: Final = 0.05
+_LONGEST_LOOK_S: Final = 0.5
+# Servers that do not say which version answered are asked again for signatures after so long.
+_STALE_S: Final = 10.0
+
+
+class Operations:
+    """Makes the steps of calls. Thread-safe: what it remembers are immutable values in a dict."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        retries: Retries,
+        timeout_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make them.
+
+        Args:
+            wire: of the server's API.
+            retries: of calls that do not reach it.
+            timeout_s: of calls that say nothing else; None for no limit.
+            clock: seconds, monotonic.
+        """
+        self._wire = wire
+        self._retries = retries
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._known: dict[Which, tuple[ModelMetadata, float]] = {}
+        self._is_version_told = False
+
+    # -- inference ---------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        which: Which,
+        inputs: Any,
+        signature: str | None,
+        outputs: Sequence[str] | None,
+        timeout_s: float | None,
+    ) -> Steps[Outputs]:
+        """Compute outputs; see `Client.predict`."""
+        deadline = self._deadline(timeout_s)
+        name = signature or DEFAULT_SIGNATURE
+        known, is_fresh = yield from self._recall(which, deadline)
+        try:
+            return (yield from self._predict(which, inputs, name, outputs or (), known, deadline))
+        except (InvalidArgument, FailedPrecondition, Internal) as error:
+            if is_fresh or which.version is not None:
+                raise
+            renewed = yield from self._learn(which, deadline)
+            if renewed == known:  # what was remembered is not what is wrong
+                raise error from None
+        return (yield from self._predict(which, inputs, name, outputs or (), renewed, deadline))
+
+    def _predict(
+        self,
+        which: Which,
+        inputs: Any,
+        name: str,
+        outputs: Sequence[str],
+        known: ModelMetadata,
+        deadline: Deadline,
+    ) -> Steps[Outputs]:
+        signature = _signature(known, name)
+        for output in outputs:
+            if output not in signature.outputs:
+                raise InvalidArgument(
+                    f"Signature {name!r} has no output {output!r}.",
+                    hint=f"It gives {', '.join(map(repr, signature.outputs))}.",
+                )
+        feeds = as_feeds(inputs, name, signature)
+        answer = yield from self._ask(self._wire.predict(which, name, feeds, outputs), deadline)
+        self._is_version_told = answer.version is not None
+        if answer.version not in (None, known.version):
+            self._known.pop(which, None)
+            if self._wire.needs_signature:
+                signature = yield from self._signature_of(which, answer, name, signature, deadline)
+        arrays = answer.arrays(signature)
+        chosen = {output: arrays[output] for output in outputs} if outputs else arrays
+        return Outputs(chosen, answer.version if which.version is None else which.version)
+
+    def _signature_of(
+        self,
+        which: Which,
+        answer: Predicted,
+        name: str,
+        known: Signature,
+        deadline: Deadline,
+    ) -> Steps[Signature]:
+        """The signature of the version that answered, which is another than was known."""
+        try:
+            said = yield from self._learn(Which(which.name, answer.version), deadline)
+        except NotFound:  # it answered, and has gone since
+            return known
+        self._keep(which, said)
+        return said.signatures.get(name, known)
+
+    def classify(
+        self,
+        which: Which,
+        examples: Sequence[Example],
+        signature: str | None,
+        timeout_s: float | None,
+    ) -> Steps[list[list[ScoredClass]]]:
+        """Classify examples; see `Client.classify`."""
+        exchange = self._wire.classify(which, signature or "", examples)
+        return (yield from self._ask(exchange, self._deadline(timeout_s)))
+
+    def regress(
+        self,
+        which: Which,
+        examples: Sequence[Example],
+        signature: str | None,
+        timeout_s: float | None,
+    ) -> Steps[Array]:
+        """Compute a value per example; see `Client.regress`."""
+        exchange = self._wire.regress(which, signature or "", examples)
+        return (yield from self._ask(exchange, self._deadline(timeout_s)))
+
+    # -- reports -----------------------------------------------------------------------------------
+
+    def status(self, which: Which, timeout_s: float | None) -> Steps[ModelStatus]:
+        """Where versions stand."""
+        return (yield from self._ask(self._wire.status(which), self._deadline(timeout_s)))
+
+    def metadata(self, which: Which, timeout_s: float | None) -> Steps[ModelMetadata]:
+        """What a version takes and gives."""
+        return (yield from self._learn(which, self._deadline(timeout_s)))
+
+    def models(self, timeout_s: float | None) -> Steps[tuple[ListedModel, ...]]:
+        """All models."""
+        deadline = self._deadline(timeout_s)
+        return (yield from self._ask(self._wire.models(), deadline))
+
+    def wait_ready(self, which: Which | None, timeout_s: float) -> Steps[None]:
+        """Wait until a model, or the server, answers; see `Client.wait_ready`."""
+        deadline = Deadline(timeout_s, self._clock)
+        look_s = _FIRST_LOOK_S
+        reason = "it does not answer"
+        while True:
+            status = None
+            try:
+                if which is None:
+                    yield from self._look_at_server(deadline)
+                    return
+                exchange = self._wire.status(which)
+                status = exchange.read((yield Send(exchange, deadline.left_s())))
+            except (Unavailable, NotFound) as error:  # it has not begun to listen, or to load
+                reason = error.message
+            except DeadlineExceeded:
+                pass  # what was the reason before still is
+            if status is not None:
+                if _is_up(status):
+                    return
+                states = [f"version {of.version} is {of.state}" for of in status.versions]
+                reason = ", ".join(states) or "it has no version"
+            if not deadline.is_after(look_s):
+                what = "The server" if which is None else f"Model {which.name!r}"
+                raise DeadlineExceeded(f"{what} was not ready within {timeout_s:g} s: {reason}")
+            yield Pause(look_s)
+            look_s = min(_LONGEST_LOOK_S, 1.5 * look_s)
+
+    def _look_at_server(self, deadline: Deadline) -> Steps[None]:
+        exchange = self._wire.ready()
+        try:
+            exchange.read((yield Send(exchange, deadline.left_s())))
+        except Unimplemented:  # without the question: it listens, and that is all it can say
+            return
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else timeout_s, self._clock)
+
+    def _ask(self, exchange: Exchange[T], deadline: Deadline) -> Steps[T]:
+        """Send until it arrives. Each call of the API may come twice without harm."""
+        retry = 0
+        while True:
+            try:
+                return exchange.read((yield Send(exchange, deadline.left_s())))
+            except Unavailable:
+                pause_s = self._retries.pause_s(retry)
+                if pause_s is None or not deadline.is_after(pause_s):
+                    raise
+            yield Pause(pause_s)
+            retry += 1
+
+    # -- what is known -----------------------------------------------------------------------------
+
+    def _recall(self, which: Which, deadline: Deadline) -> Steps[tuple[ModelMetadata, bool]]:
+        """What is known of a version, and whether the server was just asked for it."""
+        found = self._known.get(which)
+        if found is not None and (which.version is not None or not self._is_stale(found[1])):
+            return found[0], False
+        return (yield from self._learn(which, deadline)), True
+
+    def _is_stale(self, learnt_s: float) -> bool:
+        return not self._is_version_told and self._clock() - learnt_s > _STALE_S
+
+    def _learn(self, which: Which, deadline: Deadline) -> Steps[ModelMetadata]:
+        said = yield from self._ask(self._wire.metadata(which), deadline)
+        self._keep(which, said)
+        return said
+
+    def _keep(self, which: Which, said: ModelMetadata) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[which] = said, self._clock()
+
+
+def _signature(known: ModelMetadata, name: str) -> Signature:
+    signature = known.signatures.get(name)
+    if signature is None:
+        names: Mapping[str, Signature] = known.signatures
+        raise FailedPrecondition(
+            f'Serving signature key "{name}" not found.',
+            hint=f"The model has {', '.join(map(repr, names)) or 'none'}.",
+        )
+    return signature
+
+
+def _is_up(status: ModelStatus) -> bool:
+    """Whether a version answers.
+
+    Raises:
+        ServingError: none does or will: of the newest that failed.
+    """
+    if status.available:
+        return True
+    is_over = all(of.state == "END" for of in status.versions)
+    failed = [of.error for of in status.versions if of.error is not None]
+    if is_over and failed:
+        raise failed[0]
+    return False
