@@ -1,12 +1,13 @@
 # make            what there is
 # make demo       train a model, serve it, swap it while it serves (ONCE=1: end by itself)
+# make example-1  one of the five tutorials, example-1 to example-5 (ONCE=1: end by itself)
 # make test       set up, check, and run every test
 # make check      format, lint, types, floors, spelling
 # make stress     the long tests
 
 PYTHON ?= python3
 
-.PHONY: help setup demo test check stress clean
+.PHONY: help setup demo example-1 example-2 example-3 example-4 example-5 test check stress clean
 
 help:
 	@sed -n 's/^# \(make.*\)/\1/p' Makefile
@@ -16,6 +17,14 @@ setup:
 
 demo: setup
 	@.venv/bin/python examples/digits/demo.py $(if $(ONCE),--once)
+
+example-1: WALK = ten_images
+example-2: WALK = regression
+example-3: WALK = cats_and_dogs
+example-4: WALK = notebook
+example-5: WALK = upload_page
+example-1 example-2 example-3 example-4 example-5: setup
+	@.venv/bin/python -m examples.$(WALK) $(if $(ONCE),--once)
 
 check: setup
 	@scripts/check
@@ -27,4 +36,4 @@ stress: setup
 	@scripts/stress
 
 clean:
-	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .demo .examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

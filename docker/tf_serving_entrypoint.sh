@@ -1,0 +1,10 @@
+#!/bin/sh
+# Serve the model MODEL_NAME below MODEL_BASE_PATH. Arguments of `docker run` come last, and of a
+# repeated flag the last counts. The server takes the place of this shell, so that a stop of the
+# container reaches it, and it can finish what is in flight.
+exec tensorflow_model_server \
+    --port=8500 \
+    --rest_api_port=8501 \
+    --model_name="${MODEL_NAME:-model}" \
+    --model_base_path="${MODEL_BASE_PATH:-/models}/${MODEL_NAME:-model}" \
+    "$@"

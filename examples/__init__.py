@@ -1,0 +1,1 @@
+"""Five tutorials for TensorFlow Serving, done with Salver, command for command."""
