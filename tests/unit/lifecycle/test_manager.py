@@ -1034,9 +1034,12 @@ def test_version_that_waits_for_room_and_is_no_longer_wanted_ends_at_once(narrow
     narrow.aspire(OTHER, name="other")
     narrow.until_begun(OTHER)
     narrow.aspire(V1)
-    narrow.until(lambda: V1 in narrow.manager._queue.waiting)
+    narrow.until_state(V1, START)
+    while V1 not in narrow.manager._queue.waiting:  # a load thread has to look at its files first
+        narrow.manager.settle()
     narrow.aspire()
     assert refusal(narrow, V1).status == "CANCELLED: Loading of servable cancelled"
+    narrow.gates[OTHER].set()
 
 
 def test_several_that_find_no_room_are_all_refused(narrow: Bench) -> None:
