@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +100,7 @@ class Soak:
     shelf: Shelf
     features: set[str]
     rate: float
+    end_probe: Callable[[], object]
     tally: Tally = field(default_factory=Tally)
     memory: Memory = field(default_factory=Memory)
     metrics: Metrics = field(default_factory=Metrics)
@@ -171,6 +172,7 @@ class Soak:
         if (status := self.server.process.poll()) is not None:
             self.tally.failures.append(f"the server ended by itself, with status {status}")
             return
+        self.end_probe()
         await asyncio.sleep(CALM_S)
         self.at_end = self._census()
         if "metrics" in self.features:
@@ -267,7 +269,7 @@ def soak(arguments: argparse.Namespace, root: Path, models: Path) -> bool:
         begun_s, cpu_s = time.monotonic(), server.cpu_s()
 
         async def run() -> Soak:
-            made = Soak(server, shelf, features, arguments.rate)
+            made = Soak(server, shelf, features, arguments.rate, probe.communicate)
             await made.run(60 * arguments.minutes)
             return made
 
@@ -276,7 +278,8 @@ def soak(arguments: argparse.Namespace, root: Path, models: Path) -> bool:
         with suppress(OSError):
             cpu_s = server.cpu_s() - cpu_s
     finally:
-        probe.communicate()
+        if probe.returncode is None:
+            probe.communicate()
         status = server.stop()
     if status:
         made.tally.surprises.append(f"the server's exit status was {status}")

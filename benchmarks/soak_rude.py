@@ -135,7 +135,10 @@ class Rude:
         try:
             await self.rpc.call(PREDICT, request, timeout=0.005)
         except grpc.RpcError as error:
-            expect(error.code() is grpc.StatusCode.DEADLINE_EXCEEDED, error)
+            # The server's own word, where it is quicker than the client's timer, for what still
+            # waits in a queue.
+            late = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+            expect(error.code() in late, error)
 
     async def close_channel(self) -> None:
         """Calls under way on a connection that goes."""

@@ -4,6 +4,7 @@ The framework is there already, or there would be no such model: nothing is impo
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -27,7 +28,7 @@ def is_live(model: Any) -> bool:
 def live_name(model: Any) -> str:
     """What a live model calls itself; fit for a URL."""
     name = str(getattr(model, "name", "") or type(model).__name__)
-    return name.replace("/", "_").replace(":", "_")
+    return re.sub("^-|[/:=]", "_", name)
 
 
 def export(model: Any, directory: Path) -> None:

@@ -239,6 +239,11 @@ def serve(
     chosen = flags or {}
     path = None if is_live(model) else _path(model)
     name = name or (live_name(model) if path is None else _name_of(path))
+    if name.startswith("-") or any(sign in name for sign in "/:="):
+        raise InvalidArgument(
+            f"{name!r} cannot be the name of a model here",
+            hint="Give one as name= that has no '/', ':' and '=' and does not begin with '-'.",
+        )
     is_ours = path is None or _is_one_version(path)
     if labels is not None and not is_ours:
         raise InvalidArgument("labels belong into the version directory, as assets/labels.txt")
@@ -339,8 +344,13 @@ def _reached(host: str) -> str:
     return f"[{here}]" if ":" in here else here
 
 
+_process: Final = os.getpid()
+
+
 @atexit.register
 def _stop_all() -> None:
+    if os.getpid() != _process:  # a fork ends, whose parent's servers these are
+        return
     for server in list(_running.values()):
         with suppress(Exception):
             server.stop()

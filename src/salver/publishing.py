@@ -9,9 +9,10 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,8 +98,8 @@ def publish(
         >>> salver.publish(model, "models/digits", labels=[str(digit) for digit in range(10)])
         Published(version=1, path=PosixPath('models/digits/1'))
     """
-    if version is not None and version < 1:
-        raise InvalidArgument(f"A version is a number from 1, not {version}")
+    if version is not None:
+        version = _checked_version(version)
     base = Path(os.path.abspath(base_path))
     source = None if is_live(model) else _source(model)
     with _staged(base) as staging:
@@ -117,6 +118,17 @@ def publish(
         if check:
             check_version(staging, number)
         return _put_in_place(staged, base, number, is_free=version is None)
+
+
+def _checked_version(version: Any) -> int:
+    """A number that a server takes for one: `True` and numbers of 65 bits would be no version."""
+    try:
+        number = 0 if isinstance(version, bool) else index(version)
+    except TypeError:
+        number = 0
+    if not 1 <= number < 2**63:
+        raise InvalidArgument(f"A version is a number from 1, not {version!r}")
+    return number
 
 
 def versions_in(base: Path) -> set[int]:
@@ -178,6 +190,7 @@ def _copy(source: Path, staged: Path) -> None:
     try:
         if source.is_dir():
             shutil.copytree(source, staged)
+            _make_writable(staged)
             return
         staged.mkdir()
         shutil.copyfile(source, staged / (FILE_NAME if source.suffix == _TFLITE else source.name))
@@ -185,15 +198,33 @@ def _copy(source: Path, staged: Path) -> None:
         raise FailedPrecondition(f"{source} cannot be copied: {error}") from error
 
 
-def _write_labels(path: Path, labels: Sequence[str] | str | os.PathLike[str]) -> None:
+def _make_writable(root: Path) -> None:
+    """What is read-only can neither be renamed into place nor removed."""
+    for directory, _, names in os.walk(root):
+        for path in (Path(directory), *[Path(directory, name) for name in names]):
+            path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
+
+
+def _labels_data(labels: Sequence[str] | str | os.PathLike[str]) -> bytes:
+    if isinstance(labels, (str, os.PathLike)):
+        try:
+            return Path(labels).read_bytes()
+        except OSError as error:
+            raise error_of_os(str(labels), error) from error
     try:
-        if isinstance(labels, (str, os.PathLike)):
-            data = Path(labels).read_bytes()
-        else:
-            wrong = next((of for of in map(str, labels) if len(of.splitlines()) > 1), None)
-            if wrong is not None:
-                raise InvalidArgument(f"A label is one line, which {wrong!r} is not")
-            data = "".join([f"{label}\n" for label in labels]).encode()
+        lines = [str(label) for label in labels]
+        data = "".join([f"{line}\n" for line in lines]).encode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidArgument(f"Labels are a list of names, or a file: {error}") from None
+    wrong = next((line for line in lines if len(line.splitlines()) > 1), None)
+    if wrong is not None:
+        raise InvalidArgument(f"A label is one line, which {wrong!r} is not")
+    return data
+
+
+def _write_labels(path: Path, labels: Sequence[str] | str | os.PathLike[str]) -> None:
+    data = _labels_data(labels)
+    try:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
@@ -204,11 +235,14 @@ def _write_labels(path: Path, labels: Sequence[str] | str | os.PathLike[str]) ->
 
 
 def _write_warmup(staged: Path, name: str, warmup: "bool | Sequence[Any]") -> None:
+    if warmup is not True and (
+        isinstance(warmup, (str, bytes, Mapping, bool, np.ndarray))
+        or not isinstance(warmup, Iterable)
+    ):
+        raise InvalidArgument("warmup is a list of requests, or True")
     target = _target(staged, name)
     if warmup is True:
         made = [made.record for _, made in default_records(target)]
-    elif isinstance(warmup, (str, bytes, Mapping, bool, np.ndarray)):
-        raise InvalidArgument("warmup is a list of requests, or True")
     else:
         made = [_record(request, target) for request in warmup]
     records = [record for record in made if record is not None]
@@ -242,6 +276,8 @@ def _target(version: Path, name: str) -> Target:
             hint="Publish the loaded Keras model instead of its file.",
         )
     graphs = read_meta_graphs(version)
+    if not graphs:
+        raise InvalidArgument(f"{version} holds no graph that could be warmed up")
     graph = graphs[0]
     if len(graphs) > 1:
         graph = meta_graph_with_tags(graphs, ("serve",), str(version))
@@ -254,7 +290,7 @@ def _target(version: Path, name: str) -> Target:
 @contextmanager
 def _staged(base: Path) -> Iterator[Path]:
     """A hidden directory in the model directory; what is left of it goes at the end."""
-    made = [] if base.exists() else [base]
+    made = [directory for directory in (base, *base.parents) if not directory.exists()]
     try:
         base.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=base))

@@ -17,7 +17,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 SEVEN = [(-50, -80), (60, -80), (0, 90)]
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 CATALOGUED = ["classes", "failing", "half_plus_two", "mlp", "regression", "several", "slicer",
-              "strings"]  # fmt: skip
+              "slow", "strings"]  # fmt: skip
 EVERY = "model_version_policy { all {} }"
 
 
@@ -154,6 +154,36 @@ def test_the_error_of_a_model_is_shown_as_it_is(page: Page, server: Server) -> N
     page.type_into("table.cells input", "-1")
     page.press("Run")
     assert "x must not be negative" in page.wait_for_text(".error", "HTTP 400")
+
+
+def test_a_slow_model_can_be_given_up(page: Page, server: Server) -> None:
+    show(page, server, "slow")
+    page.type_into("table.cells input", "30000")
+    page.press("Run")
+    page.wait_for_text(".result", "Waiting for the answer")
+    page.press("Cancel", ".result")
+    eventually("it waits no more", lambda: page.all(".result:not([aria-busy])"))
+    assert "Waiting" not in page.text(".result")
+
+
+def test_an_answer_that_breaks_off_and_metadata_that_fail_are_told_and_tried_again(
+    page: Page, server: Server
+) -> None:
+    show(page, server, "half_plus_two")
+    page.find("table.cells input")
+    page.run(
+        "window.trueFetch = fetch; window.fetch = (path, more) => more.method === 'POST'"
+        " || path.endsWith('/metadata') ? Promise.resolve(new Response(new ReadableStream({start: "
+        "(out) => out.error(new TypeError('network error'))}))) : trueFetch(path, more)"
+    )
+    page.press("Run")
+    page.wait_for_text(".error", "The server does not answer.")
+    assert page.all(".result[aria-busy]") == []
+    page.run("location.hash = '#/model/strings'")
+    page.wait_for_text(".problem", "The server does not answer.")
+    page.run("window.fetch = trueFetch")
+    page.find(".model-page .work .card textarea, .model-page .work .card input")
+    eventually("the error goes", lambda: not page.text(".problem"))
 
 
 def test_a_model_that_does_not_load_says_why(page: Page, server: Server) -> None:

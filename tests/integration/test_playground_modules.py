@@ -233,3 +233,16 @@ def test_the_modules_are_those_of_the_package(page: Page, server: Server) -> Non
     for script in static.rglob("*.js"):
         served = server.get(f"/playground/{script.relative_to(static).as_posix()}")
         assert served.text == script.read_text(encoding="utf-8")
+
+
+def test_a_string_of_megabytes_beside_nan_is_read(page: Page) -> None:
+    text = "m.parse('[NaN, \"' + 'A'.repeat(2e7) + '\\\\\\\\\"]')[1].length"
+    assert page.module("json.js", text) == 20_000_001
+
+
+def test_very_many_classes_are_shown_and_nan_is_never_the_best(page: Page) -> None:
+    assert page.module("results.js", "m.softmax(Array(300000).fill(1)).length") == 300_000
+    bars = "m.classBars({row: Array(300000).fill(2), labels: null, state: {}})"
+    assert page.module("outputs/classes.js", f"{bars}.querySelectorAll('li').length") == 5
+    order = "m.classesOf([NaN, 0.1, 0.9], null).map((one) => one.index)"
+    assert page.module("results.js", order) == [2, 1, 0]

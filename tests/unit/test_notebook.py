@@ -124,3 +124,21 @@ def test_a_file_has_its_own_name(model_path: Callable[[str], Path]) -> None:
 )
 def test_a_server_on_all_addresses_is_reached_here(host: str, reached: str) -> None:
     assert _reached(host) == reached
+
+
+@pytest.mark.parametrize("name", ["a=b", "a/b", "a:b", "-x"])
+def test_a_name_that_no_server_takes_is_refused(
+    model_path: Callable[[str], Path], name: str
+) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be the name of a model here"):
+        serve(model_path("half_plus_two"), name=name)
+
+
+def test_the_end_of_a_fork_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Served:
+        def stop(self) -> None:
+            raise AssertionError("it is the parent's")
+
+    monkeypatch.setitem(salver.notebook._running, "m", Served())
+    monkeypatch.setattr(salver.notebook, "_process", -1)
+    _stop_all()

@@ -277,3 +277,39 @@ def test_a_keras_file_has_no_signatures_to_warm_up(tmp_path: Path) -> None:
 
 def test_no_requests_make_no_file(model: Path, base: Path) -> None:
     assert not (publish(model, base, warmup=[], check=False).path / REQUESTS_FILE).exists()
+
+
+@pytest.mark.parametrize("version", [True, "8", 0, 2**63])
+def test_a_version_is_a_number_that_servers_take(tmp_path: Path, version: Any) -> None:
+    with pytest.raises(InvalidArgument, match="A version is a number from 1, not "):
+        publish(tmp_path, tmp_path / "models", version=version)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_model_that_is_read_only_can_be_published_and_changed(model: Path, base: Path) -> None:
+    (model / "assets").mkdir(exist_ok=True)
+    for path in (*model.rglob("*"), model):
+        path.chmod(0o555)
+    version = publish(model, base, labels=["cat"], check=False).path
+    assert all(path.stat().st_mode & 0o200 for path in (version, *version.rglob("*")))
+
+
+def test_a_file_of_labels_that_is_not_there_is_named_and_nothing_is_left(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFound, match=r"nowhere\.txt; No such file"):
+        publish(model, tmp_path / "a" / "b", labels="nowhere.txt", check=False)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "more", [{"labels": 3}, {"labels": ["\udcff"]}, {"labels": ["a\nb"]}, {"warmup": 3}]
+)
+def test_what_is_no_list_is_refused(model: Path, base: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match=r"Labels are a list|A label is|warmup is a list"):
+        publish(model, base, check=False, **more)
+
+
+def test_a_model_without_a_graph_cannot_be_warmed_up(model: Path, base: Path) -> None:
+    with pytest.raises(InvalidArgument, match="holds no graph that could be warmed up"):
+        publish(model, base, check=False, warmup=True)

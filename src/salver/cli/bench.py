@@ -28,6 +28,7 @@ __all__ = ["bench"]
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130  # as a shell sees a process that SIGINT ended
 _OPEN_CLIENTS: Final = 256
+_MOST_RATE: Final = 1e6  # requests a second
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _DESCRIPTION: Final = """\
 Put load on a model and measure rate and latencies. Without --rate so many clients each ask again
@@ -175,7 +176,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
         f"requests under way ({_OPEN_CLIENTS})",
     )
     parser.add_argument(
-        "--rate", type=_listed(_number), metavar="R,…", help="send so many requests a second"
+        "--rate", type=_listed(_rate), metavar="R,…", help="send so many requests a second"
     )
     parser.add_argument(
         "--duration", type=_seconds, default=10.0, metavar="T", help="of each level (10s)"
@@ -231,6 +232,13 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
     return value
+
+
+def _rate(text: str) -> float:
+    rate = _number(text)
+    if rate > _MOST_RATE:  # they would only fill the memory
+        raise argparse.ArgumentTypeError(f"{text} is more than any client sends")
+    return rate
 
 
 def _number(text: str) -> float:

@@ -29,7 +29,7 @@ from salver.config.models import (
 from salver.config.text_format import file_error
 from salver.errors import InvalidArgument, NotFound
 
-__all__ = ["Located", "locate_models", "locate_saved_model"]
+__all__ = ["Located", "given_path", "is_tflite_file", "locate_models", "locate_saved_model"]
 
 _TFLITE = ".tflite"
 # What may stand beside a file, as in a version directory.
@@ -89,6 +89,23 @@ def locate_saved_model(path: Path) -> Located:
     return Located(versions[newest], newest)
 
 
+def is_tflite_file(path: Path) -> bool:
+    """Whether a path is, by its name, a TFLite file."""
+    return path.suffix == _TFLITE and path.is_file()
+
+
+def given_path(made: Path) -> Path:
+    """The file or SavedModel that was named, for which `locate_models` has filled a directory.
+
+    Args:
+        made: what `scratch` had returned.
+    """
+    version = made / "1"
+    if version.is_symlink():
+        return version.readlink()
+    return next(path.readlink() for path in version.iterdir() if path.name not in _BESIDE)
+
+
 def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
     name, text = _split(argument)
     if _URI.match(text):
@@ -96,7 +113,7 @@ def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
             _model(text.rstrip("/").rpartition("/")[2] if name is None else name, text, Latest())
         ]
     path = Path(os.path.abspath(text))  # not resolved: a link may point elsewhere tomorrow
-    if path.suffix == _TFLITE and path.is_file():
+    if is_tflite_file(path):
         return [_one_file(name, path, scratch, as_name="model.tflite")]
     if is_keras_file(path):
         return [_one_file(name, path, scratch, as_name=path.name)]

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from salver import __version__
@@ -32,7 +33,7 @@ _INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
 
 _HELP = """\
 usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
-       salver show PATH                                 print the signatures of a SavedModel
+       salver show PATH                                 print the signatures of a model
        salver warmup make|show PATH ...                 write or print a version's warmup file
        salver replay LOG ... --to URL                   send a request log again, compare answers
        salver bench URL MODEL ...                       put load on a server and measure it
@@ -146,17 +147,20 @@ def _serve(rest: Sequence[str], run: Run, leave: Leave) -> int:
 
     from salver.cli.locate import locate_models
 
+    made: list[Path] = []
     mode = ServeMode(
         tolerate_failed_models=True,
         exit_on_bind_failure=True,
         tolerate_taken_grpc_port="port" not in parsed.set_names,
-        announce=_announce,
+        announce=lambda announcement: _announce(announcement, made),
     )
-    with ExitStack() as scratch:
-        models = locate_models(
-            paths,
-            lambda: Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="salver-"))),
-        )
+    with ExitStack() as stack:
+
+        def scratch() -> Path:
+            made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="salver-"))))
+            return made[-1]
+
+        models = locate_models(paths, scratch)
         has_ended = run(parsed.options, models or None, mode)
     if not has_ended:
         leave(0)
@@ -185,7 +189,14 @@ def _check(parsed: Parsed, paths: Sequence[str]) -> None:
         raise _Misused(f"--rest_api_port and --port must differ; both are {options.port}")
 
 
-def _announce(announcement: Announcement) -> None:
+def _announce(announcement: Announcement, made: Sequence[Path]) -> None:
+    """Print the banner, with the paths that were given in place of directories made for them."""
     from salver.cli.banner import banner
+    from salver.cli.locate import given_path
 
-    print(f"\n{banner(announcement)}\n", flush=True)
+    given = {str(path): str(given_path(path)) for path in made}
+    models = tuple(
+        replace(model, base_path=given.get(model.base_path, model.base_path))
+        for model in announcement.models
+    )
+    print(f"\n{banner(replace(announcement, models=models))}\n", flush=True)

@@ -13,7 +13,7 @@ from salver.backends.keras.options import KerasOptions
 from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
 from salver.backends.tflite.model_file import FILE_NAME, read
 from salver.backends.tflite.signatures import read_signatures
-from salver.cli.locate import locate_saved_model
+from salver.cli.locate import is_tflite_file, locate_saved_model
 from salver.signature import Signature, TensorSpec
 
 __all__ = ["describe", "show"]
@@ -25,7 +25,7 @@ def show(path: Path, keras: KerasOptions | None = None) -> str:
     Where a TFLite file stands beside it, or in its place, that is described too.
 
     Args:
-        path: of a directory, or of a Keras file.
+        path: of a directory, or of a Keras or TFLite file.
         keras: how Keras files are converted; as by default when None.
 
     Raises:
@@ -35,6 +35,8 @@ def show(path: Path, keras: KerasOptions | None = None) -> str:
     keras = keras or KerasOptions()
     if is_keras_file(path):
         return _keras(path, keras)
+    if is_tflite_file(path):
+        return _tflite(path)
     located = locate_saved_model(path)
     version = "" if located.version is None else f" (version {located.version})"
     parts = []
@@ -42,12 +44,15 @@ def show(path: Path, keras: KerasOptions | None = None) -> str:
         parts.append(f"SavedModel at {located.path}{version}")
         parts.append(describe(read_meta_graphs(located.path)))
     if holds_tflite(located.path):
-        parts.append(f"TFLite model at {located.path / FILE_NAME}{version}")
-        signatures = read_signatures(read(located.path / FILE_NAME)).signatures
-        parts.append("\n".join(_signatures("The file", signatures)))
+        parts.append(_tflite(located.path / FILE_NAME, version))
     if not parts:
         parts.append(_keras(keras_file(located.path), keras, version))
     return "\n\n".join(parts)
+
+
+def _tflite(file: Path, version: str = "") -> str:
+    described = _signatures("The file", read_signatures(read(file)).signatures)
+    return "\n".join((f"TFLite model at {file}{version}", "", *described))
 
 
 def _keras(file: Path, options: KerasOptions, version: str = "") -> str:

@@ -162,7 +162,7 @@ def _noted(made: Iterable[tuple[str, Made]]) -> Iterator[bytes]:
     for where, result in made:
         if result.doubt:
             left_out = " left out:" if result.record is None else ""
-            print(f"salver: {where}:{left_out} {result.doubt}", file=sys.stderr)
+            print(f"salver: warning: {where}:{left_out} {result.doubt}", file=sys.stderr)
         if result.record is not None:
             yield result.record
 

@@ -21,7 +21,7 @@ from salver.client.blocking import (
     which_of,
     wire_of,
 )
-from salver.client.exchange import Pause, Steps, Which
+from salver.client.exchange import Pause, Steps
 from salver.client.features import Example
 from salver.client.operations import Operations
 from salver.requests import Array
@@ -111,7 +111,7 @@ class AsyncClient:
         self, model: str, *, version: int | None = None, timeout_s: float | None = None
     ) -> ModelStatus:
         """See `Client.status`."""
-        return await self._take(self._operations.status(Which(model, version), timeout_s))
+        return await self._take(self._operations.status(which_of(model, version, None), timeout_s))
 
     async def metadata(
         self,
@@ -137,7 +137,7 @@ class AsyncClient:
         timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
         """See `Client.wait_ready`."""
-        which = None if model is None else Which(model, version)
+        which = None if model is None else which_of(model, version, None)
         await self._take(self._operations.wait_ready(which, timeout_s))
 
     async def close(self) -> None:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from salver.errors import DeadlineExceeded
+from salver.errors import DeadlineExceeded, InvalidArgument
 
 __all__ = ["Deadline", "Retries"]
+
+_FOR_EVER_S = 1e8  # three years: what sockets and gRPC count in ends not far behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,14 @@ class Deadline:
         Args:
             timeout_s: from now; None for no end.
             clock: seconds, monotonic.
+
+        Raises:
+            InvalidArgument: it is no number.
         """
+        if timeout_s is not None and timeout_s != timeout_s:
+            raise InvalidArgument("A timeout is a number of seconds, or None")
+        if timeout_s is not None and timeout_s > _FOR_EVER_S:
+            timeout_s = None
         self._clock = clock
         self._end_s = None if timeout_s is None else clock() + timeout_s
         self.timeout_s = timeout_s

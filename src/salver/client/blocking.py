@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from operator import index
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -45,10 +46,17 @@ def which_of(model: str, version: int | None, label: str | None) -> Which:
     """What is asked.
 
     Raises:
-        InvalidArgument: both a version and a label.
+        InvalidArgument: both a version and a label, or a version that is no number of 64 bits.
     """
     if version is not None and label is not None:
         raise InvalidArgument("Give a version or a label, not both")
+    if version is not None:
+        try:
+            version = index(version)
+        except TypeError:
+            raise InvalidArgument(f"A version is an integer, not {version!r}") from None
+        if not -(2**63) <= version < 2**63:
+            raise InvalidArgument(f"A version has 64 bits, which {version} has not")
     return Which(model, version, label)
 
 
@@ -193,7 +201,7 @@ class Client:
         Raises:
             ServingError: as `predict`; `NotFound` for a model that the server does not know.
         """
-        return self._take(self._operations.status(Which(model, version), timeout_s))
+        return self._take(self._operations.status(which_of(model, version, None), timeout_s))
 
     def metadata(
         self,
@@ -238,7 +246,7 @@ class Client:
             DeadlineExceeded: it was not ready in time; the text says what it was instead.
             ServingError: no version could be loaded: with the server's code and text.
         """
-        which = None if model is None else Which(model, version)
+        which = None if model is None else which_of(model, version, None)
         self._take(self._operations.wait_ready(which, timeout_s))
 
     def close(self) -> None:

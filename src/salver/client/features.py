@@ -35,6 +35,11 @@ def serialized_example(example: Example) -> bytes:
     """
     if isinstance(example, bytes):
         return example
+    if not isinstance(example, Mapping):
+        raise InvalidArgument(
+            f"An example is a dict of features, or bytes, not {type(example).__name__}",
+            hint="Examples come in a list, also a single one.",
+        )
     message = message_class(_EXAMPLE)()
     for name, value in example.items():
         field, values = _feature(name, value)

@@ -61,6 +61,8 @@ def as_array(alias: str, value: Any, dtype: DataType) -> Array:
         array = np.asarray(value)
     except ValueError as error:  # lists of different lengths
         raise InvalidArgument(f"Input {alias!r} is no regular array: {error}") from None
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     try:
         wanted = numpy_dtype(dtype)
     except TypeError:
@@ -71,6 +73,8 @@ def as_array(alias: str, value: Any, dtype: DataType) -> Array:
         return array
     if not array.size:
         return np.empty(array.shape, wanted)
+    if wanted.kind in _WHOLE_KINDS:
+        array = _whole(alias, value, array, wanted)
     if array.dtype.kind in _WHOLE_KINDS and wanted.kind in _WHOLE_KINDS:
         _check_range(alias, array, wanted)
     elif not _is_fair(array.dtype, dtype):
@@ -100,6 +104,17 @@ def _element_type(dtype: "np.dtype[Any]") -> DataType | None:
         return None
 
 
+def _whole(alias: str, value: Any, array: Array, wanted: "np.dtype[Any]") -> Array:
+    """Integers of lists, also where numpy made floats of them: 1 and 2⁶³ share no integer type."""
+    if isinstance(value, np.ndarray) or array.dtype.kind not in "fO":
+        return array
+    exact = np.array(value, object)
+    if not all(type(of) is int for of in exact.reshape(-1).tolist()):
+        return array
+    _check_range(alias, exact, wanted)
+    return exact.astype(wanted)
+
+
 def _check_range(alias: str, array: Array, wanted: "np.dtype[Any]") -> None:
     limits = np.iinfo(wanted)
     lowest, highest = int(array.min()), int(array.max())
@@ -119,7 +134,7 @@ def _strings(alias: str, value: Any) -> Array:
     flat = made.reshape(-1)
     for place, element in enumerate(array.reshape(-1).tolist()):
         if isinstance(element, str):
-            flat[place] = element.encode()
+            flat[place] = _encoded(alias, element)
         elif isinstance(element, bytes):
             flat[place] = element
         else:
@@ -127,6 +142,13 @@ def _strings(alias: str, value: Any) -> Array:
                 f"Input {alias!r} takes strings (str or bytes), not {type(element).__name__}"
             )
     return made
+
+
+def _encoded(alias: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"Input {alias!r} holds text that has no UTF-8: {error}") from None
 
 
 def _dtype_text(dtype: "np.dtype[Any]") -> str:

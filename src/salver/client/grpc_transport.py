@@ -1,5 +1,6 @@
 """Carries exchanges over gRPC."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -94,8 +95,10 @@ class AsyncGrpcTransport:
 
 def _channel(grpc: Any, twin: Any, address: Address, tls: Tls | None) -> Any:
     """A channel of `grpc` or of its twin for loops."""
+    # A proxy's own loopback is another.
+    options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if address.is_loopback else _OPTIONS
     if not address.is_secure:
-        return twin.insecure_channel(address.target, options=_OPTIONS)
+        return twin.insecure_channel(address.target, options=options)
     tls = tls or Tls()
     if not tls.is_verified:
         raise InvalidArgument("gRPC always verifies the server: give its authority as Tls(ca=…)")
@@ -107,15 +110,26 @@ def _channel(grpc: Any, twin: Any, address: Address, tls: Tls | None) -> Any:
         )
     except OSError as error:
         raise InvalidArgument(f"TLS cannot be set up: {error}") from error
-    return twin.secure_channel(address.target, credentials, options=_OPTIONS)
+    return twin.secure_channel(address.target, credentials, options=options)
 
 
 def _read(path: str | Path | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
 
 
-def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in headers.items())
+def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str | bytes], ...]:
+    """As gRPC takes it.
+
+    Raises:
+        InvalidArgument: a name or a value cannot be sent.
+    """
+    for name, value in headers.items():
+        if not re.fullmatch("[0-9A-Za-z_.-]+", name) or not re.fullmatch("[ -~]*", value):
+            raise InvalidArgument(f"{name!r}: {value!r} is no header that gRPC can send")
+    return tuple(
+        (name.lower(), value.encode() if name.lower().endswith("-bin") else value)
+        for name, value in headers.items()
+    )
 
 
 def _error(error: Any) -> ServingError:

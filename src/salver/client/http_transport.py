@@ -6,15 +6,22 @@ nothing, small calls take 0.24 ms (requests 0.39, urllib3 0.13, http.client 0.07
 """
 
 import asyncio
+import os
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import httpx
 
 from salver.client.address import Address, Tls
 from salver.client.exchange import Exchange, Reply
-from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
+from salver.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ServingError,
+    Unavailable,
+)
 
 __all__ = ["AsyncHttpTransport", "HttpTransport"]
 
@@ -22,6 +29,8 @@ __all__ = ["AsyncHttpTransport", "HttpTransport"]
 _LIMITS: Final = httpx.Limits(
     max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0
 )
+T = TypeVar("T")
+
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -31,7 +40,9 @@ class HttpTransport:
     def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
         """Make it; connects when there is something to send."""
         self._url = address.target
-        self._client = httpx.Client(**_options(address, tls, headers))
+        self._made_with = _options(address, tls, headers)
+        self._client = _made(httpx.Client, self._made_with)
+        self._process = os.getpid()
 
     def send(self, exchange: Exchange[Any], timeout_s: float | None) -> Reply:
         """Send a request and wait for the reply.
@@ -41,6 +52,10 @@ class HttpTransport:
             DeadlineExceeded: the time is over.
         """
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        if os.getpid() != self._process:
+            # A fork has the parent's connections: on these each would read answers of the other.
+            self._client = _made(httpx.Client, self._made_with)
+            self._process = os.getpid()
         try:
             with self._client.stream(**_request(self._url, exchange), timeout=timeout_s) as said:
                 chunks = []
@@ -49,7 +64,7 @@ class HttpTransport:
                     if until_s is not None and time.monotonic() > until_s:  # a trickle
                         raise DeadlineExceeded(f"No answer within {timeout_s:g} s")
                 return Reply(b"".join(chunks), said.status_code, said.headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _error(self._url, error, timeout_s) from error
 
     def close(self) -> None:
@@ -63,7 +78,7 @@ class AsyncHttpTransport:
     def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
         """Make it; connects when there is something to send."""
         self._url = address.target
-        self._client = httpx.AsyncClient(**_options(address, tls, headers))
+        self._client = _made(httpx.AsyncClient, _options(address, tls, headers))
 
     async def send(self, exchange: Exchange[Any], timeout_s: float | None) -> Reply:
         """See `HttpTransport.send`."""
@@ -72,7 +87,7 @@ class AsyncHttpTransport:
             said = await asyncio.wait_for(request, timeout_s)
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"No answer within {timeout_s:g} s") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _error(self._url, error, timeout_s) from error
         return Reply(said.content, said.status_code, said.headers)
 
@@ -100,6 +115,21 @@ def _options(address: Address, tls: Tls | None, headers: Mapping[str, str]) -> d
     }
 
 
+def _made(kind: Callable[..., T], options: Mapping[str, Any]) -> T:
+    """A client of httpx.
+
+    Raises:
+        InvalidArgument: headers, or the proxy that the environment names, are none.
+        FailedPrecondition: the proxy needs a package that is not installed.
+    """
+    try:
+        return kind(**options)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise InvalidArgument(f"No connection can be made so: {error}") from error
+    except ImportError as error:  # a SOCKS proxy of the environment
+        raise FailedPrecondition(f"The proxy cannot be used: {error}") from error
+
+
 def _request(url: str, exchange: Exchange[Any]) -> dict[str, Any]:
     where = url + exchange.path
     if exchange.body is None:
@@ -107,12 +137,14 @@ def _request(url: str, exchange: Exchange[Any]) -> dict[str, Any]:
     return {"method": "POST", "url": where, "content": exchange.body, "headers": _JSON}
 
 
-def _error(url: str, error: httpx.HTTPError, timeout_s: float | None) -> ServingError:
+def _error(url: str, error: Exception, timeout_s: float | None) -> ServingError:
     if isinstance(error, httpx.TimeoutException):
         limit = "in time" if timeout_s is None else f"within {timeout_s:g} s"
         return DeadlineExceeded(f"No answer {limit}")
     text = str(error) or type(error).__name__
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, httpx.TransportError) and not isinstance(
+        error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+    ):
         hint = "Is a server running there?" if isinstance(error, httpx.ConnectError) else None
         return Unavailable(f"{url} cannot be reached: {text}", hint=hint)
     return InvalidArgument(f"{url} cannot be asked: {text}")

@@ -204,6 +204,8 @@ def _check(reply: Reply) -> None:
     error.message = error.message or f"HTTP status {reply.status}"
     error.args = (error.message,)
     error.hint = hint
+    if 300 <= reply.status < 400 and "location" in reply.headers:
+        error.hint = f"Requests are sent on by nobody; it points to {reply.headers['location']}"
     error.version = _version(reply)
     raise error
 

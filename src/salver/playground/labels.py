@@ -66,8 +66,19 @@ def _asset(base: Path, version: int) -> Path | None:
     for directory in sorted(base.iterdir(), reverse=True) if base.is_dir() else ():
         if parse_version(directory.name) == version:
             asset = directory / _ASSET
-            return asset if asset.is_file() else None
+            # `salver serve FILE` links the assets that stand beside the file into a version.
+            is_own = asset.is_file() and _is_within(asset, base, directory, asset.parent)
+            return asset if is_own else None
     return None
+
+
+def _is_within(asset: Path, *directories: Path) -> bool:
+    """Whether a file is the model's own.
+
+    Models may be strangers' work, and a link in one may lead to any file that the server can read.
+    """
+    path = asset.resolve()
+    return any(path.is_relative_to(directory.resolve()) for directory in directories)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -83,6 +94,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise InvalidArgument(f"{path.name} is no list of labels: it is longer than 4 MiB")
     try:
         return parse_labels(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise InvalidArgument(f"{path.name} is no list of labels: it is too deep") from error
     except (UnicodeDecodeError, ValueError) as error:
         raise InvalidArgument(f"{path.name} is no list of labels: {error}") from error
 

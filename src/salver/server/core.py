@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from salver.config import models as config
 from salver.config.models import ModelConfig
 from salver.errors import (
+    Cancelled,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -383,7 +384,9 @@ class ServerCore:
         if self._sourced is None:
             return False
         status = self._status(model.name, version)
-        if status is not None and status.error is not None:
+        # One that was given up on its way is not tried less when it is wanted again.
+        error = None if status is None else status.error
+        if error is not None and not isinstance(error, Cancelled):
             return False
         if self._serving.moving_labels.get(model.name, {}).get(label) == version:
             return True
@@ -412,9 +415,15 @@ class ServerCore:
         if name not in self.model_names():
             names = ", ".join(self.model_names())
             return f"Models of this server: {names}." if names else "This server has no models."
-        hint = f"Versions of {name}: {_version_list(self._monitor.statuses(name))}."
+        statuses = self._monitor.statuses(name)
+        hint = f"Versions of {name}: {_version_list(statuses)}."
         labels = ", ".join(f"{label} ({v})" for label, v in sorted(self.labels(name).items()))
-        return f"{hint} Labels: {labels}." if labels else hint
+        if labels:
+            hint += f" Labels: {labels}."
+        failure = self.last_error(name)
+        if failure is None or any(s.state is VersionState.AVAILABLE for s in statuses):
+            return hint
+        return f"{hint} The last load failed: {failure.message}"
 
 
 def _version_list(statuses: Sequence[VersionStatus]) -> str:

@@ -183,6 +183,7 @@ def test_what_is_refused_later_is_counted(url: str, capsys: pytest.CaptureFixtur
         (["--concurrency=0"], "0 is not positive"),
         (["--concurrency=a,b"], "a,b is no list of numbers"),
         (["--rate=-1"], "-1 is not positive"),
+        (["--rate=1e12"], "1e12 is more than any client sends"),
         (["--against-version=x"], "argument --against-version"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.cli.locate import Located, locate_models, locate_saved_model
+from salver.cli.locate import Located, given_path, locate_models, locate_saved_model
 from salver.config.models import Latest, Specific
 from salver.errors import InvalidArgument, NotFound, PermissionDenied
 
@@ -222,6 +222,21 @@ def test_a_tflite_file_becomes_version_1(
     (model,) = locate_models([f"{prefix}{file}"], scratch)
     assert model.name == name
     assert (Path(model.base_path) / "1" / "model.tflite").read_bytes() == b"model"
+
+
+@pytest.mark.parametrize("name", ["digits.keras", "digits.tflite", "plain"])
+def test_what_a_made_directory_stands_for_is_known(
+    name: str, tmp_path: Path, scratch: Scratch
+) -> None:
+    given = tmp_path / name
+    if given.suffix:
+        given.write_bytes(b"model")
+    else:
+        given.mkdir()
+        (given / "saved_model.pb").touch()
+    (tmp_path / "assets").mkdir()
+    (model,) = locate_models([str(given)], scratch)
+    assert given_path(Path(model.base_path)) == given
 
 
 @pytest.mark.parametrize("name", ["digits.keras", "digits.h5"])

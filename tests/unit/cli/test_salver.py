@@ -6,7 +6,7 @@ import pytest
 from salver import __version__
 from salver.cli.salver import SERVE_DEFAULTS, main
 from salver.config.models import ModelConfig
-from salver.config.options import Announcement, ServeMode, ServerOptions
+from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
 from salver.errors import Unavailable
 
 
@@ -104,6 +104,26 @@ def test_the_announcement_is_printed(model: Path, capsys: pytest.CaptureFixture[
     assert announce is not None
     announce(Announcement(rest_url="http://127.0.0.1:8501", models=()))
     assert f"Salver {__version__} serves 0 models at" in capsys.readouterr().out
+
+
+def test_the_announcement_names_the_path_that_was_given(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = (model / "1").rename(model.parent / "plain")
+
+    def run(
+        options: ServerOptions, models: tuple[ModelConfig, ...] | None, mode: ServeMode
+    ) -> bool:
+        assert options.enable_playground
+        assert models is not None
+        assert mode.announce is not None
+        (found,) = models
+        served = ServedModel(name=found.name, base_path=found.base_path, versions=(1,))
+        mode.announce(Announcement(rest_url="http://127.0.0.1:8501", models=(served,)))
+        return True
+
+    assert main(["salver", "serve", str(plain)], run) == 0
+    assert f"  plain  version 1  {plain}\n" in capsys.readouterr().out
 
 
 def test_a_flag_without_effect_gives_one_warning(

@@ -112,6 +112,14 @@ def test_a_tflite_file_is_shown(version_path: Callable[[str], Path]) -> None:
     assert show(path.parent).startswith(head + _LITE_SHOWN)
 
 
+def test_a_tflite_file_of_any_name_is_shown(
+    version_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "net.tflite"
+    file.write_bytes((version_path("lite_metadata") / "model.tflite").read_bytes())
+    assert show(file).startswith(f"TFLite model at {file}\n\n{_LITE_SHOWN}")
+
+
 def test_a_tflite_file_is_shown_behind_the_saved_model_beside_it(
     version: Path, version_path: Callable[[str], Path]
 ) -> None:

@@ -94,8 +94,8 @@ def test_make_without_requests_takes_the_signatures(
     captured = capsys.readouterr()
     assert captured.out == f"2 records written to {version / REQUESTS_FILE}.\n"
     assert captured.err == (
-        "salver: text: the request made is of an example without features; a model that does not "
-        "take it will fail to load\n"
+        "salver: warning: text: the request made is of an example without features; a model "
+        "that does not take it will fail to load\n"
     )
     assert printed("show", version.parent) == (
         "record 1: predict, model other, signature serving_default\n"
@@ -109,7 +109,7 @@ def test_make_without_requests_takes_the_signatures(
 def test_what_is_left_out_is_said(version: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert warmup(["make", str(version), "--method=classify"]) == 0
     assert re.match(
-        "salver: serving_default: left out: No classification inputs found",
+        "salver: warning: serving_default: left out: No classification inputs found",
         capsys.readouterr().err,
     )
     assert len(list(read_file(version / REQUESTS_FILE))) == 1

@@ -1,7 +1,7 @@
 import pytest
 
 from salver.client.attempts import Deadline, Retries
-from salver.errors import DeadlineExceeded
+from salver.errors import DeadlineExceeded, InvalidArgument
 
 
 class Clock:
@@ -40,3 +40,13 @@ def test_without_a_limit_there_is_always_time() -> None:
     deadline = Deadline(None, Clock())
     assert deadline.left_s() is None
     assert deadline.is_after(1e9)
+
+
+@pytest.mark.parametrize("timeout_s", [float("inf"), 1e12])
+def test_more_time_than_clocks_can_count_is_no_limit(timeout_s: float) -> None:
+    assert Deadline(timeout_s).left_s() is None
+
+
+def test_a_time_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="A timeout is a number of seconds, or None"):
+        Deadline(float("nan"))

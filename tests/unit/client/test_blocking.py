@@ -10,6 +10,7 @@ import pytest
 from tests.canned import CLOSE, Canned, canned, http
 
 from salver.client import AsyncClient, Client
+from salver.client.blocking import which_of
 from salver.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 
 TENSOR = {"dtype": "DT_FLOAT", "name": "t:0"}
@@ -163,3 +164,9 @@ async def test_an_async_client_that_asked_nothing_closes() -> None:
 def test_clients_show_their_server() -> None:
     assert repr(Client("grpc://h:1")) == "Client('grpc://h:1')"
     assert repr(AsyncClient("http://h:1")) == "AsyncClient('http://h:1')"
+
+
+@pytest.mark.parametrize("version", ["1", 1.5, 2**63])
+def test_a_version_is_a_number_of_64_bits(version: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"A version (is an integer|has 64 bits)"):
+        which_of("m", version, None)

@@ -68,3 +68,8 @@ def test_a_feature_of_no_kind_is_left_empty() -> None:
 def test_what_no_feature_can_hold_is_refused(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="Feature 'f' is no list of one kind of values"):
         serialized_example({"f": value})
+
+
+def test_an_example_outside_of_a_list_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="An example is a dict of features"):
+        serialized_example("x")  # type: ignore[arg-type]

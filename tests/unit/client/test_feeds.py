@@ -121,3 +121,20 @@ def test_ragged_strings_are_refused() -> None:
         as_array("x", [["a"], ["b", "c"]], DataType.STRING)
     with pytest.raises(InvalidArgument, match="is no regular array"):
         as_array("x", [np.zeros((2, 3)), np.zeros((2, 4))], DataType.STRING)
+
+
+def test_integers_of_a_list_stay_exact_where_numpy_makes_floats_of_them() -> None:
+    assert as_array("x", [1, 2**64 - 1], DataType.UINT64).tolist() == [1, 2**64 - 1]
+    with pytest.raises(InvalidArgument, match="takes int64, and 9223372036854775808 is none"):
+        as_array("x", [[1], [2**63]], DataType.INT64)
+    with pytest.raises(InvalidArgument, match="takes int64, not double"):
+        as_array("x", [2**62, 0.5], DataType.INT64)
+
+
+def test_the_order_of_bytes_does_not_matter() -> None:
+    assert as_array("x", np.array([1, 2], ">f4"), DataType.FLOAT).tolist() == [1.0, 2.0]
+
+
+def test_text_without_utf8_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="Input 'x' holds text that has no UTF-8: "):
+        as_array("x", ["\udc80"], DataType.STRING)

@@ -12,7 +12,7 @@ import trustme
 
 from salver.client.address import Tls, parse_address
 from salver.client.exchange import Exchange
-from salver.client.grpc_transport import AsyncGrpcTransport, GrpcTransport
+from salver.client.grpc_transport import AsyncGrpcTransport, GrpcTransport, _metadata
 from salver.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -141,3 +141,20 @@ def test_without_grpcio_the_error_says_what_to_do(
         twins.send("grpc://h:1")
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("pip install grpcio")
+
+
+@pytest.mark.parametrize("headers", [{"a b": "c"}, {"a": "é"}, {"a": "b\r\nc: d"}])
+def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidArgument, match="is no header that gRPC can send"):
+        GrpcTransport(parse_address("grpc://127.0.0.1:1"), None, headers)
+
+
+def test_binary_headers_go_as_bytes() -> None:
+    assert _metadata({"Trace-Bin": "ab", "X": "y"}) == (("trace-bin", b"ab"), ("x", "y"))
+
+
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, twins: Twins) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(Unavailable) as raised:
+        twins.send("grpc://127.0.0.1:1", "/a.B/C")
+    assert "127.0.0.1:1:" in raised.value.message

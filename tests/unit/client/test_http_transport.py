@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from tests.canned import CLOSE, Last, canned, http
 
 from salver.client.address import Tls, parse_address
 from salver.client.exchange import Exchange, Reply
-from salver.client.http_transport import AsyncHttpTransport, HttpTransport, _error
-from salver.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from salver.client.http_transport import AsyncHttpTransport, HttpTransport, _error, _made
+from salver.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 
 GET: Exchange[Any] = Exchange("/v1/models", None, lambda reply: reply)
 POST: Exchange[Any] = Exchange("/v1/models/m:predict", b"{}", lambda reply: reply)
@@ -135,3 +136,38 @@ def test_tls_files_must_be_there(twins: Twins, tmp_path: Path) -> None:
 
 def test_httpx_alone_knows_when_a_phase_is_late() -> None:
     assert _error("u", httpx.PoolTimeout("x"), None).message == "No answer in time"
+
+
+def test_a_fork_does_not_share_the_connections_of_its_parent() -> None:
+    with canned([http(200, b"parent"), CLOSE, http(200, b"child")]) as server:
+        transport = HttpTransport(parse_address(server.url), None, {})
+        assert transport.send(GET, 10.0).body == b"parent"
+        mine = transport._client
+        transport._process += 1  # as a fork finds it
+        with suppress(Unavailable):
+            transport.send(GET, 10.0)
+        assert transport._client is not mine
+        assert not mine.is_closed  # the parent's connections stay as they are
+        mine.close()
+        transport.close()
+
+
+@pytest.mark.parametrize("url", ["http://\u2603.net:1", "http://\0x:1"])
+def test_a_host_that_is_none_is_told(twins: Twins, url: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be asked: "):
+        twins.send(url, GET)
+
+
+def test_a_header_that_cannot_be_sent_is_told(twins: Twins) -> None:
+    with pytest.raises(InvalidArgument, match="No connection can be made so: "):
+        twins.send("http://127.0.0.1:1", GET, name="é")
+    with pytest.raises(InvalidArgument, match="Illegal header value"), canned([]) as server:
+        twins.send(server.url, GET, name="a\r\nb: c")
+
+
+def test_a_proxy_that_needs_more_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**_: Any) -> httpx.Client:
+        raise ImportError("no socksio")
+
+    with pytest.raises(FailedPrecondition, match="The proxy cannot be used: no socksio"):
+        _made(lacking, {})

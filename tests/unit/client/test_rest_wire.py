@@ -251,3 +251,10 @@ def test_a_server_is_ready_unless_it_says_no() -> None:
     assert WIRE.ready().read(reply(b"Not Found", 404))
     with pytest.raises(Unavailable, match="draining"):
         WIRE.ready().read(reply({"reason": "draining"}, 503))
+
+
+def test_a_redirection_says_where_to() -> None:
+    reply = Reply(b"", 307, {"location": "https://other/"})
+    with pytest.raises(ServingError, match="HTTP status 307") as raised:
+        RestWire().status(Which("m")).read(reply)
+    assert raised.value.hint == "Requests are sent on by nobody; it points to https://other/"

@@ -115,3 +115,29 @@ def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
 def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         find_labels({"m": str(tmp_path / "gone.txt")}, "m", 1, None)
+
+
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("[" * 200_000)
+    with pytest.raises(InvalidArgument, match=r"labels.txt is no list of labels: it is too deep"):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_a_link_that_leads_out_of_the_model_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root")
+    assets = tmp_path / "model" / "1" / "assets"
+    assets.mkdir(parents=True)
+    (assets / "labels.txt").symlink_to(tmp_path / "secret")
+    assert find_labels({}, "model", 1, str(tmp_path / "model")) is None
+    (tmp_path / "model" / "shared.txt").write_text("cat")
+    (assets / "labels.txt").unlink()
+    (assets / "labels.txt").symlink_to(tmp_path / "model" / "shared.txt")
+    assert find_labels({}, "model", 1, str(tmp_path / "model")) == ("cat",)
+
+
+def test_assets_that_are_linked_as_a_whole_are_the_models_own(tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "labels.txt").write_text("cat")
+    (tmp_path / "model" / "1").mkdir(parents=True)
+    (tmp_path / "model" / "1" / "assets").symlink_to(tmp_path / "beside")
+    assert find_labels({}, "model", 1, str(tmp_path / "model")) == ("cat",)

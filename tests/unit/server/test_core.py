@@ -540,6 +540,15 @@ def test_hint_names_the_versions_that_are_available_and_the_newest_of_the_others
     )
 
 
+def test_hint_says_why_no_version_could_be_loaded(bench: Bench) -> None:
+    bench.add("m", 1, broken=True)
+    with pytest.raises(ModelsUnavailable):
+        bench.apply(bench.config())
+    with pytest.raises(NotFound) as raised:
+        bench.core.acquire(M)
+    assert raised.value.hint == ("Versions of m: 1 (END). The last load failed: no SavedModel in 1")
+
+
 def test_unknown_label_is_refused_with_what_exists(bench: Bench) -> None:
     bench.add("m", 1)
     bench.apply(bench.config())
@@ -880,6 +889,23 @@ def test_file_that_adds_a_version_and_moves_a_label_to_it_lands_when_it_is_avail
     bench.until("m", 2, VersionState.LOADING)
     assert bench.answers(labelled("stable")) == 1
     bench.gates[ServableId("m", 2)].set()
+    bench.until("m", 2, VersionState.AVAILABLE)
+    assert bench.answers(labelled("stable")) == 2
+
+
+def test_label_of_a_version_whose_load_was_cancelled_lands_once_it_is_wanted_again(
+    polled: Polled,
+) -> None:
+    bench = polled.bench
+    id = ServableId("m", 2)
+    bench.gates[id] = threading.Event()
+    polled.write(bench.config(policy=Specific((1, 2)), labels={"stable": 1}))
+    bench.until("m", 2, VersionState.LOADING)
+    polled.write(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    bench.gates.pop(id).set()
+    bench.until("m", 2, VersionState.END)
+    assert isinstance(bench.core.statuses("m", 2)[0].error, Cancelled)
+    polled.write(bench.config(policy=Specific((1, 2)), labels={"stable": 2}))
     bench.until("m", 2, VersionState.AVAILABLE)
     assert bench.answers(labelled("stable")) == 2
 

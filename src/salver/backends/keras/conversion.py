@@ -17,7 +17,7 @@ from typing import Final
 
 from salver.backends.keras.explanations import INSTALL_HINT, ended, explain, took_too_long
 from salver.backends.keras.options import KerasOptions
-from salver.errors import FailedPrecondition, ServingError, Unavailable
+from salver.errors import FailedPrecondition, PermissionDenied, ServingError, Unavailable
 from salver.files import error_of_os
 
 __all__ = ["CHILD", "STOPPING", "convert", "require_keras"]
@@ -96,14 +96,22 @@ def convert(
             _end(child)
         last_lines = _last_lines(output)
         error = (
-            _error(str(source), report, child.returncode, last_lines)
+            _error(_named(source), report, child.returncode, last_lines)
             if is_in_time
-            else took_too_long(str(source), options.timeout_s)
+            else took_too_long(_named(source), options.timeout_s)
         )
     if error is not None:
-        _log.warning("The conversion of %s said at last: %s", source, last_lines)
+        if not isinstance(error, PermissionDenied):  # safe mode's own error says all there is
+            _log.warning("The conversion of %s said at last: %s", source, last_lines)
         raise error
     _log.info("Converted %s in %.1f s", source, clock() - began_s)
+
+
+def _named(source: Path) -> str:
+    """The path that was given, where `source` is a link that `salver serve` made for it."""
+    if source.is_symlink() and (target := source.readlink()).is_absolute():
+        return str(target)
+    return str(source)
 
 
 def _absolute(module: str) -> str:

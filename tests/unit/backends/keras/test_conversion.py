@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from salver.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
@@ -97,6 +99,28 @@ def test_what_the_child_reports_is_explained(
     with pytest.raises(DataLoss, match=r"m\.h5 is no Keras file, or only a part of one"):
         _convert(tmp_path)
     assert "said at last: first | last" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["/given/net.h5", "other.h5"])
+def test_the_error_names_the_file_that_was_given_not_a_link_made_for_it(
+    target: str, tmp_path: Path, play: Play
+) -> None:
+    (tmp_path / "m.h5").symlink_to(target)
+    report = {"status": "failed", "step": "load", "type": "OSError", "message": "truncated file"}
+    play(f"{REPORT.format(report)}\nsys.exit(1)")
+    named = target if target.startswith("/") else str(tmp_path / "m.h5")
+    with pytest.raises(DataLoss, match=f"^{re.escape(named)} is no Keras file"):
+        _convert(tmp_path)
+
+
+def test_what_safe_mode_refuses_needs_no_lines_of_the_child(
+    tmp_path: Path, play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = {"status": "failed", "step": "read", "type": "CodeInFile", "message": "a Lambda layer"}
+    play(f"print('Traceback')\n{REPORT.format(report)}\nsys.exit(1)")
+    with pytest.raises(PermissionDenied, match="has a Lambda layer"):
+        _convert(tmp_path)
+    assert "said at last" not in caplog.text
 
 
 @pytest.mark.parametrize(

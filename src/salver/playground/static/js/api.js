@@ -39,21 +39,22 @@ export function labels(name, version) {
 
 /** The Prometheus page as text. */
 export async function metricsText(path) {
-  const response = await request(path, {});
+  const { response, text } = await request(path, {});
   if (!response.ok) throw new CallError("no metrics", { status: response.status });
-  return response.text();
+  return text;
 }
 
 async function getJson(path) {
-  const response = await request(path, {});
-  const text = await response.text();
+  const { response, text } = await request(path, {});
   if (!response.ok) throw refusal(response, text);
   return parse(text);
 }
 
+/** The answer and all of its text: a server can go in the middle of it, too. */
 async function request(path, options) {
   try {
-    return await fetch(path, { cache: "no-store", ...options });
+    const response = await fetch(path, { cache: "no-store", ...options });
+    return { response, text: await response.text() };
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new CallError("The server does not answer.", { hint: "Is it still running?" });
@@ -79,13 +80,12 @@ function refusal(response, text) {
  */
 export async function infer(name, which, call, body, signal) {
   const begun = performance.now();
-  const response = await request(`${modelPath(name, which)}:${call}`, {
+  const { response, text } = await request(`${modelPath(name, which)}:${call}`, {
     method: "POST",
     body,
     signal,
     headers: { "Content-Type": "application/json" },
   });
-  const text = await response.text();
   const ms = performance.now() - begun;
   if (!response.ok) throw refusal(response, text);
   const version = response.headers.get("salver-model-version") ?? "";

@@ -113,8 +113,22 @@ class Reader {
   }
 
   string() {
-    const found = this.match(/"(?:[^"\\]|\\.)*"/y);
+    // Not by one pattern for the whole: on strings of megabytes it would overflow the stack.
+    if (this.text[this.at] !== '"') this.fail();
+    let end = this.at;
+    do end = this.text.indexOf('"', end + 1);
+    while (end > 0 && this.isEscaped(end));
+    if (end < 0) this.fail();
+    const found = this.text.slice(this.at, end + 1);
+    this.at = end + 1;
     return JSON.parse(found);
+  }
+
+  /** Whether the sign at a place stands behind an odd number of backslashes. */
+  isEscaped(place) {
+    let from = place;
+    while (this.text[from - 1] === "\\") from -= 1;
+    return (place - from) % 2 === 1;
   }
 
   word() {

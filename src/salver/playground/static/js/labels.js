@@ -49,5 +49,5 @@ export function labelBook(model, changed) {
     return served.get(version) ? "From the server." : "One per line, in the order of the model's outputs.";
   }
 
-  return { load, of, editor };
+  return { load, of, editor, forget: () => served.clear() };
 }

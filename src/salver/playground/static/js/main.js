@@ -12,7 +12,7 @@ const POLL_MS = 2000;
 const main = document.getElementById("main");
 const notice = document.getElementById("notice");
 const models = sidebar();
-let page = null; // {address, element, update(model)?, poll(models)?}
+let page = null; // {address, element, update(model)?, poll(models)?, renew()?}
 let server = { version: "", grpc_port: 0, metrics_path: "" };
 let known = [];
 let timer = 0;
@@ -72,6 +72,7 @@ async function poll() {
     notice.hidden = true;
     await show();
   } catch (error) {
+    page?.renew?.(); // what comes back may be another server
     notice.hidden = false;
     fill(notice, error.message, " ", error.hint ?? "");
   }

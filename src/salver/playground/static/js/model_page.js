@@ -13,7 +13,7 @@ import { recall, remember } from "./store.js";
 
 const NEWEST = { kind: "newest" };
 
-/** @param ask {name, grpcTarget} @returns {{element, update(model)}} */
+/** @param ask {name, grpcTarget} @returns {{element, update(model), renew()}} */
 export function modelPage({ name, grpcTarget }) {
   const labels = labelBook(name, () => result.redraw());
   const result = resultPanel({ labels });
@@ -37,12 +37,19 @@ export function modelPage({ name, grpcTarget }) {
   let signature = null;
   let input = null;
   let asking = null; // the request on its way
+  let learning = 0; // which question for metadata is the last
+  let isStale = false; // whether what is known may be that of another server
 
   /** Takes what the server says of the model now. */
   async function update(next) {
     const before = model && JSON.stringify(model);
     model = next;
-    if (JSON.stringify(model) === before) return;
+    if (JSON.stringify(model) === before && !isStale) return;
+    if (isStale) {
+      isStale = false;
+      known = null;
+      labels.forget();
+    }
     const { words, tone } = modelState(model);
     fill(state, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), words);
     await refresh();
@@ -63,6 +70,8 @@ export function modelPage({ name, grpcTarget }) {
   }
 
   function showUnavailable() {
+    asking?.abort();
+    result.empty();
     known = signature = input = null;
     work.hidden = request.element.hidden = true;
     const bad = model.model_version_status.find((version) => version.status.error_message);
@@ -72,13 +81,21 @@ export function modelPage({ name, grpcTarget }) {
   }
 
   async function learn() {
+    learning += 1;
+    const mine = learning;
+    let said;
     try {
-      known = readMetadata(await metadata(name, which));
+      said = readMetadata(await metadata(name, which));
     } catch (error) {
+      if (mine !== learning) return;
       known = null;
-      fill(problem, errorBox({ error }));
+      isStale = true; // asked for again at the next look at the server
+      const box = errorBox({ error });
+      if (problem.textContent !== box.textContent) fill(problem, box); // read out once
       return;
     }
+    if (mine !== learning) return; // something else was chosen meanwhile
+    known = said;
     fill(problem);
     work.hidden = request.element.hidden = false;
     labels.load(known.version);
@@ -115,17 +132,21 @@ export function modelPage({ name, grpcTarget }) {
     asking?.abort();
     const mine = new AbortController();
     asking = mine;
-    result.busy();
+    const of = signature;
+    result.busy(() => {
+      mine.abort();
+      result.idle();
+    });
     const targets = other ? [which, { kind: "version", version: other }] : [which];
     const answers = [];
     try {
       // One after the other, so that neither slows the other down.
       for (const target of targets) answers.push(await ask(target, text, mine.signal));
     } catch (error) {
-      if (error.name === "AbortError") return; // a newer request has taken over
+      if (error.name === "AbortError") return; // given up, or a newer request has taken over
       throw error;
     }
-    if (!mine.signal.aborted) result.show(signature, answers);
+    if (!mine.signal.aborted) result.show(of, answers);
   }
 
   async function ask(target, text, signal) {
@@ -136,8 +157,8 @@ export function modelPage({ name, grpcTarget }) {
       return answer;
     } catch (error) {
       if (error instanceof CallError) return { name: words, error };
-      if (error instanceof SyntaxError) return { name: words, error: new CallError(`The answer is no JSON: ${error.message}`) };
-      throw error;
+      if (error.name === "AbortError") throw error;
+      return { name: words, error: new CallError(`The answer cannot be read: ${error.message}`) };
     }
   }
 
@@ -180,7 +201,7 @@ export function modelPage({ name, grpcTarget }) {
     return own.length ? `Version ${version}, ${own.join(", ")}` : `Version ${version}`;
   }
 
-  return { element, update };
+  return { element, update, renew: () => { isStale = true; } };
 }
 
 const chosen = (which) => (which.kind === "newest" ? "newest" : `${which.kind}:${which[which.kind]}`);

@@ -39,7 +39,7 @@ export function requestPanel() {
   }
 
   function showNothing() {
-    fill(place, el("p", { class: "placeholder" }, "Give the model an input, and the request will stand here."));
+    fill(place, el("p", { class: "placeholder" }, "Give the model an input, and the request will appear here."));
   }
 
   showNothing();

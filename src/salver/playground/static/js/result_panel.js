@@ -1,35 +1,48 @@
 // What the model answered: one version, or two side by side.
 
-import { el, fill } from "./dom.js";
+import { button, el, fill } from "./dom.js";
 import { outputsOf, viewsOf } from "./results.js";
 import { outputView, summary } from "./outputs/output.js";
 import { pretty } from "./json.js";
 
+const SLOW_MS = 700; // from when an answer is waited for
 const MOST_RAW = 50000; // characters; more would make the page slow
 
 /** The panel. @param ask {labels: see labels.js} */
 export function resultPanel({ labels }) {
   const body = el("div", { class: "result-body" });
+  const waiting = el("p", { class: "hint", role: "status" });
   const live = el("p", { class: "sr", role: "status", "aria-live": "polite" });
   const element = el("section", { class: "card result", "aria-labelledby": "result-title" },
-    el("h2", { id: "result-title" }, "Result"), live, body);
+    el("h2", { id: "result-title" }, "Result"), live, waiting, body);
   let states = new Map();
   let last = null;
+  let timer = 0;
 
   function empty() {
     last = null;
     states = new Map();
-    fill(body, el("p", { class: "placeholder" }, "The answer will stand here."));
+    idle();
+    fill(body, el("p", { class: "placeholder" }, "The answer will appear here."));
   }
 
-  function busy() {
+  /** @param cancel called by the button that stands there while a model takes its time. */
+  function busy(cancel) {
+    idle();
     element.setAttribute("aria-busy", "true");
+    timer = setTimeout(() => fill(waiting, "Waiting for the answer … ", button("Cancel", cancel, { class: "quiet" })), SLOW_MS);
+  }
+
+  function idle() {
+    clearTimeout(timer);
+    fill(waiting);
+    element.removeAttribute("aria-busy");
   }
 
   /** @param answers [{name, value, ms, version, text} or {name, error}], one or two. */
   function show(signature, answers) {
     last = { signature, answers };
-    element.removeAttribute("aria-busy");
+    idle();
     const good = answers.filter(({ error }) => !error);
     fill(
       body,
@@ -67,7 +80,7 @@ export function resultPanel({ labels }) {
 
   empty();
   return {
-    element, show, busy, empty,
+    element, show, busy, idle, empty,
     /** Shows the same answers again, with labels that have come meanwhile. */
     redraw: () => last && show(last.signature, last.answers),
   };

@@ -90,7 +90,7 @@ export function viewsOf(row, labels) {
 
 /** Scores as shares of a whole. */
 export function softmax(scores) {
-  const top = Math.max(...scores);
+  const top = scores.reduce((a, b) => Math.max(a, b), -Infinity); // there may be very many
   const powers = scores.map((score) => Math.exp(score - top));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((power) => power / sum);
@@ -104,7 +104,8 @@ export function classesOf(row, labels) {
   const classes = isClassification(row)
     ? row.map(([label, score], index) => ({ index, label: label || `class ${index}`, score: Number(score) }))
     : row.map((score, index) => ({ index, label: labels?.[index] ?? `class ${index}`, score: Number(score) }));
-  return classes.sort((a, b) => b.score - a.score || a.index - b.index);
+  const rank = ({ score }) => (Number.isNaN(score) ? -Infinity : score); // NaN is no best class
+  return classes.sort((a, b) => rank(b) - rank(a) || a.index - b.index);
 }
 
 /** A number for people: as many digits as say something. */

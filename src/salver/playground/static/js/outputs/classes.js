@@ -67,8 +67,8 @@ function adjustable(rows, state, draw) {
 
 function scaleOf(scores) {
   const finite = scores.filter(Number.isFinite);
-  const least = Math.min(0, ...finite);
-  const most = Math.max(...finite, 0);
+  const least = finite.reduce((a, b) => Math.min(a, b), 0);
+  const most = finite.reduce((a, b) => Math.max(a, b), 0);
   const areShares = least >= -1e-6 && most <= 1 + 1e-6;
   return { least: areShares ? 0 : least, span: areShares ? 1 : Math.max(1e-12, most - least), areShares };
 }
