@@ -73,7 +73,6 @@ def start_server(root: Path, features: set[str]) -> Server:
         "--load_retry_interval_micros=300000",
         "--num_load_threads=2",
         "--num_unload_threads=2",
-        "--max_ended_versions=10",  # the state in which more swaps add nothing comes soon
     ]
     if "batching" in features:
         (root / "batching.pbtxt").write_text(BATCHING)
