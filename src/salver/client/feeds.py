@@ -106,7 +106,7 @@ def _element_type(dtype: "np.dtype[Any]") -> DataType | None:
 
 def _whole(alias: str, value: Any, array: Array, wanted: "np.dtype[Any]") -> Array:
     """Integers of lists, also where numpy made floats of them: 1 and 2⁶³ share no integer type."""
-    if isinstance(value, np.ndarray) or array.dtype.kind not in "fO":
+    if isinstance(value, np.ndarray) or array.dtype.kind not in ("f", "O"):
         return array
     exact = np.array(value, object)
     if not all(type(of) is int for of in exact.reshape(-1).tolist()):
