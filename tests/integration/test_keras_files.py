@@ -111,7 +111,9 @@ def test_the_file_itself_can_be_served_warm_and_with_labels(
     start_server: Launch,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "salver").symlink_to(cache.partition("=")[2])
+    kept = Path(cache.partition("=")[2])
+    kept.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "salver").symlink_to(kept)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     directory = tmp_path / "mine"
     shutil.copytree(model_path("keras_trained") / "1", directory)
