@@ -6,7 +6,7 @@ Source: TensorFlow Serving `core/servable_state_monitor.cc`; the numbers are tho
 
 import enum
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from salver.errors import Cancelled, ServingError
@@ -82,21 +82,14 @@ class _Record:
 class Monitor:
     """Remembers the state of every version seen. Safe to use from any thread."""
 
-    def __init__(
-        self,
-        *,
-        max_ended: int = 0,
-        on_forget: Callable[[ServableId], None] = lambda _id: None,
-    ) -> None:
+    def __init__(self, *, max_ended: int = 0) -> None:
         """Remember nothing yet.
 
         Args:
             max_ended: how many versions of one name that have ended are remembered; those that
                 ended first are forgotten. 0 for all of them.
-            on_forget: told of each version that is forgotten, from the thread that published.
         """
         self._max_ended = max_ended
-        self._on_forget = on_forget
         # Condition's own lock can be taken twice by one thread, so a signal handler may interrupt.
         self._changed = threading.Condition()
         self._records: Mapping[str, Mapping[int, _Record]] = {}
@@ -113,9 +106,8 @@ class Monitor:
             before = self._of(id.name).get(id.version)
             record = _Record(status, born=self._events, changed=self._events)
             self._put(id, (before or record).following(status, self._events))
-            forgotten = self._forget_ended(id.name) if state is VersionState.END else ()
-        for gone in forgotten:
-            self._on_forget(gone)
+            if state is VersionState.END:
+                self._forget_ended(id.name)
 
     def try_failed(self, id: ServableId, error: ServingError) -> None:
         """Record why a try to load a version failed. Its status stays: more tries may follow."""
@@ -205,16 +197,15 @@ class Monitor:
         self._records = {**self._records, id.name: {**self._of(id.name), id.version: record}}
         self._changed.notify_all()
 
-    def _forget_ended(self, name: str) -> tuple[ServableId, ...]:
+    def _forget_ended(self, name: str) -> None:
         of_name = self._of(name)
         ended = [r for r in of_name.values() if r.status.state is VersionState.END]
         if self._max_ended == 0 or len(ended) <= self._max_ended:
-            return ()
+            return
         ended.sort(key=lambda record: record.changed)
-        gone = tuple(record.status.id for record in ended[: -self._max_ended])
+        gone = {record.status.id for record in ended[: -self._max_ended]}
         kept = {v: record for v, record in of_name.items() if record.status.id not in gone}
         self._records = {**self._records, name: kept}
-        return gone
 
     def _of(self, name: str) -> Mapping[int, _Record]:
         return self._records.get(name, {})

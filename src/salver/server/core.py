@@ -87,7 +87,6 @@ class ServerCore:
         options: CoreOptions,
         *,
         after_change: Callable[[], None] = lambda: None,
-        on_forget: Callable[[ServableId], None] = lambda _id: None,
         update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,7 +97,6 @@ class ServerCore:
             platforms: the platforms a model may ask for.
             options: see there.
             after_change: called after each load and unload, from the manager's thread.
-            on_forget: told of each version whose end is remembered no longer.
             update_logs: the last step of each configuration: logs requests from then on as it says,
                 by model a serialized `tensorflow.serving.LoggingConfig`; or raises `ServingError`.
             clock: seconds, monotonic.
@@ -115,7 +113,7 @@ class ServerCore:
         self._sourced: tuple[str, ...] | None = None
         self._platform_of: dict[str, str] = {}
         self._has_labels = False
-        self._monitor = Monitor(max_ended=options.max_ended_versions, on_forget=on_forget)
+        self._monitor = Monitor(max_ended=options.max_ended_versions)
         self._serving: ServingMap[Servable] = ServingMap()
         self._manager: Manager[Servable] = Manager(
             self._load_version,

@@ -1,13 +1,15 @@
 """The playground of a server: the page, and where it finds what it shows."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salver import __version__
 from salver.config.options import ServerOptions
 from salver.playground.labels import parse_labels_flag
-from salver.playground.page import About, Playground
 from salver.server.core import ServerCore
+
+if TYPE_CHECKING:
+    from salver.playground.page import Playground  # 2 ms that servers without the page do not need
 
 __all__ = ["make_playground"]
 
@@ -18,7 +20,7 @@ def make_playground(
     *,
     metrics_paths: Sequence[str],
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
-) -> Playground | None:
+) -> "Playground | None":
     """What answers on the paths of the page; None where it is not enabled.
 
     Args:
@@ -33,6 +35,7 @@ def make_playground(
     labels_files = parse_labels_flag(options.labels_file)
     if not options.enable_playground:
         return None
+    from salver.playground.page import About, Playground
 
     def base_path_of(name: str) -> str | None:
         models = core.applied or ()

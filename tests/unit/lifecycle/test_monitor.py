@@ -220,28 +220,26 @@ def test_a_load_given_up_in_the_present_life_ends_the_wait() -> None:
 
 
 def test_only_so_many_ends_of_a_name_are_remembered_and_the_oldest_are_forgotten() -> None:
-    forgotten: list[ServableId] = []
-    monitor = Monitor(max_ended=2, on_forget=forgotten.append)
+    monitor = Monitor(max_ended=2)
     other = ServableId("other", 1)
     monitor.publish(other, END)
     for id in (V2, V1, V3):
         monitor.publish(id, START)
     monitor.publish(V2, END)
     monitor.publish(V3, END, FAILURE)
-    assert forgotten == []
+    assert monitor.status(V2) == VersionStatus(V2, END)
     monitor.publish(V1, END)
-    assert forgotten == [V2]
+    assert monitor.status(V2) is None
     assert monitor.statuses("m") == (VersionStatus(V3, END, FAILURE), VersionStatus(V1, END))
     assert monitor.statuses("other") == (VersionStatus(other, END),)
 
 
 def test_version_that_ends_again_counts_as_one_and_as_the_latest() -> None:
-    forgotten: list[ServableId] = []
-    monitor = Monitor(max_ended=2, on_forget=forgotten.append)
+    monitor = Monitor(max_ended=2)
     for id in (V1, V2, V1, V3):
         monitor.publish(id, START)
         monitor.publish(id, END)
-    assert forgotten == [V2]
+    assert [status.id for status in monitor.statuses("m")] == [V3, V1]
 
 
 def test_version_that_was_forgotten_may_come_back() -> None:
