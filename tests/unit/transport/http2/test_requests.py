@@ -1,0 +1,210 @@
+"""Plain requests by HTTP/2, before the handler of an HTTP/1.1 server."""
+
+import asyncio
+import gzip
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.transport.http2.asking import Asking
+
+from salver.transport.http2.requests import HttpRequests
+from salver.transport.limits import HttpLimits
+from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.service import AccessRecord, Service
+
+HEAD = [(":method", "POST"), (":scheme", "http"), (":path", "/a?b=c"), (":authority", "here:80")]
+
+
+class Served:
+    """A handler, and what it and the access log were told."""
+
+    def __init__(self, answer: Callable[[HttpRequest], Any], **limits: int) -> None:
+        self.requests: list[HttpRequest] = []
+        self.records: list[AccessRecord] = []
+        self._answer = answer
+        self.now = 0.0
+        self.service = Service(
+            self._handle,
+            error_page=lambda status, text, hint: HttpResponse(status, text.encode(), "text/plain"),
+            limits=HttpLimits(**limits),
+            access=self.records.append,
+            clock=lambda: self.now,
+            run_in_pool=self._in_pool,
+        )
+        self.asking = Asking(HttpRequests(self.service))
+
+    def _handle(self, request: HttpRequest) -> Any:
+        self.requests.append(request)
+        return self._answer(request)
+
+    async def _in_pool(self, call: Callable[[], bytes]) -> bytes:
+        await asyncio.sleep(0)
+        return call()
+
+
+def echo(request: HttpRequest) -> HttpResponse:
+    headers = (("Salver-Model-Version", "7"), ("Connection", "close"))
+    return HttpResponse(200, request.body, "text/x", headers)
+
+
+def changed(**fields: str) -> list[tuple[str, str]]:
+    return [(name, fields.get(name.strip(":"), value)) for name, value in HEAD]
+
+
+def test_a_request_is_handled_as_one_of_http1() -> None:
+    served = Served(echo)
+    answer = served.asking.ask([*HEAD, ("user-agent", "me"), ("x-y", "1: 2")], b"body")
+    (request,) = served.requests
+    assert (request.method, request.target, request.body) == ("POST", "/a?b=c", b"body")
+    assert request.peer == "127.0.0.1"
+    assert request.headers.pairs == [
+        (b"host", b"here:80"), (b"user-agent", b"me"), (b"x-y", b"1: 2")
+    ]  # fmt: skip
+    assert (answer.body, answer.is_over, answer.trailers) == (b"body", True, {})
+    assert answer.head == {
+        ":status": "200",
+        "content-type": "text/x",
+        "salver-model-version": "7",
+        "date": "Thu, 01 Jan 1970 00:00:00 GMT",
+        "content-length": "4",
+    }
+    (record,) = served.records
+    assert (record.method, record.target, record.status) == ("POST", "/a?b=c", 200)
+    assert (record.bytes_in, record.bytes_out, record.user_agent) == (4, 4, "me")
+
+
+def test_the_date_goes_with_the_clock() -> None:
+    served = Served(echo)
+    assert served.asking.ask(HEAD, b"a").head["date"].endswith("00:00:00 GMT")
+    served.now = 61.5
+    assert served.asking.ask(HEAD, b"a").head["date"].endswith("00:01:01 GMT")
+
+
+def test_a_body_comes_in_any_parts() -> None:
+    served = Served(echo)
+    stream = served.asking.begin(HEAD)
+    for part in (b"", b"a", b"b", bytes(5000), b"c"):
+        assert not served.asking.send(stream, part).is_over
+    assert served.asking.send(stream, b"", is_last=True).body == b"ab" + bytes(5000) + b"c"
+
+
+def test_the_answer_to_head_has_no_body() -> None:
+    served = Served(lambda _request: HttpResponse(200, b"some", None))
+    answer = served.asking.ask(changed(method="HEAD"))
+    assert (answer.body, answer.head["content-length"], answer.is_over) == (b"", "4", True)
+    assert "content-type" not in answer.head
+
+
+def test_a_body_over_the_limit_is_refused_at_its_end_or_when_that_is_far() -> None:
+    served = Served(echo, max_body_bytes=10)
+    stream = served.asking.begin(HEAD)
+    assert not served.asking.send(stream, bytes(10)).is_over
+    assert not served.asking.send(stream, b"1").is_over
+    answer = served.asking.send(stream, b"", is_last=True)
+    assert answer.head[":status"] == "413"
+    assert answer.body == b"Request body is larger than 10 bytes"
+    far = (1 << 20) + 11
+    assert served.asking.ask([*HEAD, ("content-length", str(far))], b"1").head[":status"] == "413"
+    stream = served.asking.begin(HEAD)
+    for _ in range(64):
+        answer = served.asking.send(stream, bytes(16_384))
+    assert not answer.is_over
+    assert served.asking.send(stream, bytes(11)).head[":status"] == "413"
+    assert served.requests == []
+    assert [record.status for record in served.records] == [413] * 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [(changed(method="BREW"), "501"), (changed(path="/%zz"), "400")],
+)
+def test_what_is_no_request_here_is_refused(fields: list[tuple[str, str]], status: str) -> None:
+    served = Served(echo)
+    assert served.asking.ask(fields, b"a").head[":status"] == status
+    assert served.records[0].method == ""
+
+
+async def test_a_gzipped_body_is_inflated() -> None:
+    served = Served(echo, max_inflated_bytes=100)
+    fields = [*HEAD, ("content-encoding", "gzip")]
+    for inflated, status in ((b"x" * 100, "200"), (b"x" * 101, "413")):
+        answer = served.asking.ask(fields, gzip.compress(inflated))
+        await served.asking.until_over(answer)
+        await served.asking.until(lambda: served.service.in_flight == 0)
+        assert answer.head[":status"] == status
+    assert answer.body.startswith(b"Request body is larger than 100 bytes once inflated")
+
+
+async def test_an_answer_may_come_later_to_a_gzipped_body_too() -> None:
+    async def later(request: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(0)
+        return echo(request)
+
+    served = Served(later)
+    for more, body in (([], b"a"), ([("content-encoding", "gzip")], gzip.compress(b"a"))):
+        answer = served.asking.ask([*HEAD, *more], body)
+        assert served.service.in_flight == 1
+        await served.asking.until_over(answer)
+        assert answer.body == b"a"
+        await served.asking.until(lambda: served.service.in_flight == 0)
+
+
+async def test_a_handler_that_breaks_is_logged_and_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_request: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+    async def broken_later(_request: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+    for handler in (broken, broken_later):
+        served = Served(handler)
+        answer = served.asking.ask(HEAD, b"a")
+        await served.asking.until_over(answer)
+        assert answer.head[":status"] == "500"
+    assert [record.message for record in caplog.records] == [
+        "The handler of a request has failed."
+    ] * 2
+
+
+async def test_a_client_that_leaves_cancels_the_handler_and_is_recorded() -> None:
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: HttpRequest) -> HttpResponse:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    served = Served(wait)
+    stream = served.asking.begin(HEAD)
+    served.asking.send(stream, b"a", is_last=True)
+    await began.wait()
+    served.asking.client.reset_stream(stream)
+    served.asking.exchange()
+    await asyncio.wait_for(cancelled.wait(), 10)
+    await served.asking.until(lambda: served.service.in_flight == 0)
+    assert [record.status for record in served.records] == [499]
+
+
+async def test_one_that_leaves_before_its_request_is_whole_is_forgotten() -> None:
+    served = Served(echo)
+    stream = served.asking.begin(HEAD)
+    served.asking.send(stream, b"a")
+    served.asking.client.reset_stream(stream)
+    served.asking.exchange()
+    assert (served.requests, served.records) == ([], [])
+
+
+async def test_work_that_somebody_else_gives_up_resets_the_stream() -> None:
+    async def given_up(_request: HttpRequest) -> HttpResponse:
+        raise asyncio.CancelledError
+
+    served = Served(given_up)
+    answer = served.asking.ask(HEAD, b"a")
+    await served.asking.until(lambda: answer.reset is not None)
+    assert served.service.in_flight == 0
