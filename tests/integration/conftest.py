@@ -19,24 +19,43 @@ MODELS = {
 }  # fmt: skip
 
 
+OVER_BOTH_TRANSPORTS = frozenset(
+    f"tests.integration.test_grpc_{name}"
+    for name in ("faults", "official", "stopping", "transport")
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is said of the gRPC door over our own transport and over the gRPC library."""
+    if metafunc.module.__name__ in OVER_BOTH_TRANSPORTS and "grpc_flags" in metafunc.fixturenames:
+        metafunc.parametrize("grpc_flags", ["native", "grpcio"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def grpc_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """What chooses the transport of gRPC; nothing where a test does not mind."""
+    transport = getattr(request, "param", None)
+    return () if transport is None else (f"--grpc_transport={transport}",)
+
+
 @pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
+def start_server(grpc_flags: tuple[str, ...]) -> Iterator[Callable[..., Server]]:
     """Start servers that are ready when the call returns; all are ended after the test."""
     with ExitStack() as servers:
 
         def start_one(*flags: str, **more: object) -> Server:
-            return servers.enter_context(running(*flags, **more))
+            return servers.enter_context(running(*grpc_flags, *flags, **more))
 
         yield start_one
 
 
 @pytest.fixture
-def launch_server() -> Iterator[Callable[..., Server]]:
+def launch_server(grpc_flags: tuple[str, ...]) -> Iterator[Callable[..., Server]]:
     """Start servers without waiting for them; all are ended after the test."""
     with ExitStack() as servers:
 
         def launch(*flags: str, **more: object) -> Server:
-            server = start(*flags, **more)  # type: ignore[arg-type]
+            server = start(*grpc_flags, *flags, **more)  # type: ignore[arg-type]
             servers.callback(server.dispose)
             return server
 
@@ -66,9 +85,10 @@ def all_models_config(
 
 
 @pytest.fixture(scope="session")
-def all_models_server(all_models_config: Path) -> Iterator[Server]:
+def all_models_server(all_models_config: Path, grpc_flags: tuple[str, ...]) -> Iterator[Server]:
     """A server of all of them, which no test may change."""
     with running(
+        *grpc_flags,
         f"--model_config_file={all_models_config}",
         "--allow_version_labels_for_unavailable_models",
         "--enable_grpc_healthcheck_service",

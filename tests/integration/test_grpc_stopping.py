@@ -41,8 +41,8 @@ def slow_flags(model_path: Callable[[str], Path]) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def server(slow_flags: tuple[str, ...]) -> Iterator[Server]:
-    with running(*slow_flags) as server, connected(server.grpc_target) as client:
+def server(slow_flags: tuple[str, ...], grpc_flags: tuple[str, ...]) -> Iterator[Server]:
+    with running(*grpc_flags, *slow_flags) as server, connected(server.grpc_target) as client:
         client.predict("slow", {"millis": [1.0]})  # the first run is slower than its time
         yield server
 

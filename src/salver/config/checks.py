@@ -7,6 +7,7 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart; the texts a
 import math
 import os
 
+from salver.config.grpc import is_native
 from salver.config.options import ServerOptions
 from salver.errors import InvalidArgument
 
@@ -21,15 +22,18 @@ __all__ = [
 ]
 
 _LAST_PORT = 65535
+_GRPC_TRANSPORTS = ("native", "grpcio")
 
 
 def check_listening(options: ServerOptions) -> None:
-    """Refuse a server without any gRPC address.
+    """Refuse a server without any gRPC address; the port of the REST API may do for both.
 
     Raises:
         InvalidArgument: there is none.
     """
-    if options.port == 0 and not options.grpc_socket_path:
+    is_shared = options.enable_port_sharing and is_native(options)
+    has_rest = options.rest_api_port != 0 and is_shared
+    if options.port == 0 and not options.grpc_socket_path and not has_rest:
         raise InvalidArgument(
             "At least one of server_options.grpc_port or "
             "server_options.grpc_socket_path must be set."
@@ -112,13 +116,32 @@ def check_ours(options: ServerOptions) -> None:
         limit = getattr(options, name)
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")
-    for name in ("max_ended_versions", "max_model_memory_bytes", "conversion_cache_max_bytes"):
+    limits = ("max_ended_versions", "max_model_memory_bytes", "conversion_cache_max_bytes")
+    for name in (*limits, "max_loaded_models"):
         most = getattr(options, name)
         if most < 0:
             raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")
+    _check_transport(options)
     for path in filter(None, options.custom_op_libraries.split(",")):
         if not os.path.isfile(path):
             raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")
+
+
+def _check_transport(options: ServerOptions) -> None:
+    """Refuse a transport nobody knows, and one that several processes cannot share."""
+    if options.grpc_transport not in _GRPC_TRANSPORTS:
+        raise InvalidArgument(
+            f"--grpc_transport must be {' or '.join(_GRPC_TRANSPORTS)}, "
+            f"not {options.grpc_transport!r}."
+        )
+    if options.workers < 0:
+        raise InvalidArgument(f"--workers must be from 0 up, not {options.workers}.")
+    has_grpc = options.port != 0 or bool(options.grpc_socket_path)
+    if options.workers != 1 and has_grpc and not is_native(options):
+        raise InvalidArgument(
+            "--workers needs --grpc_transport=native, and so works without ALTS: the gRPC library "
+            "does not share its ports with other processes."
+        )
 
 
 def rest_port_refusal(options: ServerOptions) -> str | None:

@@ -7,7 +7,7 @@ from salver.config.options import ServerOptions
 from salver.config.tls import TlsConfig, read_ssl_config_file
 from salver.errors import InvalidArgument
 
-__all__ = ["ChannelArgument", "GrpcConfig", "channel_arguments", "read_grpc_config"]
+__all__ = ["ChannelArgument", "GrpcConfig", "channel_arguments", "is_native", "read_grpc_config"]
 
 ChannelArgument = tuple[str, int | str]
 """A setting of the gRPC library: `("grpc.max_connection_age_ms", 2000)`."""
@@ -25,6 +25,7 @@ class GrpcConfig:
         socket_path: of a UNIX socket; empty for none.
         tls: secures the port and the socket; None leaves them plain.
         is_alts: secures them by Google's ALTS instead.
+        is_native: spoken by Salver itself, and not by the gRPC library. The library alone has ALTS.
         channel_arguments: in the order of the flag; of two with one name the last counts.
     """
 
@@ -33,6 +34,7 @@ class GrpcConfig:
     socket_path: str
     tls: TlsConfig | None
     is_alts: bool
+    is_native: bool
     channel_arguments: tuple[ChannelArgument, ...]
 
 
@@ -53,8 +55,14 @@ def read_grpc_config(options: ServerOptions) -> GrpcConfig | None:
         options.grpc_socket_path,
         tls,
         options.use_alts_credentials,
+        is_native(options),
         arguments,
     )
+
+
+def is_native(options: ServerOptions) -> bool:
+    """Whether Salver itself speaks gRPC; `--use_alts_credentials` takes the library in any case."""
+    return options.grpc_transport == "native" and not options.use_alts_credentials
 
 
 def channel_arguments(text: str) -> tuple[ChannelArgument, ...]:

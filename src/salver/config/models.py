@@ -9,7 +9,7 @@ Source: TensorFlow Serving `model_servers/server_core.cc` and `server.cc`.
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,9 +117,11 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...] | None:
     return parse_model_config(read_file(path), path)
 
 
-def parse_model_config(content: bytes, path: str) -> tuple[ModelConfig, ...] | None:
-    """The same for what was read from that file."""
-    models = from_message(parse_text(content, _MESSAGE, path))
+def parse_model_config(
+    content: bytes, path: str, breathe: Callable[[], object] = lambda: None
+) -> tuple[ModelConfig, ...] | None:
+    """The same for what was read from that file; `breathe` is called now and then meanwhile."""
+    models = from_message(parse_text(content, _MESSAGE, path, breathe))
     if models is None:
         return None
     return _absolute(models, os.path.dirname(os.path.abspath(path)))

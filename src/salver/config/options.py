@@ -404,6 +404,31 @@ class ServerOptions:
     conversion_timeout_seconds: float = _flag(
         600.0, "Longest time for the conversion of one Keras file, in seconds."
     )
+    grpc_transport: str = _flag(
+        "native",
+        "What speaks gRPC: `native`, Salver's own HTTP/2, or `grpcio`, the gRPC library, which "
+        "--use_alts_credentials needs and which knows every --grpc_channel_arguments.",
+    )
+    enable_port_sharing: bool = _flag(
+        True,
+        "Answer gRPC on the REST port and REST on the gRPC port too, where both have the same TLS "
+        "settings or the other one is off. Needs --grpc_transport=native.",
+    )
+    lazy_load_models: bool = _flag(
+        False,
+        "Load a model when it is first asked for, and not before; a version is available as soon "
+        "as its files have been looked at.",
+    )
+    max_loaded_models: int = _flag(
+        0,
+        "Most model versions in memory at a time: models are loaded when they are asked for, and "
+        "the one asked longest ago makes room. 0 for no limit.",
+    )
+    workers: int = _flag(
+        1,
+        "Processes that answer requests, each with models of its own, under one that decides for "
+        "all. 0 for one per CPU; 1 does without.",
+    )
 
 
 _DEFAULTS = ServerOptions()

@@ -7,6 +7,7 @@ that of TensorFlow's POSIX file system.
 import errno
 import logging
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.protobuf import text_format
@@ -75,15 +76,29 @@ def read_file(path: str) -> bytes:
     return content
 
 
-def parse_text(content: bytes, message_name: str, path: str) -> Any:
+def _hold_on() -> None:
+    """Go on without a rest."""
+
+
+def parse_text(
+    content: bytes, message_name: str, path: str, breathe: Callable[[], object] = _hold_on
+) -> Any:
     """Read a message from text.
+
+    Args:
+        content: the text.
+        message_name: see `read_text_file`.
+        path: where it comes from, for the error.
+        breathe: called before each line.
 
     Raises:
         InvalidArgument: naming `path`; an unknown field is an error too.
     """
     message = message_class(message_name)()
     try:
-        text_format.Parse(content.decode(), message, descriptor_pool=POOL)
+        lines = _with_rests(content.decode().split("\n"), breathe)
+        # The stubs forget this one.
+        text_format.ParseLines(lines, message, descriptor_pool=POOL)  # type: ignore[attr-defined]
     except text_format.ParseError as error:
         line, column = error.GetLine() or 1, error.GetColumn() or 1
         reason = str(error).removeprefix(f"{line}:{column} : ")
@@ -91,6 +106,12 @@ def parse_text(content: bytes, message_name: str, path: str) -> Any:
     except (UnicodeDecodeError, RecursionError) as error:
         raise _invalid(path, message_name, f"1:1: {error}") from error
     return message
+
+
+def _with_rests(lines: list[str], breathe: Callable[[], object]) -> Iterator[str]:
+    for line in lines:
+        breathe()
+        yield line
 
 
 def _invalid(path: str, message_name: str, reason: str) -> InvalidArgument:

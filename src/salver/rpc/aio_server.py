@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import os
-import socket
 import ssl
-import stat
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
@@ -20,9 +18,9 @@ import grpc
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
 from salver.errors import Internal, InvalidArgument, ServingError
-from salver.rpc.errors import rpc_status
+from salver.rpc.errors import CannotListen, rpc_status
 from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
-from salver.transport.listeners import open_listeners
+from salver.transport.listeners import open_listeners, unix_socket_refusal
 from salver.transport.tls import server_context
 
 __all__ = ["CannotListen", "RpcServer", "Security"]
@@ -43,13 +41,6 @@ _MOST_TURNS: Final = 20
 _PARTING_S: Final = 0.5  # for clients to hang up when nothing is in flight any more
 _NO_MESSAGE: Final = "The call ended without its message"  # INTERNAL, as a C++ server's
 _STATUS: Final = {status.value[0]: status for status in grpc.StatusCode}
-
-
-class CannotListen(InvalidArgument):
-    """A port or a socket cannot be had; `hint` says why."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("Failed to BuildAndStart gRPC server", hint=reason)
 
 
 class RpcServer:
@@ -125,7 +116,7 @@ class RpcServer:
             InvalidArgument: the key, the certificates or the machine do not fit the security.
         """
         credentials = _credentials(security)
-        if (refusal := _socket_refusal(path)) is not None:
+        if (refusal := unix_socket_refusal(path)) is not None:
             raise CannotListen(f"{path}: {refusal}")
         self._add(f"unix:{quote(path)}", credentials, is_alts=security == "alts")
 
@@ -316,29 +307,6 @@ def _authorities(security: TlsConfig, context: ssl.SSLContext) -> bytes:
             "SSLConfig: client_verify needs custom_ca: the system has no authorities"
         )
     return "".join(found).encode()
-
-
-def _socket_refusal(path: str) -> str | None:
-    """Why a UNIX socket cannot be made at `path`, as far as one can see.
-
-    The library does not look whether it takes the place of a server that lives.
-    """
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return "it is there, and no socket"
-    except OSError:
-        return None
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return None
-        except BlockingIOError:
-            pass  # somebody listens, and is slow to accept
-        except OSError as error:
-            return error.strerror
-    return "another server listens there"
 
 
 def _broken(error: Exception) -> ServingError:

@@ -6,9 +6,9 @@ Source: TensorFlow Serving, `model_servers/grpc_status_util.cc`, ToGRPCStatus.
 from dataclasses import dataclass
 from typing import Final
 
-from salver.errors import Code, ServingError
+from salver.errors import Code, InvalidArgument, ServingError
 
-__all__ = ["GRPC_STATUS", "RpcStatus", "rpc_status"]
+__all__ = ["GRPC_STATUS", "CannotListen", "RpcStatus", "rpc_status"]
 
 GRPC_STATUS: Final = {
     Code.OK: 0,
@@ -32,6 +32,13 @@ GRPC_STATUS: Final = {
 
 _LONGEST_BYTES: Final = 1024
 _MARK: Final = "...TRUNCATED"
+
+
+class CannotListen(InvalidArgument):
+    """A port or a socket cannot be had; `hint` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("Failed to BuildAndStart gRPC server", hint=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source: TensorFlow Serving, `model_servers/prediction_service_impl.cc` and what 
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache, partial
+from time import perf_counter
 from typing import Any, Final
 
 from salver.codecs.example_messages import (
@@ -18,12 +19,15 @@ from salver.codecs.example_messages import (
     encode_regression_response,
 )
 from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request, encode_predict_response
-from salver.codecs.room import Room
+from salver.codecs.predict_message import (
+    PredictMessage,
+    decode_predict_request,
+    encode_predict_response,
+)
+from salver.codecs.room import Room, TakesLong
 from salver.codecs.service_messages import decode_metadata_request, encode_metadata_response
 from salver.codecs.tensor_proto import decode_tensor
-from salver.dtypes import QUANTIZED
-from salver.errors import InvalidArgument, Unknown
+from salver.errors import InvalidArgument, ServingError, Unknown
 from salver.inference.examples import (
     CheckSignature,
     check_classify_signature,
@@ -41,13 +45,13 @@ from salver.inference.predict import (
     predict_fetches,
     unknown_serving_signature,
 )
-from salver.inference.running import InPool, Prepared, Start
-from salver.inference.servable import Servable
-from salver.inference.serving import Serving
+from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running, Start
+from salver.inference.servable import Servable, SignatureCall
+from salver.inference.serving import Handle, Serving, definitions_of
 from salver.requests import Array
 from salver.rpc.calls import Answering, given_spec, servable_request
 from salver.rpc.table import Call, MethodTable
-from salver.signature import DEFAULT_SIGNATURE, Signature
+from salver.signature import DEFAULT_SIGNATURE
 
 __all__ = ["PredictionService"]
 
@@ -87,6 +91,9 @@ class PredictionService:
         self._logs = logs
         self._serving = serving
         self._answer = Answering(in_pool)
+        self._running = Running(in_pool)
+        self._is_usual = not is_method_checked
+        self._predict_meter = ("predict", entrance)
         self._is_method_checked = is_method_checked
         self._as_content = as_content
 
@@ -106,6 +113,16 @@ class PredictionService:
         Raises:
             ServingError: also out of the coroutine.
         """
+        timeout_s = call.timeout_s
+        if (
+            self._is_usual
+            and len(data) <= LARGE_BYTES
+            and (timeout_s is None or timeout_s > 0)
+            and not self._logs.loggers
+        ):
+            answer = self._predict_usual(data, timeout_s)
+            if answer is not None:
+                return answer
         return self._answer(self._prepare_predict, data, call)
 
     def classify(self, data: bytes, call: Call) -> Answer:
@@ -136,42 +153,72 @@ class PredictionService:
         for field in request.fields:
             if field != _SIGNATURE_DEF:
                 raise InvalidArgument(f"Metadata field {field} is not supported")
-        handle = self._serving.acquire(servable_request(spec))
-        try:
-            answered = ModelSpec(handle.id.name, handle.id.version)
-            return encode_metadata_response(answered, handle.model.model.signature_def_map)
-        finally:
-            handle.release()
+        id, definitions = definitions_of(self._serving, servable_request(spec))
+        return encode_metadata_response(ModelSpec(id.name, id.version), definitions)
 
-    # -- decoding: each of these runs in the loop or in the pool ---------------------------------
+    def _predict_usual(self, data: bytes, timeout_s: float | None) -> Answer | None:
+        """Answer what most calls are: a small one for all outputs of a signature.
 
-    def _prepare_predict(self, data: bytes, room: Room) -> Prepared[bytes]:
+        It does what `_prepare_predict` and `Running.small` do for everything else, in one go, which
+        saves a fifth of such a call's time. None: they are to do it.
+        """
+        begun_s = perf_counter()
         message = decode_predict_request(data)
+        if message.output_filter:
+            return None
+        try:
+            handle, call, feeds = self._take(message, Room(len(data), made_bytes=LARGE_BYTES))
+        except TakesLong:
+            return None
+        version = handle.id.version
+        run_begun = perf_counter()
+        try:
+            outputs = call.start(feeds, timeout_s=timeout_s, on_end=handle.release)
+            encode = self._encoder(message.spec or _NO_SPEC, version, call, call.output_names)
+            meter = call.meters[self._predict_meter]
+            if type(outputs) is list and len(outputs) == 1 and _is_small(outputs[0]):
+                run_s = perf_counter() - run_begun
+                answer = encode(outputs)
+                if meter is not None:
+                    meter.succeeded(perf_counter() - begun_s, run_s)
+                return answer
+        except ServingError as error:
+            error.version = version
+            raise
+        prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)
+        return self._running.started(outputs, prepared, run_begun)
+
+    def _take(
+        self, message: PredictMessage, room: Room
+    ) -> tuple[Handle, SignatureCall, list[Array]]:
+        """The version that a request wants, its signature, and what is fed to it.
+
+        Raises:
+            ServingError: nothing is held then.
+            TakesLong: nor then.
+        """
         spec = given_spec(message.spec)
         handle = self._serving.acquire(servable_request(spec))
         try:
-            servable = handle.model
             name = spec.signature_name or DEFAULT_SIGNATURE
-            signature = servable.signatures.get(name)
-            if signature is None:
-                raise unknown_serving_signature(name, servable.signatures)  # noqa: TRY301
+            call = handle.model.call(name)
+            if call is None:
+                raise unknown_serving_signature(name, handle.model.signatures)  # noqa: TRY301
             if self._is_method_checked:
-                check_predict_signature(signature)
-            feeds = predict_feeds(signature, message.inputs, partial(decode_tensor, room=room))
-            fetches = tuple(signature.outputs)
-            if message.output_filter:
-                fetches = predict_fetches(signature, message.output_filter)
-            start = _start_of(servable, name, signature, fetches)
-        except BaseException:
+                check_predict_signature(call.signature)
+            decode = partial(decode_tensor, room=room)
+            return handle, call, predict_feeds(call.signature, message.inputs, decode)
+        except BaseException as error:
             handle.release()
+            if isinstance(error, ServingError):
+                error.version = handle.id.version
             raise
-        answered = _answered(spec.name, handle.id.version, spec.signature_name)
-        as_content = self._as_content
-        quantized = {
-            alias: output.dtype
-            for alias, output in signature.outputs.items()
-            if output.dtype in QUANTIZED
-        }
+
+    def _encoder(
+        self, spec: ModelSpec, version: int, call: SignatureCall, fetches: Sequence[str]
+    ) -> Callable[[list[Array]], bytes]:
+        answered = _answered(spec.name, version, spec.signature_name)
+        as_content, quantized = self._as_content, call.quantized
 
         def encode(outputs: list[Array]) -> bytes:
             if len(outputs) != len(fetches):
@@ -181,9 +228,25 @@ class PredictionService:
                 answered, named, as_content=as_content, quantized=quantized
             )
 
-        log = self._log_of("predict", spec, handle.id.version, data) if self._logs.loggers else None
-        meter = servable.meter(name, "predict", self._entrance)
-        return Prepared(handle, start, feeds, encode, meter, log=log)
+        return encode
+
+    # -- decoding: each of these runs in the loop or in the pool ---------------------------------
+
+    def _prepare_predict(self, data: bytes, room: Room) -> Prepared[bytes]:
+        message = decode_predict_request(data)
+        handle, call, feeds = self._take(message, room)
+        try:
+            fetches, start = call.output_names, call.start
+            if message.output_filter:
+                fetches = predict_fetches(call.signature, message.output_filter)
+                start = _start_of(handle.model, call, fetches)
+        except BaseException:
+            handle.release()
+            raise
+        spec, version = given_spec(message.spec), handle.id.version
+        encode = self._encoder(spec, version, call, fetches)
+        log = self._log_of("predict", spec, version, data) if self._logs.loggers else None
+        return Prepared(handle, start, feeds, encode, call.meters[self._predict_meter], log=log)
 
     def _prepare_classify(self, data: bytes, room: Room) -> Prepared[bytes]:
         request = decode_classification_request(data, room)
@@ -293,16 +356,19 @@ class PredictionService:
 _NO_SPEC: Final = ModelSpec("")
 
 
-def _start_of(servable: Servable, name: str, signature: Signature, fetches: Sequence[str]) -> Start:
+def _start_of(servable: Servable, call: SignatureCall, fetches: Sequence[str]) -> Start:
     """What runs a signature, or a part of it."""
+    signature = call.signature
     if len(fetches) == len(signature.outputs):
-        call = servable.call(name)
-        assert call is not None  # the signature is there
         return call.start
     return servable.program(
         [spec.tensor_name for spec in signature.inputs.values()],
         [signature.outputs[alias].tensor_name for alias in fetches],
     ).start
+
+
+def _is_small(array: Array) -> bool:
+    return array.nbytes <= LARGE_BYTES and array.dtype.kind != "O"  # strings are not in the array
 
 
 @lru_cache(maxsize=1024)

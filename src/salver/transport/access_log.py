@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import select
+import stat
 import threading
 from datetime import datetime, timezone
 from typing import BinaryIO
@@ -112,13 +113,14 @@ class AccessLog:
     def _write(self, lines: list[bytes]) -> None:
         try:
             self._follow()
-            rest = memoryview(b"".join(lines))
-            while rest:
-                written: int | None = self._file.write(rest)
-                if written is None:  # a pipe that does not block, and is full
-                    self._wait_for_room()
-                else:
-                    rest = rest[written:]
+            for piece in self._pieces(lines):
+                rest = memoryview(piece)
+                while rest:
+                    written: int | None = self._file.write(rest)
+                    if written is None:  # a pipe that does not block, and is full
+                        self._wait_for_room()
+                    else:
+                        rest = rest[written:]
         except OSError as error:
             self.dropped += len(lines)
             if not self._is_failing:
@@ -126,6 +128,20 @@ class AccessLog:
                 logger.warning("The access log cannot be written: %s", error)
         else:
             self._is_failing = False
+
+    def _pieces(self, lines: list[bytes]) -> list[bytes]:
+        """What is written at once, so that the lines of other processes come between, not into it.
+
+        A file takes all of it; pipe(7): a pipe takes no more than so much as a whole.
+        """
+        if not stat.S_ISFIFO(os.fstat(self._file.fileno()).st_mode):
+            return [b"".join(lines)]
+        pieces = [b""]
+        for line in lines:
+            if len(pieces[-1]) + len(line) > select.PIPE_BUF:
+                pieces.append(b"")
+            pieces[-1] += line
+        return pieces
 
     def _wait_for_room(self) -> None:
         """Wait until the file takes more, or will say why not. Meanwhile the queue may fill up."""

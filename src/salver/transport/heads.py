@@ -22,6 +22,7 @@ __all__ = [
     "RequestLine",
     "body_too_large",
     "parse_head",
+    "read_request_line",
     "request_line_fault",
     "request_line_of",
 ]
@@ -135,7 +136,7 @@ def parse_head(raw: bytes, max_body_bytes: int) -> RequestHead:
         Refusal: 400, 413, 417 or 501.
     """
     end = raw.index(b"\r\n") + 2
-    line = _read_request_line(raw[:end])
+    line = read_request_line(raw[:end])
     keep_alive = _check_by_llhttp(raw)
     headers = Headers(raw[end:-2])
     lowered = raw.lower()
@@ -151,7 +152,12 @@ def parse_head(raw: bytes, max_body_bytes: int) -> RequestHead:
 
 
 @lru_cache(maxsize=256)
-def _read_request_line(raw: bytes) -> RequestLine:
+def read_request_line(raw: bytes) -> RequestLine:
+    """Read the first line of a head, with its CR LF.
+
+    Raises:
+        Refusal: 400 or 501.
+    """
     line = _REQUEST_LINE.fullmatch(raw)
     if line is None:
         raise _no_request_line(raw)
@@ -185,7 +191,7 @@ def request_line_fault(begun: bytes) -> Refusal | None:
 def request_line_of(begun: bytes) -> RequestLine | None:
     """The first line of what may be no whole head, or none that is understood."""
     try:
-        return _read_request_line(begun[: begun.find(b"\r\n") + 2])
+        return read_request_line(begun[: begun.find(b"\r\n") + 2])
     except Refusal:
         return None
 

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from salver.transport.accepting import Acceptor
 from salver.transport.connection import Connection
+from salver.transport.first_bytes import FirstBytes, MakeProtocol
 from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
 from salver.transport.messages import ErrorPage, Handler, PageHeaders, RunInPool
@@ -35,6 +37,7 @@ class HttpServer:
         access: Callable[[AccessRecord], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
+        http2: MakeProtocol | None = None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -49,7 +52,10 @@ class HttpServer:
             access: is told of every answer; must not block.
             monotonic: seconds, for timeouts and durations.
             page_headers: further fields for those pages, by the request's target.
+            http2: makes the protocol of a connection that begins with HTTP/2's preface; None for a
+                server of HTTP/1.1 alone.
         """
+        self._http2 = http2
         limits = limits or HttpLimits()
         self._service = Service(
             handler,
@@ -66,15 +72,22 @@ class HttpServer:
         self._sweep_s = min(
             1.0, limits.read_timeout_s / 4, limits.write_timeout_s / 4, limits.linger_s / 4
         )
-        self._listeners: list[asyncio.AbstractServer] = []
+        self._listeners: list[asyncio.AbstractServer | Acceptor] = []
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._accepted = 0
+        self._accepted_before = 0  # by listeners that are closed
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._service.connections)
+
+    @property
+    def accepted(self) -> int:
+        """How many connections have come on sockets that other processes accept from too."""
+        own = sum(each.accepted for each in self._listeners if isinstance(each, Acceptor))
+        return own + self._accepted_before
 
     @property
     def in_flight(self) -> int:
@@ -103,9 +116,18 @@ class HttpServer:
         return addresses
 
     async def serve(
-        self, sockets: Sequence[socket.socket], ssl_context: ssl.SSLContext | None = None
+        self,
+        sockets: Sequence[socket.socket],
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         """Serve on sockets that are bound already, which become the server's.
+
+        Args:
+            sockets: see there.
+            ssl_context: serve HTTPS.
+            is_shared: other processes accept from them too, and somebody has them listen.
 
         Raises:
             OSError: one of them cannot listen.
@@ -113,9 +135,13 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         limits = self._service.limits
         for listener in sockets:
+            if is_shared:
+                timeouts = _tls_timeouts(loop, limits) if ssl_context else {}
+                self._listeners.append(Acceptor(listener, self._protocol, ssl_context, **timeouts))
+                continue
             self._listeners.append(
                 await loop.create_server(
-                    lambda: Connection(self._service),
+                    self._protocol,
                     sock=listener,
                     backlog=BACKLOG,
                     ssl=ssl_context,
@@ -123,13 +149,20 @@ class HttpServer:
                 )
             )
 
-    async def drain(self, timeout_s: float) -> int:
+    def _protocol(self) -> asyncio.Protocol:
+        if self._http2 is None:
+            return Connection(self._service)
+        return FirstBytes(self._service, Connection, self._http2)
+
+    async def drain(self, timeout_s: float, *, idle_s: float = 0.0) -> int:
         """Stop accepting, let what was asked be answered, end every connection.
 
         Answers end their connections from here on; idle ones are closed.
 
         Args:
             timeout_s: what is unanswered by then is cut off.
+            idle_s: how long idle ones may stay before, where clients have another process to go
+                to: one that is about to ask is answered, and leaves by itself.
 
         Returns:
             How many connections were cut off unanswered.
@@ -139,15 +172,24 @@ class HttpServer:
         await self._accept_what_waits()
         self._stop_listening()
         await _turn()
+        if idle_s > 0:
+            for connection in tuple(service.connections):
+                if not isinstance(connection, (Connection, FirstBytes)):
+                    connection.drain()  # HTTP/2 has words for it
+            await self._wait_for_end(idle_s)
         for connection in tuple(service.connections):
             connection.drain()
-        if service.connections:
-            self._empty.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), timeout_s)
+        await self._wait_for_end(timeout_s)
         cut = sum(connection.is_unanswered for connection in service.connections)
         await self.close()
         return cut
+
+    async def _wait_for_end(self, timeout_s: float) -> None:
+        """Wait until there is no connection, but not longer than this."""
+        if self._service.connections:
+            self._empty.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
 
     async def close(self) -> None:
         """Stop accepting and end every connection now."""
@@ -190,6 +232,7 @@ class HttpServer:
             self._start_sweeping()
 
     def _stop_listening(self) -> None:
+        self._accepted_before = self.accepted
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.close()

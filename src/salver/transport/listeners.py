@@ -1,9 +1,11 @@
 """Listening sockets."""
 
 import errno
+import os
 import socket
+import stat
 
-__all__ = ["BACKLOG", "open_listeners"]
+__all__ = ["BACKLOG", "open_listeners", "open_unix_listener", "unix_socket_refusal"]
 
 BACKLOG = 2048
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
@@ -60,3 +62,43 @@ def _bind(
         listener.close()
         raise
     return listener
+
+
+def open_unix_listener(path: str) -> socket.socket:
+    """Bind a UNIX socket, not listening yet; one that nobody listens on any more is replaced.
+
+    Raises:
+        OSError: another server listens there, it is no socket, or it cannot be made.
+    """
+    if (refusal := unix_socket_refusal(path)) is not None:
+        raise OSError(errno.EADDRINUSE, refusal)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        if os.path.exists(path):
+            os.unlink(path)
+        listener.bind(path)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def unix_socket_refusal(path: str) -> str | None:
+    """Why a UNIX socket cannot be made at `path`, as far as one can see."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return "it is there, and no socket"
+    except OSError:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return None
+        except BlockingIOError:
+            pass  # somebody listens, and is slow to accept
+        except OSError as error:
+            return error.strerror
+    return "another server listens there"

@@ -3,6 +3,7 @@
 import os
 import ssl
 import tempfile
+from collections.abc import Sequence
 
 from salver.errors import InvalidArgument
 
@@ -10,7 +11,12 @@ __all__ = ["server_context"]
 
 
 def server_context(
-    *, server_key: str, server_cert: str, custom_ca: str = "", client_verify: bool = False
+    *,
+    server_key: str,
+    server_cert: str,
+    custom_ca: str = "",
+    client_verify: bool = False,
+    protocols: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """A context that serves TLS 1.2 and newer.
 
@@ -20,6 +26,7 @@ def server_context(
         custom_ca: PEM certificates that clients' certificates are checked against; empty takes the
             system's.
         client_verify: refuse clients that show no valid certificate.
+        protocols: that clients may agree on by ALPN, the best first.
 
     Raises:
         InvalidArgument: a text is missing, is no PEM, or key and certificate do not match.
@@ -28,7 +35,7 @@ def server_context(
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(protocols))
     _load_key_pair(context, server_key, server_cert)
     if client_verify:
         context.verify_mode = ssl.CERT_REQUIRED

@@ -1,0 +1,234 @@
+"""Calls of one message, over HTTP/2, from their first byte to their end. Used on the loop only.
+
+A call whose method answers at once has neither task nor future nor timer.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
+from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of
+from salver.rpc.http2_messages import HEAD_BYTES, Inflater, MessageReader, deflated, framed
+from salver.rpc.http2_route import Route
+from salver.rpc.http2_running import (
+    EXPIRED,
+    LARGE_BYTES,
+    NO_MESSAGE,
+    OVERTIME_S,
+    Data,
+    Running,
+    broken,
+)
+from salver.rpc.table import Call
+from salver.transport.http2.stream import Stream
+
+__all__ = ["UnaryCall"]
+
+
+class UnaryCall:
+    """A call of one message, answered by one."""
+
+    __slots__ = (
+        "_expires",
+        "_is_asked",
+        "_is_over",
+        "_message",
+        "_reader",
+        "_route",
+        "_running",
+        "_stream",
+        "_task",
+        "_timer",
+    )
+
+    def __init__(self, running: Running, stream: Stream, route: Route) -> None:
+        self._running = running
+        self._stream = stream
+        self._route = route
+        self._reader: MessageReader | None = None
+        self._message: tuple[bool, bytes] | None = None
+        self._is_asked = False
+        self._is_over = False
+        self._task: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expires: float | None = None
+        if route.timeout_s is not None:
+            self._expires = running.loop.time() + route.timeout_s
+            running.time(self)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its message has not come."""
+        return not (self._is_asked or self._is_over)
+
+    # What the client does.
+
+    def received(self, data: Data, is_last: bool) -> None:
+        """Take bytes of the message; the call is made when it is whole."""
+        if self._is_over or self._is_asked:
+            return
+        if is_last and self._reader is None:
+            size = len(data) - HEAD_BYTES
+            # The usual: one frame that is the message, as it is.
+            if (
+                size >= 0
+                and not data[0]
+                and int.from_bytes(data[1:HEAD_BYTES], "big") == size
+                and size <= self._running.limits.max_receive_bytes
+            ):
+                self._ask(bytes(data[HEAD_BYTES:]))
+                return
+        self._gather(data, is_last)
+
+    def left(self) -> None:
+        """The client waits no more."""
+        self._end()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _gather(self, data: Data, is_last: bool) -> None:
+        if self._message is None:
+            if self._reader is None:
+                self._reader = MessageReader(self._running.limits.max_receive_bytes)
+            try:
+                messages = self._reader.read(data)
+            except ServingError as error:
+                self._fail(error)
+                return
+            if messages:
+                self._message = messages[0]  # as in the C core, what follows counts for nothing
+        if self._message is not None:
+            if is_last:
+                self._go_on()
+            else:
+                # Many clients say in a frame of its own that it was the last. That is there by
+                # then, if it came together with the message; nobody has to wait for it.
+                self._running.loop.call_soon(self._go_on)
+        elif is_last:
+            self._fail(Internal(NO_MESSAGE))
+
+    # What the method does.
+
+    def _go_on(self) -> None:
+        if self._is_over or self._is_asked or self._message is None:
+            return
+        is_compressed, data = self._message
+        self._message = None
+        if is_compressed:
+            try:
+                inflated = self._running.inflate_small(data, self._route.encoding)
+            except ServingError as error:
+                self._fail(error)
+                return
+            if isinstance(inflated, Inflater):
+                self._is_asked = True
+                self._await(self._ask_inflated(inflated))
+                return
+            data = inflated
+        self._ask(data)
+
+    async def _ask_inflated(self, inflater: Inflater) -> bytes:
+        data: bytes = await self._running.in_pool(inflater.message)
+        answer = self._method(data)
+        return answer if isinstance(answer, bytes) else await answer
+
+    def _method(self, data: bytes) -> bytes | Awaitable[bytes]:
+        method: Any = self._route.method
+        expires = self._expires
+        made: bytes | Awaitable[bytes] = method(
+            data, Call(None if expires is None else expires - self._running.loop.time())
+        )
+        return made
+
+    def _ask(self, data: bytes) -> None:
+        self._is_asked = True
+        try:
+            answer = self._method(data)
+        except ServingError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            self._fail(broken(error))
+        else:
+            if isinstance(answer, bytes):
+                self._answer(answer)
+            else:
+                self._await(answer)
+
+    def _await(self, answer: Awaitable[bytes]) -> None:
+        self._stream.hold()
+        self._task = self._running.begin(answer)
+        self._task.add_done_callback(self._answered)
+
+    def _answered(self, task: "asyncio.Future[Any]") -> None:
+        self._running.tasks.discard(task)
+        self._stream.let_go()
+        if task.cancelled():
+            error: BaseException | None = Cancelled("Cancelled on the server side")
+        else:
+            error = task.exception()
+        if self._is_over:
+            return
+        if error is None:
+            self._answer(task.result())
+        else:
+            self._fail(error if isinstance(error, ServingError) else broken(error))
+
+    def _answer(self, answer: bytes) -> None:
+        running = self._running
+        try:
+            running.check_sent(answer)
+        except ServingError as error:
+            self._fail(error)
+            return
+        encoding = self._route.answer_encoding
+        if encoding is None:
+            self._respond(answer, None)
+        elif len(answer) <= LARGE_BYTES:
+            self._respond_deflated(answer, deflated(answer, encoding), encoding)
+        else:
+            self._task = running.begin(self._deflate(answer, encoding))
+            self._task.add_done_callback(running.tasks.discard)
+
+    async def _deflate(self, answer: bytes, encoding: bytes) -> None:
+        made = await self._running.in_pool(lambda: deflated(answer, encoding))
+        if not self._is_over:
+            self._respond_deflated(answer, made, encoding)
+
+    def _respond_deflated(self, answer: bytes, made: bytes | None, encoding: bytes) -> None:
+        self._respond(answer if made is None else made, encoding, is_compressed=made is not None)
+
+    def _respond(self, data: bytes, encoding: bytes | None, *, is_compressed: bool = False) -> None:
+        self._end()
+        stream = self._stream
+        stream.respond(head_of(encoding), framed(data, is_compressed), TRAILERS_OK)
+        if not stream.is_gone:
+            # What its client takes slowly is in flight until it is sent.
+            sending = self._running.begin(stream.drained())
+            sending.add_done_callback(self._running.tasks.discard)
+
+    # Ends.
+
+    def _fail(self, error: ServingError) -> None:
+        self._end()
+        self._stream.refuse(refusal_of(error))
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._reader = self._message = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def start_timer(self) -> None:
+        """See `Running.time`."""
+        if not self._is_over and self._expires is not None:
+            loop = self._running.loop
+            self._timer = loop.call_at(self._expires + OVERTIME_S, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if not self._is_over:
+            self._fail(DeadlineExceeded(EXPIRED))
+            if self._task is not None:
+                self._task.cancel()

@@ -1,0 +1,97 @@
+"""gRPC over HTTP/2: what a connection asks for each of its streams."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from salver.rpc.http2_calls import UnaryCall
+from salver.rpc.http2_route import NO_LIMITS, MessageLimits, Route, route_of
+from salver.rpc.http2_running import Running
+from salver.rpc.http2_streams import StreamCall
+from salver.rpc.table import MethodTable
+from salver.rpc.table import Stream as StreamMethods
+from salver.transport.http2.stream import Http2Service, Stream
+
+__all__ = ["GrpcService"]
+
+
+class GrpcService:
+    """Serves a table of methods; an `Http2Service`. Belongs to the loop it is made in."""
+
+    def __init__(
+        self,
+        table: MethodTable,
+        *,
+        in_pool: Callable[[Callable[[], Any]], Awaitable[Any]],
+        limits: MessageLimits = NO_LIMITS,
+        requests: Http2Service | None = None,
+    ) -> None:
+        """Make it.
+
+        Args:
+            table: what is served. Other methods are UNIMPLEMENTED.
+            in_pool: runs a function in some other thread: inflating and deflating.
+            limits: on messages.
+            requests: answers what is not gRPC; without it, that is refused with 415.
+        """
+        self._table = table
+        self._encoding = limits.encoding
+        self._requests = requests
+        self._running = Running(limits, in_pool)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls have brought their message and are not answered yet; streams too."""
+        return len(self._running.tasks)
+
+    def begin_drain(self) -> None:
+        """End the streams, by an end of what their clients send; calls are still taken."""
+        if not self._running.draining.done():
+            self._running.draining.set_result(None)
+
+    def is_silent(self, stream: Stream) -> bool:
+        """Whether a stream is a call whose message has not come."""
+        return isinstance(stream.answerer, UnaryCall | StreamCall) and stream.answerer.is_silent
+
+    async def ended(self) -> None:
+        """Wait until no call is in flight."""
+        while self._running.tasks:
+            await asyncio.wait(self._running.tasks)
+
+    # What the connections say.
+
+    def opened(self, stream: Stream, is_last: bool) -> None:
+        """See `Http2Service`."""
+        headers = stream.headers
+        route = headers.memo
+        if type(route) is not Route:
+            if route is None:
+                route = route_of(headers, self._table, self._encoding)
+            if not isinstance(route, Route) or not (route.is_grpc or self._requests is None):
+                self._pass_on(stream, is_last)
+                return
+            headers.memo = route
+        if route.refusal is not None:
+            stream.refuse(route.refusal)
+            return
+        method = route.method
+        if isinstance(method, StreamMethods):
+            stream.answerer = StreamCall(self._running, stream, route, method)
+        else:
+            stream.answerer = UnaryCall(self._running, stream, route)
+        if is_last:
+            stream.answerer.received(b"", True)
+
+    def received(self, stream: Stream, data: bytes | memoryview, is_last: bool) -> None:
+        """See `Http2Service`."""
+        if stream.answerer is not None:
+            stream.answerer.received(data, is_last)
+
+    def left(self, stream: Stream) -> None:
+        """See `Http2Service`."""
+        if stream.answerer is not None:
+            stream.answerer.left()
+
+    def _pass_on(self, stream: Stream, is_last: bool) -> None:
+        assert self._requests is not None
+        self._requests.opened(stream, is_last)
