@@ -25,7 +25,6 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,17 +35,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rest
+import tasks
 from load import Measured, Server, h2load, wrk
+from tasks import PREDICT
 
 from salver._pb import message_class
 
-HERE = Path(__file__).resolve().parent
 CPUS = len(os.sched_getaffinity(0))
 WITHOUT = "without batching"
 ENOUGH = 0.95  # of the most that gets through; the rest is noise, and not worth a longer wait
 WIDE = 1_000_000  # "a really high value"
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 Parameters = Mapping[str, int]
 
@@ -187,7 +185,10 @@ def alike(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def compare(bench: Bench, settings: Mapping[str, Parameters | None], turns: int) -> None:
+def measured(
+    bench: Bench, settings: Mapping[str, Parameters | None], turns: int, *, with_idle: bool = True
+) -> tuple[dict[tuple[str, int], list[Cost]], dict[str, float]]:
+    """The costs of each setting and number of clients, turn by turn; and its CPU when idle."""
     costs: dict[tuple[str, int], list[Cost]] = {
         (name, clients): [] for name in settings for clients in (bench.clients, 1)
     }
@@ -203,10 +204,15 @@ def compare(bench: Bench, settings: Mapping[str, Parameters | None], turns: int)
             for clients in (bench.clients, 1):
                 for name in random.sample(list(servers), len(servers)):
                     costs[name, clients].append(bench.load(servers[name], clients))
-        idle = {name: idle_cpu(server) for name, server in servers.items()}
-        for clients in (bench.clients, 1):
-            print(f"\n{clients} client{'s' * (clients > 1)}, as ratios to {WITHOUT}:\n")
-            print_table({name: costs[name, clients] for name in settings})
+        idle = {name: idle_cpu(server) for name, server in servers.items() if with_idle}
+        return costs, idle
+
+
+def compare(bench: Bench, settings: Mapping[str, Parameters | None], turns: int) -> None:
+    costs, idle = measured(bench, settings, turns)
+    for clients in (bench.clients, 1):
+        print(f"\n{clients} client{'s' * (clients > 1)}, as ratios to {WITHOUT}:\n")
+        print_table({name: costs[name, clients] for name in settings})
     print("\nCPU of a server that nobody asks anything, in percent of one core:", end=" ")
     print(", ".join(f"{name} {percent:.1f}" for name, percent in idle.items()))
 
@@ -294,10 +300,8 @@ CASES: dict[str, Callable[[Path], Case]] = {"convnet": convnet, "small": small}
 
 def make_models(models: Path) -> None:
     """Make the models that are not there yet."""
-    if not (models / "tf1").exists():
-        rest.make_models(models)
-    command = [sys.executable, str(HERE / "nets.py"), str(models / "nets")]
-    subprocess.run(command, check=True, capture_output=True)
+    tasks.tf1(models)
+    tasks.nets(models, "convnet")
 
 
 def parsed() -> argparse.Namespace:

@@ -1,121 +1,41 @@
-"""What the benchmarks of whole servers share: a server, its figures in /proc, load, statistics."""
+"""What the benchmarks of whole servers share: our server, load generators, statistics."""
 
-import http.client
 import math
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from processes import Child, free_ports, post, until_answered
+
 START = "import sys; from salver.cli.model_server import main; sys.exit(main())"
-CLOCK_TICKS = 100  # USER_HZ, on every Linux
 H2LOAD_HEADERS = (
     *("-H", "content-type: application/grpc"),
     *("-H", "te: trailers"),  # codespell:ignore te
 )
+FRAME_BYTES = 5  # a byte of flags and the length, before each message of gRPC
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, each another."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+class Server(Child):
+    """A `tensorflow_model_server` of our own, in a child process, on ports of its own."""
 
-
-@dataclass
-class Server:
-    """A `tensorflow_model_server` of our own, in a child process, on ports of its own.
-
-    Attributes:
-        log: what it writes, both streams.
-    """
-
-    flags: Sequence[str]
-    log: Path
-    rest_port: int = 0
-    grpc_port: int = 0
-    process: "subprocess.Popen[bytes]" = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not self.rest_port:
-            self.rest_port, self.grpc_port = free_ports(2)
-        ports = (f"--rest_api_port={self.rest_port}", f"--port={self.grpc_port}")
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START, "--host=127.0.0.1", *ports, *self.flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the benchmark, which then ends the server
-            )
+    def __init__(
+        self, flags: Sequence[str], log: Path, rest_port: int = 0, grpc_port: int = 0
+    ) -> None:
+        if not rest_port:
+            rest_port, grpc_port = free_ports(2)
+        self.flags, self.rest_port, self.grpc_port = flags, rest_port, grpc_port
+        ports = (f"--rest_api_port={rest_port}", f"--port={grpc_port}")
+        super().__init__([sys.executable, "-c", START, "--host=127.0.0.1", *ports, *flags], log)
 
     def post(self, path: str, body: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=timeout_s)
-        try:
-            connection.request("POST", path, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return post(f"http://127.0.0.1:{self.rest_port}{path}", body, timeout_s)
 
     def until_answered(self, path: str, body: bytes, within_s: float = 120.0) -> bytes:
         """The first good answer; ports open when all first models are there."""
-        until_s = time.monotonic() + within_s
-        said = "nothing"
-        while time.monotonic() < until_s and self.process.poll() is None:
-            try:
-                status, content = self.post(path, body)
-            except (OSError, http.client.HTTPException) as error:
-                said = repr(error)
-            else:
-                if status == 200:
-                    return content
-                said = f"{status} {content[:300]!r}"
-            time.sleep(0.01)
-        tail = self.log.read_text(errors="replace")[-3000:]
-        raise RuntimeError(f"no good answer, last {said}; its log ends:\n{tail}")
-
-    def _status(self, key: str) -> int:
-        found = re.search(rf"^{key}:\s+(\d+)", self._proc("status").read_text(), re.MULTILINE)
-        assert found is not None
-        return int(found[1])
-
-    def _proc(self, name: str) -> Path:
-        return Path(f"/proc/{self.process.pid}/{name}")
-
-    def resident_mib(self) -> float:
-        return self._status("VmRSS") / 1024
-
-    def threads(self) -> int:
-        return self._status("Threads")
-
-    def open_files(self) -> int:
-        return sum(1 for _ in self._proc("fd").iterdir())
-
-    def cpu_s(self) -> float:
-        """User and system time of the process, all threads, so far."""
-        fields = self._proc("stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-    def stop(self, within_s: float = 40.0) -> int:
-        """Let it drain; gives its exit status, negative when it had to be killed."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(within_s)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
+        return until_answered(self, f"http://127.0.0.1:{self.rest_port}{path}", body, within_s)
 
 
 @dataclass(frozen=True)
@@ -145,45 +65,79 @@ def wrk(url: str, body: Path, clients: int, seconds: int, scratch: Path) -> Meas
     said = subprocess.run(
         [*command, str(script), url], capture_output=True, text=True, check=True
     ).stdout
+    return wrk_said(said)
+
+
+def wrk_said(said: str) -> Measured:
+    """What the script above has written."""
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", said)
-    assert found is not None, said
+    if found is None:
+        raise RuntimeError(f"wrk said: {said}")
     answers, micros, refused, p50, p99 = map(int, found.groups())
     good = answers - refused
     return Measured(good / (micros / 1e6), p50 / 1e3, p99 / 1e3, answers, refused)
 
 
 def h2load(
-    url: str, message: bytes, answer_bytes: int, clients: int, seconds: int, scratch: Path
+    url: str,
+    message: bytes,
+    answer_bytes: int,
+    clients: int,
+    seconds: float,
+    scratch: Path,
+    *,
+    calls_each: int = 1,
+    is_timed: bool = True,
 ) -> Measured:
-    """Load over gRPC: each client has one connection and one call under way.
+    """Load over gRPC: each client has one connection and so many calls under way.
 
     An answer shorter than it should be counts as refused: gRPC says so in a trailer, which h2load
-    does not read.
+    does not read. Without `is_timed` there are no percentiles: h2load then need not write down
+    each call, which at tens of thousands per second costs the server its share of the machine.
     """
     body, log = scratch / "body.grpc", scratch / "h2load.log"
-    body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+    body.write_bytes(framed(message))
     log.unlink(missing_ok=True)
     said = subprocess.run(
         [
-            *("h2load", "-t1", f"-c{clients}", "-m1", f"-D{seconds}", f"--log-file={log}"),
+            *("h2load", "-t1", f"-c{clients}", f"-m{calls_each}", f"-D{seconds}"),
+            *((f"--log-file={log}",) if is_timed else ()),
             *("-d", str(body), *H2LOAD_HEADERS, url),
         ],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+    return h2load_said(said, answer_bytes, seconds, log.read_text() if is_timed else "")
+
+
+def h2load_said(said: str, answer_bytes: int, seconds: float, log: str = "") -> Measured:
+    """What h2load has printed, and what it logged of each call.
+
+    Args:
+        answer_bytes: of the message of a good answer.
+        log: lines of begin, status and microseconds; empty where there is none.
+    """
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", said)
     data = re.search(r"\((\d+)\) data", said)
-    assert data is not None, said
-    lines = (line.split("\t") for line in log.read_text().splitlines())
+    if counts is None or data is None:
+        raise RuntimeError(f"h2load said: {said}")
+    succeeded, failed, errored = map(int, counts.groups())
+    lines = (line.split("\t") for line in log.splitlines())
     micros = sorted(int(line[2]) for line in lines if line[1] == "200")
-    good = min(len(micros), int(data[1]) // (answer_bytes + 5))
+    good = min(succeeded, int(data[1]) // (answer_bytes + FRAME_BYTES))
     return Measured(
         good / seconds,
         percentile(micros, 50) / 1e3,
         percentile(micros, 99) / 1e3,
-        len(micros),
-        len(micros) - good,
+        succeeded + failed + errored,
+        succeeded + failed + errored - good,
     )
+
+
+def framed(message: bytes) -> bytes:
+    """One message as gRPC sends it: not compressed, its length, itself."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

@@ -1,10 +1,11 @@
-"""Make the models of `batching.py` and `soak.py`. Needs TensorFlow; run as a child process.
+"""Make the models of the benchmarks. Needs TensorFlow; run as a child process.
 
-    python benchmarks/nets.py OUT
+    python benchmarks/nets.py OUT [NAME ...]
 
-writes `OUT/<name>/<version>`.
+writes `OUT/<name>/<version>`: those named, or those of `batching.py` and `soak.py`.
 """
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,29 @@ def convnet(out: Path) -> None:
     image = image.round(4).astype(np.float32)
     np.save(out / "convnet" / "image.npy", image)
     np.save(out / "convnet" / "classes.npy", model(image).numpy())
+
+
+def mlp(out: Path) -> None:
+    """28x28 grey pixels to ten classes: two dense layers, untrained."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28), name="image"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(10, activation="softmax", name="classes"),
+        ]
+    )
+    model.export(str(out / "mlp" / "1"), verbose=False)
+
+
+def resnet50(out: Path) -> None:
+    """224x224x3 pixels to a thousand classes, untrained: 100 MB, and most of a CPU's time."""
+    keras.utils.set_random_seed(1)
+    inner = keras.applications.ResNet50(weights=None)
+    image = keras.Input((224, 224, 3), name="image")
+    model = keras.Model(image, inner(image))
+    model.export(str(out / "resnet50" / "1"), verbose=False)
 
 
 def save(version: Path, module: Any, function: Callable[[Any], dict[str, Any]]) -> None:
@@ -99,12 +123,21 @@ def busy(out: Path) -> None:
     save(out / "busy" / "0", tf.Module(), wait)
 
 
-def main(out: Path) -> None:
+DEFAULT = (convnet, affine, big, rooted, busy)
+NETS = {make.__name__: make for make in (*DEFAULT, mlp, resnet50)}
+
+
+def main(out: Path, names: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    for make in (convnet, affine, big, rooted, busy):
-        if not (out / make.__name__).exists():
-            make(out)
+    for name in names or [make.__name__ for make in DEFAULT]:
+        if not (out / name).exists():
+            made = out / "unfinished"
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir()
+            NETS[name](made)
+            (made / name).rename(out / name)
+            made.rmdir()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -31,13 +31,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rest as rest_benchmark
+import tasks
 import uvloop
 from load import Server, percentile
+from memory import FLAT
 from soak_clients import Rest, Rpc, Tally
 from soak_rude import Rude
 from soak_traffic import Traffic, pause
-from soak_watch import FLAT, Memory, Metrics, logged, reference_lines
+from soak_watch import Metrics, Watched, logged, reference_lines
 from soak_world import Shelf, World
 
 HERE = Path(__file__).resolve().parent
@@ -58,10 +59,8 @@ allowed_batch_sizes: 64
 
 def make_models(models: Path) -> None:
     """Make the models that are not there yet."""
-    if not (models / "tf1").exists():
-        rest_benchmark.make_models(models)
-    command = [sys.executable, str(HERE / "nets.py"), str(models / "nets")]
-    subprocess.run(command, check=True, capture_output=True)
+    tasks.tf1(models)
+    tasks.run([str(HERE / "nets.py"), str(models / "nets")])
 
 
 def start_server(root: Path, features: set[str]) -> Server:
@@ -101,7 +100,7 @@ class Soak:
     rate: float
     end_probe: Callable[[], object]
     tally: Tally = field(default_factory=Tally)
-    memory: Memory = field(default_factory=Memory)
+    memory: Watched = field(default_factory=Watched)
     metrics: Metrics = field(default_factory=Metrics)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     at_start: str = ""

@@ -9,54 +9,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from load import Server, floors, percentile, slope
+from load import Server, percentile
+from memory import Memory
 from soak_clients import Rest, Tally, expect
 from soak_traffic import pause
 
 SAMPLE = re.compile(r"^(?P<series>\S+?\{.*\}|\S+) (?P<value>\S+)$")
-FLAT = 0.02  # growth of resident memory over the second half that still counts as none
-FLOORS = 20  # stretches of a run whose lowest memory is looked at
 
 
 @dataclass
-class Memory:
-    """Resident memory by time."""
-
-    samples: list[tuple[float, float]] = field(default_factory=list)
+class Watched(Memory):
+    """Resident memory of a server by time."""
 
     async def watch(self, server: Server, stop: asyncio.Event, begun_s: float) -> None:
         while not await pause(stop, 1.0):
             self.samples.append((time.monotonic() - begun_s, server.resident_mib()))
-
-    def second_half(self) -> list[tuple[float, float]]:
-        """The lowest of each stretch of the second half."""
-        last_s = self.samples[-1][0]
-        return [point for point in floors(self.samples, last_s / FLOORS) if point[0] >= last_s / 2]
-
-    def growth(self) -> float:
-        """Of the second half, as a part of what there was at its begin."""
-        points = self.second_half()
-        first, last = points[0], points[-1]
-        return slope(points) * (last[0] - first[0]) / first[1]
-
-    def report(self) -> Iterable[str]:
-        last_s = self.samples[-1][0]
-        minute = min(60.0, last_s / 3)
-        first = sorted(mib for at, mib in self.samples if at <= minute)
-        last = sorted(mib for at, mib in self.samples if at >= last_s - minute)
-        sizes = [mib for _, mib in self.samples]
-        yield (
-            f"resident memory, MiB: first {minute:.0f} s median {percentile(first, 50):.1f},"
-            f" last {minute:.0f} s {percentile(last, 50):.1f};"
-            f" lowest {min(sizes):.1f}, highest {max(sizes):.1f}"
-        )
-        per_minute = 60 * slope(self.second_half())
-        yield (
-            f"its floor over the second half: {per_minute:+.2f} MiB a minute,"
-            f" {100 * self.growth():+.2f} % in all (flat: less than {100 * FLAT:.0f} %)"
-        )
-        every = [f"{mib:.0f}" for at, mib in self.samples if int(at) % 5 == 0]
-        yield "every 5 s: " + " ".join(every[:: max(1, len(every) // 120)])
 
 
 @dataclass
