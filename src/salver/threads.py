@@ -2,18 +2,106 @@
 
 import itertools
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from salver.errors import ResourceExhausted
 
-__all__ = ["Job", "Pool"]
+__all__ = ["Breather", "Job", "Pool", "in_background"]
 
 _logger = logging.getLogger(__name__)
 
 Job = Callable[[], object]
+
+R = TypeVar("R")
+
+_COMPUTE_S: Final = 100e-6  # half of the server's switch interval
+_REST_S: Final = 100e-6
+
+_BACKGROUND_NICE: Final = 10
+"""A tenth of the weight of other threads: it gets what they leave, and a tenth where they leave
+nothing, so that whoever waits for a lock of its does not wait long."""
+
+
+def in_background(name: str, call: Callable[[], R]) -> R:
+    """Run what takes long without the GIL, behind all threads that serve requests; wait for it.
+
+    It runs in a thread of its own, since without rights a thread that has once stepped back can
+    not step forward again. Threads that it starts inherit its place: so nothing may be run here
+    that starts threads for others. Where there is no priority of single threads (anything but
+    Linux) it is a thread as any other; where there is no thread, it runs in the caller's.
+
+    Args:
+        name: of the thread.
+        call: what to run; little of it in Python, because whoever holds the GIL holds up everybody.
+
+    Returns:
+        What `call` returns; it raises what that raises.
+    """
+    outcome: list[R] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _step_back()
+            outcome.append(call())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return call()
+    thread.join()
+    if errors:
+        raise errors.pop()
+    return outcome.pop()
+
+
+def _step_back() -> None:
+    """Let this thread run behind others, for the rest of its life."""
+    if sys.platform == "linux":  # elsewhere a thread's number would be taken for a process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICE)
+
+
+class Breather:
+    """Has a thread that computes in Python for long stop now and then, for others to have the GIL.
+
+    A thread that wants the GIL waits for `sys.getswitchinterval`, and an event loop wants it anew
+    for each event. So who computes for longer than that should rest before it is over. Belongs to
+    one thread.
+    """
+
+    __slots__ = ("_begun_s", "_clock", "_sleep")
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Begin to compute.
+
+        Args:
+            clock: seconds, monotonic.
+            sleep: waits so many seconds.
+        """
+        self._clock = clock
+        self._sleep = sleep
+        self._begun_s = clock()
+
+    def __call__(self) -> None:
+        """Rest, if it is time to. To be called every 10 µs or so; 0.1 µs."""
+        if self._clock() - self._begun_s >= _COMPUTE_S:
+            self._sleep(_REST_S)
+            self._begun_s = self._clock()
 
 
 class Pool:

@@ -1,10 +1,12 @@
+import os
+import sys
 import threading
 from functools import partial
 
 import pytest
 
 from salver.errors import ResourceExhausted
-from salver.threads import Pool
+from salver.threads import Breather, Pool, in_background
 
 WAIT_S = 10
 
@@ -153,3 +155,69 @@ def test_a_closed_pool_takes_no_jobs() -> None:
     pool.close()
     with pytest.raises(RuntimeError, match="test-pool is closed"):
         pool.submit(threading.Event().set)
+
+
+def test_what_runs_in_the_background_has_a_thread_of_its_own_with_that_name() -> None:
+    def name() -> tuple[str, bool]:
+        thread = threading.current_thread()
+        return thread.name, thread is threading.main_thread()
+
+    assert in_background("test-behind", name) == ("test-behind", False)
+
+
+def test_what_fails_in_the_background_fails_for_the_caller() -> None:
+    def fail() -> None:
+        raise ResourceExhausted("none left")
+
+    with pytest.raises(ResourceExhausted, match="none left"):
+        in_background("test-behind", fail)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a single thread has no priority there")
+def test_what_runs_in_the_background_comes_after_the_caller() -> None:
+    def place() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    mine = place()
+    assert in_background("test-behind", place) == max(mine, 10)
+    assert place() == mine
+
+
+def test_where_single_threads_have_no_priority_the_background_is_a_thread_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = list[int]()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "setpriority", lambda *_: asked.append(1))
+    assert in_background("test-behind", lambda: 3) == 3
+    assert not asked
+
+
+def test_a_refused_priority_keeps_nothing_from_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert in_background("test-behind", lambda: 3) == 3
+
+
+def test_without_a_thread_the_caller_does_it_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert in_background("test-behind", threading.current_thread) is threading.current_thread()
+
+
+def test_a_thread_that_has_computed_for_long_rests_and_begins_anew() -> None:
+    now_s, rests = [0.0], list[float]()
+    breathe = Breather(clock=lambda: now_s[0], sleep=rests.append)
+    for _ in range(3):
+        now_s[0] += 60e-6
+        breathe()
+    assert len(rests) == 1
+    now_s[0] += 60e-6
+    breathe()
+    assert len(rests) == 2
+    assert all(rest_s > 0 for rest_s in rests)

@@ -16,6 +16,7 @@ from salver.errors import FailedPrecondition, Unavailable
 from salver.servable import ServableId
 
 if TYPE_CHECKING:
+    from salver.backends.tensorflow.saved_model import MetaGraph
     from salver.model import Model
 
 __all__ = [
@@ -73,6 +74,19 @@ class FormatBackend:
             raise FailedPrecondition(
                 f"{error.message}. Or serve its {_TFLITE_FILE}: --prefer_tflite_model"
             ) from error
+
+    def inspect(self, directory: str) -> bytes | None:
+        """See `AnyFormat.inspect`."""
+        if is_tflite(directory, prefer_tflite=self._options.prefer_tflite_model):
+            definitions: bytes = import_module(f"{_TFLITE}.model").signatures_in(directory)
+            return definitions
+        if not holds_saved_model(directory) and holds_keras(directory):
+            return None
+        saved_model = import_module(f"{_TENSORFLOW}.saved_model")
+        variants = saved_model.read_meta_graphs(directory)
+        tags = self._options.saved_model_tags
+        meta_graph: MetaGraph = saved_model.meta_graph_with_tags(variants, tags, directory)
+        return meta_graph.signature_def_map
 
     def stop(self) -> None:
         """See `AnyFormat.stop`."""

@@ -102,6 +102,18 @@ class Backend(Protocol):
 class AnyFormat(Backend, Protocol):
     """The backend of a platform: it may do slow things before a load, such as conversions."""
 
+    def inspect(self, directory: str) -> bytes | None:
+        """Look at a version without loading it: cheap, and no library is opened.
+
+        Returns:
+            Its signatures, a serialized `tensorflow.serving.SignatureDefMap`; None where only a
+            load tells them.
+
+        Raises:
+            ServingError: it will not load; as `load`, as far as can be seen.
+        """
+        ...
+
     def stop(self) -> None:
         """Give up what is done before loads, now and for ever. Loads in it raise Unavailable."""
         ...

@@ -3,15 +3,17 @@
 Through a pool a request crosses threads twice, 30 to 120 µs; half_plus_two itself takes 10. So a
 program is first run in the pool and measured, per size of its inputs; where the runs are shorter
 than the hop, the next ones are made in the loop. An inline run cannot be interrupted, so one that
-turns out long sends that size back to the pool at once, to prove itself again: the loop is never
-held by a long run twice in a row. The proof grows each time, unless the short runs before had
-saved as much as the long one cost. Without that exception a busy machine, which now and then takes
-the processor away in the middle of a run, drove half_plus_two out of the loop for good: 11,600
-runs/s beside two busy processes on two cores, 76,900 with it.
+turns out long sends all sizes back to the pool at once, to prove themselves again, eight times
+longer each time. If the short runs before had saved as much as the long one cost, it sends only its
+own size back, and to no longer proof. Without that exception a busy machine, which now and then
+takes the processor away in the middle of a run, drove half_plus_two out of the loop for good:
+11,600 runs/s beside two busy processes on two cores, 76,900 with it.
 
 Some models take long for some values, whatever their size. A graph with loops is never run in the
-loop, and after one run that froze it the whole program is kept out, for a minute the first time
-and twice as long each time after.
+loop, and after one run that froze it (20 ms of computing: a processor that was taken away is no
+fault of the model's) the whole program is kept out, for a minute the first time and twice as long
+each time after. What many programs do to the loop together, all at once or each
+in turn, a `LoopGuard` bounds.
 """
 
 import asyncio
@@ -21,65 +23,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from math import inf
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final, TypeVar
 
+from salver.batching.estimates import (
+    FIRST_PROOF_RUNS,
+    MOST_PROOF_RUNS,
+    TOO_LONG_INLINE_S,
+    Estimate,
+    LoopGuard,
+)
 from salver.errors import DeadlineExceeded, Unavailable
 from salver.model import Program
 from salver.requests import Array
 
-__all__ = ["DEADLINE_TEXT", "STOPPING_TEXT", "Estimate", "MeasuredProgram", "RunPool", "size_of"]
+__all__ = ["DEADLINE_TEXT", "STOPPING_TEXT", "MeasuredProgram", "RunPool", "size_of"]
 
-INLINE_BELOW_S: Final = 100e-6  # the hop's cost
-TOO_LONG_INLINE_S: Final = 1e-3  # an inline run this long goes back to the pool
-FREEZE_S: Final = 20e-3  # no gap between two turns of a busy machine, but a model that turned slow
 FIRST_BAN_S: Final = 60.0
 LONGEST_BAN_S: Final = 3600.0
-FIRST_PROOF_RUNS: Final = 4
-MOST_PROOF_RUNS: Final = 4096
 R = TypeVar("R")
 
 DEADLINE_TEXT: Final = "Timed out waiting for notification"
 STOPPING_TEXT: Final = "The server is stopping"
-
-
-class Estimate:
-    """What is known of one program at one size of its inputs. Only the loop touches it.
-
-    Attributes:
-        is_inline: its runs may be made in the loop.
-        inline_s: how long one of those takes, by the shortest of late; 0 before the first.
-    """
-
-    __slots__ = ("inline_runs", "inline_s", "is_inline", "needed", "shortest_s", "taken")
-
-    def __init__(self) -> None:
-        self.is_inline = False
-        self.inline_runs = 0  # since it was let into the loop
-        self.inline_s = 0.0  # a pool run takes longer than that
-        self.needed = FIRST_PROOF_RUNS
-        self.taken = 0
-        self.shortest_s = 0.0
-
-    def ran_in_pool(self, seconds: float) -> None:
-        """Learn from a pool run. The first does not count: it may have built kernels."""
-        self.taken += 1
-        if self.taken == 1:
-            return
-        # The shortest, because a pool run waits for the GIL when it ends, up to 5 ms when busy.
-        if self.taken == 2 or seconds < self.shortest_s:
-            self.shortest_s = seconds
-        if self.taken > self.needed:
-            self.is_inline = self.shortest_s < INLINE_BELOW_S
-            self.taken = 0
-
-    def ran_long(self, seconds: float) -> None:
-        """An inline run, the latest counted, took too long."""
-        is_paid_for = self.inline_runs * INLINE_BELOW_S >= seconds and seconds < FREEZE_S
-        self.needed = FIRST_PROOF_RUNS if is_paid_for else min(self.needed * 8, MOST_PROOF_RUNS)
-        self.is_inline = False
-        self.inline_runs = 0
-        self.taken = 0
 
 
 _Job = tuple["Future[Any]", Callable[[], Any]]
@@ -106,6 +71,7 @@ class RunPool:
         self._unfinished = 0  # jobs queued or running
         self._running = 0
         self._is_closed = False
+        self.loop_guard = LoopGuard()  # of the programs that have this pool in place of the loop
 
     @property
     def running(self) -> int:
@@ -202,11 +168,24 @@ class MeasuredProgram:
     """
 
     __slots__ = (
-        "_ban_s", "_banned_until_s", "_clock", "_estimates", "_pool", "_program", "_run_inline"
-    )  # fmt: skip
+        "_ban_s",
+        "_banned_until_s",
+        "_clock",
+        "_cpu_clock",
+        "_estimates",
+        "_guard",
+        "_pool",
+        "_program",
+        "_run_inline",
+    )
 
     def __init__(
-        self, program: Program, pool: RunPool, *, clock: Callable[[], float] = perf_counter
+        self,
+        program: Program,
+        pool: RunPool,
+        *,
+        clock: Callable[[], float] = perf_counter,
+        cpu_clock: Callable[[], float] = thread_time,
     ) -> None:
         """Wrap a program.
 
@@ -214,11 +193,14 @@ class MeasuredProgram:
             program: what is run.
             pool: where the longer runs happen.
             clock: seconds, monotonic, fine enough for microseconds.
+            cpu_clock: seconds that the calling thread has computed.
         """
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._program = program
         self._run_inline = program.run_inline
         self._pool = pool
+        self._guard = pool.loop_guard
         self._estimates: dict[int, Estimate] = {}
         self._ban_s = FIRST_BAN_S
         self._banned_until_s = inf if program.can_loop else -inf
@@ -244,7 +226,7 @@ class MeasuredProgram:
         estimate = self._estimate(size_of(feeds))
         if estimate.is_inline:
             begun = self._clock()
-            if begun >= self._banned_until_s:
+            if begun >= self._banned_until_s and begun >= self._guard.closed_until_s:
                 try:
                     return self._run_in_loop(feeds, estimate, begun)
                 finally:
@@ -260,7 +242,8 @@ class MeasuredProgram:
         estimate = self._estimate(size)
         if not estimate.is_inline:
             return None
-        if self._banned_until_s != -inf and self._clock() < self._banned_until_s:
+        out_until_s = max(self._banned_until_s, self._guard.closed_until_s)
+        if out_until_s != -inf and self._clock() < out_until_s:
             return None
         return estimate
 
@@ -285,22 +268,35 @@ class MeasuredProgram:
         return estimate
 
     def _run_in_loop(self, feeds: Sequence[Array], estimate: Estimate, begun: float) -> list[Array]:
+        guard = self._guard
+        if begun >= guard.look_at_s:
+            guard.look(begun, self._cpu_clock())
+        guard.runs += 1
+        estimate.inline_runs += 1
         try:
             return self._run_inline(feeds)
         finally:
             ended = self._clock()
             taken_s = ended - begun
             expected_s = estimate.inline_s * 1.01  # so that it follows when runs become longer
-            if not estimate.inline_runs or taken_s < expected_s:
+            if taken_s < expected_s or estimate.inline_runs == 1:
                 expected_s = taken_s
             estimate.inline_s = expected_s
-            estimate.inline_runs += 1
             if taken_s > TOO_LONG_INLINE_S:
-                self._ran_long(estimate, begun, ended)
+                self._ran_long(estimate, taken_s, ended)
 
-    def _ran_long(self, estimate: Estimate, begun: float, ended: float) -> None:
-        estimate.ran_long(ended - begun)
-        if ended - begun >= FREEZE_S:
+    def _ran_long(self, estimate: Estimate, seconds: float, ended: float) -> None:
+        guard, cpu_s = self._guard, self._cpu_clock()
+        has_frozen = guard.has_frozen(seconds, cpu_s)
+        guard.look(ended, cpu_s)
+        if guard.is_paid(seconds) and estimate.has_earned(seconds) and not has_frozen:
+            estimate.prove_again(FIRST_PROOF_RUNS)
+            return
+        guard.owe(seconds, ended)
+        needed = min(estimate.needed * 8, MOST_PROOF_RUNS)
+        for each in self._estimates.values():
+            each.prove_again(max(each.needed, needed))
+        if has_frozen:
             self._banned_until_s = ended + self._ban_s
             self._ban_s = min(2 * self._ban_s, LONGEST_BAN_S)
 

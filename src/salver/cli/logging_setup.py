@@ -20,13 +20,19 @@ _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 class ReferenceFormatter(logging.Formatter):
     """`2025-01-31 12:00:00.123456: I salver/server.py:12] Finished adding/updating models`."""
 
+    def __init__(self, who: str = "") -> None:
+        """Write lines; `who` stands before each message, where several processes write them."""
+        super().__init__()
+        self._who = f"{who}: " if who else ""
+
     def format(self, record: logging.LogRecord) -> str:
         # Local time, as the reference prints it.
         moment = datetime.fromtimestamp(record.created)  # noqa: DTZ006
         letter = next((letter for level, letter in _LETTERS if record.levelno >= level), "I")
         path = record.pathname.removeprefix(_ROOT)
         line = (
-            f"{moment:%Y-%m-%d %H:%M:%S.%f}: {letter} {path}:{record.lineno}] {record.getMessage()}"
+            f"{moment:%Y-%m-%d %H:%M:%S.%f}: {letter} {path}:{record.lineno}] "
+            f"{self._who}{record.getMessage()}"
         )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -43,17 +49,18 @@ def level_from(environment: Mapping[str, str]) -> int:
 
 
 def set_up_logging(
-    environment: Mapping[str, str] | None = None, stream: TextIO | None = None
+    environment: Mapping[str, str] | None = None, stream: TextIO | None = None, *, who: str = ""
 ) -> None:
     """Send the log to `stream`: our own lines from the asked level up, others' from warnings up.
 
     Args:
         environment: the process's when None.
         stream: standard error when None.
+        who: see `ReferenceFormatter`.
     """
     level = level_from(os.environ if environment is None else environment)
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(ReferenceFormatter())
+    handler.setFormatter(ReferenceFormatter(who))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from salver.config.options import ServeMode, ServerOptions
+import salver
+from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
 
 if TYPE_CHECKING:  # here and below: --help needs nothing of it
     from salver.config.models import ModelConfig
@@ -27,9 +29,11 @@ _EXTENSIONS = (
     "uvloop",
     "decimal",
     "tempfile",
+    "google_crc32c",
+    "resource",
 )
 
-__all__ = ["Leave", "Run", "leave_at_once", "run_server"]
+__all__ = ["Leave", "Run", "import_extensions", "leave_at_once", "run_server", "worker_command"]
 
 Leave = Callable[[int], None]
 """Ends the process with a status."""
@@ -64,11 +68,14 @@ def run_server(
     # numpy's linear algebra is not used here; its threads would take 40 ms of CPU at the start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # imports make no garbage; the server enables it when it has started
+    if options.workers != 1 and (options.workers or schedulable_cpus()) != 1:
+        from salver.workers import supervisor
+
+        gc.enable()
+        return supervisor.run(options, models, mode=mode, command=worker_command())
     from salver.backends.registry import DEFAULT_PLATFORM, prepare
 
-    for name in _EXTENSIONS:
-        with suppress(ImportError):  # told of by whoever needs it
-            import_module(name)
+    import_extensions()
     base_paths = [model.base_path for model in models or ()]
     if not base_paths and options.model_base_path and not options.model_config_file:
         base_paths = [options.model_base_path]
@@ -79,6 +86,23 @@ def run_server(
         return process.run(options, models, mode=mode)
     finally:
         preparing.join()  # a process that ends while a library is opened may hang
+
+
+def import_extensions() -> None:
+    """Import what brings compiled modules; see `_EXTENSIONS`."""
+    for name in _EXTENSIONS:
+        with suppress(ImportError):  # told of by whoever needs it
+            import_module(name)
+
+
+def worker_command() -> list[str]:
+    """What runs a worker, wherever this package was imported from."""
+    path = str(Path(salver.__file__).parents[1])
+    program = (
+        f"import sys; sys.path.append({path!r});"
+        "from salver.cli.worker import main; sys.exit(main(sys.argv))"
+    )
+    return [sys.executable, "-c", program]
 
 
 def leave_at_once(status: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 
 from salver.codecs.json_arrays import PredictInputs, array_of, strings_of
 from salver.codecs.json_value import base64_text
@@ -18,17 +19,33 @@ from salver.dtypes import DataType
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["is_said_once", "plain_inputs", "tree_inputs"]
+__all__ = ["is_said_once", "number_array", "number_rows", "plain_inputs", "tree_inputs"]
 
 # Deleting these from a body of nothing but numbers leaves the key and no doubt: a string, word,
 # object, second key or exponent would leave something more. 0.06 µs for a small body.
 _NUMBERS_AND_LISTS = b"0123456789+-., \t\r\n[]"
-_NOTHING_BUT_NUMBERS = {"instances": b'{"instances":}', "inputs": b'{"inputs":}'}
+_NOTHING_BUT_ROWS = b'{"instances":}'
+_NOTHING_BUT_NUMBERS = {"instances": _NOTHING_BUT_ROWS, "inputs": b'{"inputs":}'}
 # Without an exponent, it takes 39 digits to overflow a float32: for a body too short for that,
 # numpy need not be told not to warn, which takes 0.7 µs.
 _OVERFLOWING_BODY_BYTES = len(b'{"inputs":}') + 39
 # A printable ASCII character, or the slash, written as an escape: a key may hide behind it.
 _HIDDEN_KEY = re.compile(rb"\\u00[2-7]|\\/")
+
+
+def number_rows(body: bytes) -> list[Any] | None:
+    """The rows of a body that holds `instances`, numbers and lists, and nothing else at all.
+
+    The quickest way there is, for the requests there are most of. `number_array` makes the array of
+    them; None: the body is to be read in some other way.
+    """
+    if body.translate(None, _NUMBERS_AND_LISTS) != _NOTHING_BUT_ROWS:
+        return None
+    try:
+        rows = orjson.loads(body)["instances"]
+    except (ValueError, TypeError, KeyError):  # no JSON, a list around it, `"inst4nces"`
+        return None
+    return rows if type(rows) is list and rows else None
 
 
 def plain_inputs(
@@ -43,7 +60,7 @@ def plain_inputs(
             if is_row and not (type(value) is list and value):
                 return None
             (spec,) = signature.inputs.values()
-            found = _numbers(value, spec.dtype, len(body))
+            found = number_array(value, spec.dtype, len(body))
             return None if found is None else PredictInputs([found], is_row)
     return _Reading(body).inputs(document, signature.inputs)
 
@@ -62,8 +79,17 @@ def is_said_once(body: bytes, key: str) -> bool:
     return _occur(body, Counter({key: 1}))
 
 
-def _numbers(value: Any, dtype: DataType, body_bytes: int) -> Array | None:
-    """The array of nested lists known to hold nothing but numbers without exponents."""
+def number_array(value: Any, dtype: DataType, body_bytes: int) -> Array | None:
+    """The array of nested lists known to hold nothing but numbers without exponents.
+
+    Args:
+        value: the lists.
+        dtype: of the input.
+        body_bytes: how long the body is that they stood in.
+
+    Returns:
+        None unless they are regular and every number is one that `dtype` takes.
+    """
     if dtype is not DataType.FLOAT:
         return array_of(value, dtype)
     try:

@@ -29,9 +29,11 @@ _NONE: Final[Mapping[str, DataType]] = MappingProxyType({})
 _LARGE_BYTES: Final = 1 << 12  # above this a view of a tensor costs less than a copy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PredictMessage:
-    """A request, its tensors still serialized.
+    """A request, its tensors still serialized; not changed by anybody.
+
+    Not frozen, because one is made for each request: 0.2 µs, a frozen one 0.6.
 
     Attributes:
         spec: None where the request has none.
@@ -138,7 +140,7 @@ def encode_predict_response(
     """
     parts: list[Bytes] = []
     for alias, array in outputs:
-        if alias in quantized:
+        if quantized and alias in quantized:
             tensor = _quantized_tensor(array, quantized[alias], as_content)
             key = length_delimited(1, alias.encode())
             parts += (_entry_head(key, len(tensor)), tensor)
@@ -150,7 +152,7 @@ def encode_predict_response(
             parts += (_entry_head(key, len(tensor)), tensor)
         else:
             parts += (head, raw_elements(array))
-    parts.append(_spec_field(spec))
+    parts.append(_spec_field(spec.name, spec.version, spec.label, spec.signature_name))
     return b"".join(parts)
 
 
@@ -179,6 +181,6 @@ def _entry_head(key: bytes, tensor_bytes: int) -> bytes:
     return b"".join((b"\x0a", varint(len(key) + len(value_head) + tensor_bytes), key, value_head))
 
 
-@lru_cache(maxsize=1024)
-def _spec_field(spec: ModelSpec) -> bytes:
-    return length_delimited(2, encode_model_spec(spec))
+@lru_cache(maxsize=1024)  # by what is hashed quicker than a spec
+def _spec_field(name: str, version: int | None, label: str | None, signature_name: str) -> bytes:
+    return length_delimited(2, encode_model_spec(ModelSpec(name, version, label, signature_name)))

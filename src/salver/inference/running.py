@@ -91,6 +91,25 @@ class Running:
             outputs = prepared.start(
                 prepared.feeds, timeout_s=timeout_s, on_end=prepared.handle.release
             )
+        except ServingError as error:
+            error.version = prepared.handle.id.version
+            raise
+        return self.started(outputs, prepared, run_begun)
+
+    def started(
+        self,
+        outputs: "list[Array] | asyncio.Future[list[Array]]",
+        prepared: Prepared[A],
+        run_begun: float,
+    ) -> "A | Coroutine[Any, Any, A]":
+        """Answer a request whose run was started by somebody else; raises as `small`.
+
+        Args:
+            outputs: what `prepared.start` has returned.
+            prepared: the request.
+            run_begun: when that was called.
+        """
+        try:
             if isinstance(outputs, asyncio.Future):
                 return Later(self._finish(outputs, prepared, run_begun), outputs.cancel)
             run_s = perf_counter() - run_begun

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from salver.dtypes import QUANTIZED, DataType
 from salver.model import Model, Program
 from salver.requests import Array
 from salver.signature import Signature
@@ -85,10 +86,20 @@ class SignatureCall:
         signature: what it takes and gives.
         output_names: aliases in the order of the outputs a run returns.
         start: see `StartableProgram.start`; feeds are in the order of `signature.inputs`.
+        only_input: the dtype of the one input, where there is just one.
+        quantized: the dtypes of the outputs whose arrays cannot tell them.
         meters: (method, entrance) → its meter, or None. `meters["predict", "REST"]`.
     """
 
-    __slots__ = ("meters", "name", "output_names", "signature", "start")
+    __slots__ = (
+        "meters",
+        "name",
+        "only_input",
+        "output_names",
+        "quantized",
+        "signature",
+        "start",
+    )
 
     def __init__(
         self, name: str, signature: Signature, program: StartableProgram, meters: MeterFactory
@@ -96,6 +107,13 @@ class SignatureCall:
         self.name = name
         self.signature = signature
         self.output_names = tuple(signature.outputs)
+        dtypes = [spec.dtype for spec in signature.inputs.values()]
+        self.only_input: DataType | None = dtypes[0] if len(dtypes) == 1 else None
+        self.quantized = {
+            alias: output.dtype
+            for alias, output in signature.outputs.items()
+            if output.dtype in QUANTIZED
+        }
         self.start = program.start
         self.meters = _Meters(name, meters)
 

@@ -5,10 +5,11 @@ from typing import Protocol
 
 from salver.inference.servable import Servable
 from salver.lifecycle.monitor import VersionStatus
+from salver.lifecycle.seats import NotLoaded
 from salver.requests import ServableRequest
 from salver.servable import ServableId
 
-__all__ = ["Handle", "Serving"]
+__all__ = ["Handle", "Serving", "definitions_of"]
 
 
 class Handle(Protocol):
@@ -52,3 +53,25 @@ class Serving(Protocol):
     def labels(self, name: str) -> Mapping[str, int]:
         """Label → version of one model."""
         ...
+
+
+def definitions_of(serving: Serving, request: ServableRequest) -> tuple[ServableId, bytes]:
+    """Which version answers a request, and its signatures, for which it need not be in memory.
+
+    Returns:
+        The version, and a serialized `tensorflow.serving.SignatureDefMap`.
+
+    Raises:
+        NotLoaded: it is not in memory, and only there they could be known.
+        ServingError: see `Serving.acquire`.
+    """
+    try:
+        handle = serving.acquire(request)
+    except NotLoaded as error:
+        if error.definitions is None:
+            raise
+        return error.id, error.definitions
+    try:
+        return handle.id, handle.model.model.signature_def_map
+    finally:
+        handle.release()

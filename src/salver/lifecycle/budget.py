@@ -27,15 +27,17 @@ def estimate_bytes(files: Footprint) -> int:
 class Budget:
     """What is reserved for which version. Safe to use from any thread."""
 
-    def __init__(self, limit_bytes: int = 0, transient_bytes: int = 0) -> None:
+    def __init__(self, limit_bytes: int = 0, transient_bytes: int = 0, num_copies: int = 1) -> None:
         """Reserve nothing yet.
 
         Args:
             limit_bytes: the most that may be reserved altogether; 0 for any amount.
             transient_bytes: what each load takes beside its estimate until it is over.
+            num_copies: how many processes load each version.
         """
         self._limit_bytes = limit_bytes
-        self._transient_bytes = transient_bytes
+        self._num_copies = num_copies
+        self._transient_bytes = transient_bytes * num_copies
         self._changing = threading.Lock()
         self._reserved: dict[ServableId, int] = {}
 
@@ -55,7 +57,7 @@ class Budget:
 
         What was set aside for an earlier try of it is given back first, but only if this succeeds.
         """
-        needed_bytes = estimate_bytes(files) + self._transient_bytes
+        needed_bytes = self._needed_bytes(files)
         with self._changing:
             if self._limit_bytes and self._others(id) + needed_bytes > self._limit_bytes:
                 return False
@@ -64,7 +66,7 @@ class Budget:
 
     def fits(self, id: ServableId, files: Footprint) -> bool:
         """Whether `reserve` would succeed now."""
-        needed_bytes = estimate_bytes(files) + self._transient_bytes
+        needed_bytes = self._needed_bytes(files)
         with self._changing:
             return not self._limit_bytes or self._others(id) + needed_bytes <= self._limit_bytes
 
@@ -80,15 +82,23 @@ class Budget:
 
     def refusal(self, id: ServableId, files: Footprint) -> ResourceExhausted:
         """The error of a version for which there is not enough."""
-        needed_bytes = estimate_bytes(files) + self._transient_bytes
+        needed_bytes = self._needed_bytes(files)
         with self._changing:
             used_bytes = self._others(id)
         return ResourceExhausted(
             f"Insufficient resources to load servable {id}",
-            hint=f"It needs {needed_bytes} bytes by estimate (1.2 times its files); "
-            f"{used_bytes} of the {self._limit_bytes} of --max_model_memory_bytes are taken. A new "
-            "version is loaded beside the one it replaces.",
+            hint=f"It needs {needed_bytes} bytes by estimate (1.2 times its files"
+            f"{self._for_each}); {used_bytes} of the {self._limit_bytes} of "
+            "--max_model_memory_bytes are taken. A new version is loaded beside the one it "
+            "replaces.",
         )
+
+    @property
+    def _for_each(self) -> str:
+        return f" for each of {self._num_copies} workers" if self._num_copies > 1 else ""
+
+    def _needed_bytes(self, files: Footprint) -> int:
+        return estimate_bytes(files) * self._num_copies + self._transient_bytes
 
     def _others(self, id: ServableId) -> int:
         return sum(taken for of, taken in self._reserved.items() if of != id)

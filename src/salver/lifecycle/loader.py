@@ -8,7 +8,15 @@ from salver.errors import Internal, ResourceExhausted, ServingError
 from salver.files import Footprint
 from salver.servable import ServableId
 
-__all__ = ["Closable", "Footprinter", "Load", "LoadOptions", "as_serving_error", "look_at"]
+__all__ = [
+    "Closable",
+    "Deadly",
+    "Footprinter",
+    "Load",
+    "LoadOptions",
+    "as_serving_error",
+    "look_at",
+]
 
 
 class Closable(Protocol):
@@ -20,6 +28,11 @@ class Closable(Protocol):
 
 
 T = TypeVar("T", bound=Closable)
+
+
+class Deadly(Internal):
+    """A load that ends the process it runs in, and so is not tried again by itself."""
+
 
 Load = Callable[[ServableId, str], T]
 """Loads a version from its directory, warm and ready to answer, or raises. Called from a load
@@ -50,6 +63,7 @@ class LoadOptions:
         flush_filesystem_caches: after each load, tell the system to forget the version's files.
         max_model_memory_bytes: the most that versions may take together by estimate; 0 for any.
         transient_load_bytes: what each load takes beside that until it is over.
+        num_copies: how many processes hold each version, each with memory of its own.
     """
 
     num_load_threads: int = 0
@@ -60,6 +74,7 @@ class LoadOptions:
     flush_filesystem_caches: bool = True
     max_model_memory_bytes: int = 0
     transient_load_bytes: int = 0
+    num_copies: int = 1
 
     @property
     def retry_interval_s(self) -> float:

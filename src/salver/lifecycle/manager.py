@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -22,7 +23,7 @@ from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue
 from salver.lifecycle.handles import ServingMap
-from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions
+from salver.lifecycle.loader import Closable, Deadly, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
     CancelLoad,
     Instruction,
@@ -109,8 +110,9 @@ class Manager(Generic[T]):
         self._after_change = after_change
         self._clock = clock
         self._machine = Machine(availability_preserving)
-        self._paths: dict[ServableId, str] = {}
+        self._paths: dict[str, dict[int, str]] = {}
         self._attempts: dict[ServableId, Attempt] = {}
+        self._delayed: dict[ServableId, Attempt] = {}  # of these, those that wait for their time
         self._restarts: dict[ServableId, int] = {}  # of versions about to be tried anew
         self._failed: dict[ServableId, Troubled] = {}
         self._troubled: tuple[Troubled, ...] = ()
@@ -122,7 +124,9 @@ class Manager(Generic[T]):
         self._has_only_loads = False  # in the way of its end
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._unrest = Unrest(look, clock)
-        self._budget = Budget(options.max_model_memory_bytes, options.transient_load_bytes)
+        self._budget = Budget(
+            options.max_model_memory_bytes, options.transient_load_bytes, options.num_copies
+        )
         self._queue = Queue(self._budget)
         self._pools: Pools[T] = Pools(
             *(load, look, options),
@@ -247,7 +251,7 @@ class Manager(Generic[T]):
 
     def _take(self) -> list[object]:
         """All messages there are; waits for the first, until a try is due."""
-        waiting = [a.due_s for a in self._attempts.values() if a.due_s is not None]
+        waiting = [a.due_s for a in self._delayed.values() if a.due_s is not None]
         timeout_s = (
             min(max(_SHORTEST_WAIT_S, min(waiting) - self._clock()), _LONGEST_WAIT_S)
             if waiting
@@ -298,12 +302,14 @@ class Manager(Generic[T]):
     def _aspired(self, name: str, paths: Mapping[int, str]) -> list[Instruction]:
         if self._is_stopping:
             return []
-        self._paths = {
-            id: path
-            for id, path in self._paths.items()
-            if id.name != name or self._machine.state(id) is not None
+        kept = {
+            version: path
+            for version, path in self._paths.get(name, {}).items()
+            if self._machine.state(ServableId(name, version)) is not None
         }
-        self._paths |= {ServableId(name, version): path for version, path in paths.items()}
+        self._paths[name] = {**kept, **paths}
+        if not self._paths[name]:
+            del self._paths[name]
         return self._machine.aspire(name, paths)
 
     def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
@@ -322,8 +328,9 @@ class Manager(Generic[T]):
         self._monitor.try_failed(attempt.id, error)
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
-        if attempt.tries <= retries:
+        if attempt.tries <= retries and not isinstance(error, Deadly):
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
+            self._delayed[attempt.id] = attempt
             self._budget.release(attempt.id)  # the next try sets memory aside anew
             return self._room_made()
         _logger.info("Retrying of %s exhausted max_num_retries: %d", attempt.description, retries)
@@ -344,6 +351,8 @@ class Manager(Generic[T]):
         """Go on with those for whom there is room by now; refuse one if nothing can make room."""
         for attempt in self._queue.take_seated():
             self._submit(attempt)
+        if not self._queue.waiting:
+            return False
         is_under_way = self._attempts.keys() - self._queue.waiting or self._machine.states & LEAVING
         refused = None if is_under_way else self._queue.refuse_next()
         if refused is None:
@@ -365,6 +374,7 @@ class Manager(Generic[T]):
     def _give_up(self, attempt: Attempt, reason: ServingError | None = None) -> list[Instruction]:
         id, error = attempt.id, reason or attempt.final_error or Cancelled(_CANCELLED)
         del self._attempts[id]
+        self._delayed.pop(id, None)
         self._budget.release(id)
         self._failed[id] = Troubled.of(attempt)
         self._monitor.publish(id, VersionState.END, error)
@@ -398,12 +408,15 @@ class Manager(Generic[T]):
     # -- the manager's thread: instructions ------------------------------------------------------
 
     def _perform(self, instructions: list[Instruction]) -> None:
-        while instructions:
-            instructions.sort(key=lambda i: _ORDER[type(i)])
-            instructions = [
-                *instructions[1:],
-                *self._guarded(partial(self._carry_out, instructions[0])),
-            ]
+        # By kinds, each in the order it came: a thousand models are a thousand instructions.
+        waiting: list[deque[Instruction]] = [deque() for _ in _ORDER]
+        while True:
+            for instruction in instructions:
+                waiting[_ORDER[type(instruction)]].append(instruction)
+            first = next(filter(None, waiting), None)
+            if first is None:
+                return
+            instructions = self._guarded(partial(self._carry_out, first.popleft()))
 
     def _carry_out(self, instruction: Instruction) -> list[Instruction]:
         match instruction:
@@ -426,12 +439,13 @@ class Manager(Generic[T]):
         if not self._machine.is_aspired(id):  # cancelled before it was begun
             return self._machine.happened(id, Event.LOAD_FAILED)
         self._monitor.publish(id, VersionState.START)
-        attempt = self._attempts[id] = Attempt(id, self._paths[id], restarts)
+        attempt = self._attempts[id] = Attempt(id, self._paths[id.name][id.version], restarts)
         self._submit(attempt)
         return []
 
     def _submit(self, attempt: Attempt) -> None:
         attempt.due_s = None
+        self._delayed.pop(attempt.id, None)
         self._pools.try_load(attempt)
 
     def _cancel_load(self, id: ServableId) -> list[Instruction]:
@@ -451,7 +465,7 @@ class Manager(Generic[T]):
 
     def _begin_due_tries(self) -> None:
         now_s = self._clock()
-        for attempt in self._attempts.values():
+        for attempt in list(self._delayed.values()):
             if attempt.due_s is not None and attempt.due_s <= now_s:
                 _logger.info("Retrying of %s retry: %d", attempt.description, attempt.tries)
                 self._submit(attempt)
@@ -463,10 +477,7 @@ class Manager(Generic[T]):
             if self._machine.state(id) is State.ERROR
         }
         self._queue.keep_refused(self._failed.keys())
-        waiting = [
-            Troubled.of(attempt) for attempt in self._attempts.values() if attempt.due_s is not None
-        ]
-        self._troubled = (*self._failed.values(), *waiting)
+        self._troubled = (*self._failed.values(), *map(Troubled.of, self._delayed.values()))
 
     def _changed(self) -> None:
         try:

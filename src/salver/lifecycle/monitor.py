@@ -6,7 +6,7 @@ Source: TensorFlow Serving `core/servable_state_monitor.cc`; the numbers are tho
 
 import enum
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from salver.errors import Cancelled, ServingError
@@ -33,11 +33,13 @@ class VersionStatus:
         id: the version.
         state: where it stands.
         error: why it ended; None while nothing has gone wrong.
+        is_in_memory: of an available version that is loaded when it is asked for; else None.
     """
 
     id: ServableId
     state: VersionState
     error: ServingError | None = None
+    is_in_memory: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +81,43 @@ class _Record:
                 return self.failure if self.failed > since else None
 
 
+class _All:
+    """Whether something holds of all of many names, for one who asks at each of many changes.
+
+    Asks on from the name of which it did not hold the last time, so that a thousand models which
+    come up one by one are not a million questions.
+    """
+
+    def __init__(self, names: Sequence[str], holds: Callable[[str], bool]) -> None:
+        self._names = names
+        self._holds = holds
+        self._at = 0
+
+    def __call__(self) -> bool:
+        count = len(self._names)
+        for place in range(self._at, self._at + count):
+            if not self._holds(self._names[place % count]):
+                self._at = place % count
+                return False
+        return True
+
+
 class Monitor:
     """Remembers the state of every version seen. Safe to use from any thread."""
 
-    def __init__(self, *, max_ended: int = 0) -> None:
+    def __init__(
+        self, *, max_ended: int = 0, on_change: Callable[[str], None] = lambda _name: None
+    ) -> None:
         """Remember nothing yet.
 
         Args:
             max_ended: how many versions of one name that have ended are remembered; those that
                 ended first are forgotten. 0 for all of them.
+            on_change: called with a name after each change of what is known of it, in the thread
+                that brought the change.
         """
         self._max_ended = max_ended
+        self._on_change = on_change
         # Condition's own lock can be taken twice by one thread, so a signal handler may interrupt.
         self._changed = threading.Condition()
         self._records: Mapping[str, Mapping[int, _Record]] = {}
@@ -108,11 +136,13 @@ class Monitor:
             self._put(id, (before or record).following(status, self._events))
             if state is VersionState.END:
                 self._forget_ended(id.name)
+        self._on_change(id.name)
 
     def try_failed(self, id: ServableId, error: ServingError) -> None:
         """Record why a try to load a version failed. Its status stays: more tries may follow."""
         with self._changed:
             self._put(id, replace(self._records[id.name][id.version], trouble=error))
+        self._on_change(id.name)
 
     def status(self, id: ServableId) -> VersionStatus | None:
         """The last thing published of one version; None for one never seen."""
@@ -157,13 +187,15 @@ class Monitor:
         Raises:
             Cancelled: `interrupt` was called.
         """
+        in_order = sorted(set(names))
+        all_decided = _All(in_order, lambda name: self._decision(name, since) is not None)
         with self._changed:
             while True:
                 self.check_interrupted()
-                deciders = [self._decision(name, since) for name in sorted(set(names))]
-                if all(deciders):
+                if all_decided():
                     break
                 self._changed.wait()
+            deciders = [self._decision(name, since) for name in in_order]
         return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
 
     def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
@@ -179,10 +211,11 @@ class Monitor:
         Raises:
             Cancelled: `interrupt` was called.
         """
+        all_settled = _All(tuple(names), self._is_settled)
 
         def is_over() -> bool:
             self.check_interrupted()
-            return all(map(self._is_settled, names))
+            return all_settled()
 
         with self._changed:
             return self._changed.wait_for(is_over, timeout_s)

@@ -233,6 +233,18 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         _VERSION,
         "Memory set aside for a version, by an estimate from its files.",
     ),
+    Metric(
+        "salver_resident_versions",
+        _G,
+        (),
+        "Versions in memory, or on their way in or out, where models are loaded when asked for.",
+    ),
+    Metric(
+        "salver_evictions_total",
+        _C,
+        _MODEL,
+        "How often a version of a model had to leave memory to make room for another.",
+    ),
     # -- ours: batches --------------------------------------------------------------------------
     Metric("salver_batch_rows", _H, _VERSION, "Rows of requests in a batch, without padding.", P14),
     Metric(
@@ -263,6 +275,34 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("version", "python", "tensorflow"),
         "Always 1; its labels say what is running. TensorFlow's version is empty where it is not "
         "installed.",
+    ),
+    Metric(
+        "salver_workers",
+        _G,
+        (),
+        "Worker processes that serve; absent where one process does all.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_worker_deaths_total",
+        _C,
+        (),
+        "Worker processes that have ended unasked.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_worker_accepted_connections_total",
+        _C,
+        ("worker",),
+        "Connections that a worker, or its predecessors in the same place, have accepted.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_worker_resident_memory_bytes",
+        _G,
+        ("worker",),
+        "Memory of a worker process in RAM.",
+        is_silent_when_unused=True,
     ),
     Metric("salver_process_cpu_seconds_total", _C, (), "User and system time of the process."),
     Metric("salver_process_resident_memory_bytes", _G, (), "Memory of the process in RAM."),

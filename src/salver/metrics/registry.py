@@ -18,6 +18,7 @@ from salver.metrics.loop_lag import LoopLag
 from salver.metrics.meters import Meter, MeterKey, Meters, Readings
 from salver.metrics.outcomes import OutcomeReadings, Outcomes
 from salver.metrics.text import Cell, Distribution, Family, page
+from salver.threads import Breather
 
 __all__ = ["Collector", "Metrics"]
 
@@ -109,8 +110,22 @@ class Metrics:
             A function that makes the page; for any thread, as it may take long: 0.1 s for
             thousands of versions.
         """
+        families = self.read()
+        return lambda: page(families(), Breather())
+
+    def read(self) -> Callable[[], list[Family]]:
+        """The same, for who makes something else of it: every metric of the catalogue, once."""
         readings, outcomes = self._meters.read(), self.outcomes.read()
-        return lambda: page(self._families(readings, outcomes))
+        return lambda: self._families(readings, outcomes)
+
+    def mark(self) -> tuple[int, ...]:
+        """What is another one when requests have been counted meanwhile. On the loop."""
+        readings, outcomes = self._meters.read(), self.outcomes.read()
+        return (
+            int(readings.counts.sum()),
+            sum(outcomes.failures.values()),
+            sum(sum(latencies.counts) for latencies in outcomes.answers.values()),
+        )
 
     def totals(self) -> dict[str, int]:
         """Internal name → the sum of all cells, of the counters kept here. On the loop."""

@@ -6,7 +6,7 @@ becomes unreadable.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -62,8 +62,17 @@ def _without_digit_first(name: str) -> str:
     return f"_{name}" if re.match("[0-9]", name) else name
 
 
-def page(families: Iterable[Family]) -> bytes:
-    """All families, sorted by their internal names, each with its cells sorted by their labels."""
+def _hold_on() -> None:
+    """Go on without a rest."""
+
+
+def page(families: Iterable[Family], breathe: Callable[[], object] = _hold_on) -> bytes:
+    """All families, sorted by their internal names, each with its cells sorted by their labels.
+
+    Args:
+        families: what to write.
+        breathe: called after each cell.
+    """
     parts: list[str] = []
     for family in sorted(families, key=lambda family: family.metric.name):
         metric = family.metric
@@ -71,7 +80,9 @@ def page(families: Iterable[Family]) -> bytes:
             continue
         parts.append(f"# TYPE {exported_name(metric.name)} {metric.kind.value}\n")
         write = _histogram if metric.kind is Kind.HISTOGRAM else _scalar
-        parts += [write(metric, *cell) for cell in sorted(family.cells, key=lambda cell: cell[0])]
+        for cell in sorted(family.cells, key=lambda cell: cell[0]):
+            parts.append(write(metric, *cell))
+            breathe()
     return "".join(parts).encode(errors="replace")
 
 

@@ -1,12 +1,17 @@
 """Predict, Classify and Regress over REST: body → inputs → run → body."""
 
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, Literal
 
 from salver.codecs.json_document import NotQuick, parse_document
-from salver.codecs.json_response import encode_classify, encode_predict, encode_regress
+from salver.codecs.json_plain import number_array, number_rows
+from salver.codecs.json_response import (
+    encode_classify,
+    encode_number_rows,
+    encode_predict,
+    encode_regress,
+)
 from salver.errors import InvalidArgument, ServingError
 from salver.inference.examples import (
     check_classify_signature,
@@ -19,6 +24,7 @@ from salver.inference.examples import (
 from salver.inference.logged import NO_LOGS, CallLogs, Examples, Tensors, log_of_bodies
 from salver.inference.predict import check_predict_signature
 from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running
+from salver.inference.servable import SignatureCall
 from salver.inference.serving import Handle, Serving
 from salver.requests import Array, ServableRequest
 from salver.rest.version_header import version_headers
@@ -29,6 +35,7 @@ __all__ = ["InferenceCalls"]
 
 IsWanted = Callable[[], bool]
 _PREDICT: Final = ("predict", "REST")
+_PLAIN_BYTES: Final = 2000  # a longer body is better parsed by simdjson
 
 
 class InferenceCalls:
@@ -58,6 +65,7 @@ class InferenceCalls:
         self._running = Running(in_pool)
         self._timeout_s = timeout_s
         self._is_method_checked = is_method_checked
+        self._may_be_plain = not is_method_checked
 
     def predict(
         self, body: bytes, servable: ServableRequest
@@ -68,9 +76,18 @@ class InferenceCalls:
             ServingError: also out of the awaitable.
         """
         begun_s = perf_counter()
+        if len(body) < _PLAIN_BYTES and self._may_be_plain and not self._logs.loggers:
+            rows = number_rows(body)
+            if rows is not None:
+                answer = self._predict_rows(rows, len(body), servable, begun_s)
+                if answer is not None:
+                    return answer
         if len(body) <= LARGE_BYTES:
-            with suppress(NotQuick):
+            try:
                 prepared = self._prepare_predict(body, servable, begun_s)
+            except NotQuick:
+                pass
+            else:
                 return self._running.small(prepared, self._timeout_s)
         return self._running.while_wanted(
             lambda is_wanted: self._prepare_predict(body, servable, begun_s, is_wanted),
@@ -94,13 +111,59 @@ class InferenceCalls:
     ) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         begun_s = perf_counter()
         if len(body) <= LARGE_BYTES:
-            with suppress(NotQuick):
+            try:
                 prepared = self._prepare_examples(body, servable, begun_s, method)
+            except NotQuick:
+                pass
+            else:
                 return self._running.small(prepared, self._timeout_s)
         return self._running.while_wanted(
             lambda is_wanted: self._prepare_examples(body, servable, begun_s, method, is_wanted),
             self._timeout_s,
         )
+
+    def _predict_rows(
+        self, rows: list[Any], body_bytes: int, servable: ServableRequest, begun_s: float
+    ) -> HttpResponse | Coroutine[Any, Any, HttpResponse] | None:
+        """Answer what most requests are: rows of numbers for the one input of a model.
+
+        It does what `_prepare_predict` and `Running.small` do for everything else, all in one go,
+        which saves a quarter of a small request's time. None: they are to do it.
+        """
+        handle = self._serving.acquire(servable)
+        try:
+            call = handle.model.call(DEFAULT_SIGNATURE)
+            array = None
+            if call is not None and call.only_input is not None:
+                array = number_array(rows, call.only_input, body_bytes)
+        except ServingError:
+            call = array = None  # there may be something to be said before
+        except BaseException:
+            handle.release()
+            raise
+        if call is None or array is None:
+            handle.release()
+            return None
+        feeds = [array]
+        run_begun = perf_counter()
+        try:
+            outputs = call.start(feeds, timeout_s=self._timeout_s, on_end=handle.release)
+        except ServingError as error:
+            error.version = handle.id.version
+            raise
+        meter = call.meters[_PREDICT]
+        if type(outputs) is list and len(outputs) == 1 and outputs[0].nbytes <= LARGE_BYTES:
+            run_s = perf_counter() - run_begun
+            text = encode_number_rows(outputs[0])
+            if text is not None:
+                if meter is not None:
+                    meter.succeeded(perf_counter() - begun_s, run_s)
+                return HttpResponse(
+                    200, text, "application/json", version_headers(handle.id.version)
+                )
+        encode = _encoder(call, handle.id.version, is_row=True)
+        prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)
+        return self._running.started(outputs, prepared, run_begun)
 
     def _prepare_predict(
         self,
@@ -137,13 +200,8 @@ class InferenceCalls:
         except BaseException as error:
             _let_go(handle, error)
             raise
-        names, is_row = call.output_names, inputs.is_row
-        headers = version_headers(handle.id.version)
-
-        def encode(outputs: list[Array]) -> HttpResponse:
-            text = encode_predict(list(zip(names, outputs, strict=True)), is_row)
-            return HttpResponse(200, text, "application/json", headers)
-
+        names = call.output_names
+        encode = _encoder(call, handle.id.version, is_row=inputs.is_row)
         log = None
         if self._logs.loggers:
             log = log_of_bodies(
@@ -216,6 +274,18 @@ class InferenceCalls:
             )
         meter = call.meters[method, "REST"]
         return Prepared(handle, call.start, feeds, encode, meter, begun_s, log)
+
+
+def _encoder(
+    call: SignatureCall, version: int, *, is_row: bool
+) -> Callable[[list[Array]], HttpResponse]:
+    names, headers = call.output_names, version_headers(version)
+
+    def encode(outputs: list[Array]) -> HttpResponse:
+        text = encode_predict(list(zip(names, outputs, strict=True)), is_row)
+        return HttpResponse(200, text, "application/json", headers)
+
+    return encode
 
 
 def _let_go(handle: Handle, error: BaseException) -> None:

@@ -10,6 +10,7 @@ from salver.errors import Code, ServingError
 from salver.inference.later import Later
 from salver.inference.serving import Serving
 from salver.metrics.outcomes import Outcomes
+from salver.requests import ServableRequest
 from salver.rest.calls import InferenceCalls
 from salver.rest.errors import error_page, error_response
 from salver.rest.metrics_page import MetricsPage
@@ -26,6 +27,8 @@ __all__ = ["Outside", "RestFront"]
 
 Outside = Callable[[HttpRequest], "HttpResponse | Coroutine[Any, Any, HttpResponse] | None"]
 """Answers what is not under `/v1/`; None for what it does not know either."""
+
+_Call = Callable[[bytes, ServableRequest], "HttpResponse | Coroutine[Any, Any, HttpResponse]"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class RestFront:
             outside: asked about what neither the API nor health answers.
         """
         self._serving = serving
-        self._calls = {
+        self._calls: dict[str, _Call] = {
             "predict": calls.predict,
             "classify": calls.classify,
             "regress": calls.regress,
@@ -79,18 +82,26 @@ class RestFront:
         self._page = page
         self._elsewhere = outside
         self._routes: dict[tuple[str, str], Route] = {}
+        # Of these the inference calls: what answers them, and for whom.
+        self._asked: dict[tuple[str, str], tuple[_Call, ServableRequest]] = {}
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         """Answer one request."""
-        route = self._routes.get((request.method, request.target))
-        if route is None:
+        key = request.method, request.target
+        asked = self._asked.get(key)
+        route = None if asked is not None else self._routes.get(key)
+        if route is None and asked is None:
             page = None if self._page is None else self._page.answer(request.target)
             if page is not None:
                 return page
             if not API_PREFIX.fullmatch(request.target):
                 return self._outside(request)
         try:
-            response = self._answer(request, route)
+            if asked is None:
+                response = self._answer(request, route)
+            else:
+                call, servable = asked
+                response = call(request.body, servable)
         except Exception as error:  # noqa: BLE001 - a request ends here; the server goes on
             response = self._failed(request.method, request.target, error)
         if not isinstance(response, HttpResponse):
@@ -111,9 +122,8 @@ class RestFront:
                 return self._preflight(request)
             route = self._parsed(request.method, request.target)
         servable = route.servable
-        call = self._calls.get(route.call)
-        if servable is not None and call is not None:
-            return call(request.body, servable)
+        if servable is not None and route.call in self._calls:
+            return self._calls[route.call](request.body, servable)
         begun_s = perf_counter()
         response = self._report(route)
         name = "" if servable is None else servable.name
@@ -144,7 +154,10 @@ class RestFront:
         if len(target) <= _LONGEST_REMEMBERED:
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
+                self._asked.clear()
             self._routes[method, target] = route
+            if route.servable is not None and route.call in self._calls:
+                self._asked[method, target] = self._calls[route.call], route.servable
         return route
 
     async def _caught(

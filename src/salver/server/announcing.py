@@ -1,15 +1,33 @@
 """What can be said of the models when the server starts to answer."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from salver.config.models import ModelConfig
-from salver.config.options import ServedModel
+from salver.config.options import Announcement, ServedModel
+from salver.config.start_up import Configuration
 from salver.errors import NotFound, ServingError
 from salver.lifecycle.monitor import VersionState
+from salver.lifecycle.seats import NotLoaded
 from salver.requests import ServableRequest
 from salver.server.core import ServerCore
 
-__all__ = ["served_models"]
+__all__ = ["ANNOUNCE_AFTER_S", "announcement", "served_models"]
+
+ANNOUNCE_AFTER_S: Final = 5.0  # what still loads by then is announced as loading
+
+
+def announcement(
+    core: ServerCore, configuration: Configuration, *, rest_url: str, grpc_addresses: Iterable[str]
+) -> Announcement:
+    """What is to be announced of a server that answers there."""
+    has_page = configuration.options.enable_playground and rest_url
+    return Announcement(
+        rest_url=rest_url,
+        grpc_address=next(iter(grpc_addresses), ""),
+        playground_url=f"{rest_url}/" if has_page else "",
+        models=served_models(core, configuration.models or ()),
+    )
 
 
 def served_models(core: ServerCore, models: Iterable[ModelConfig]) -> tuple[ServedModel, ...]:
@@ -20,21 +38,25 @@ def served_models(core: ServerCore, models: Iterable[ModelConfig]) -> tuple[Serv
 def _served(core: ServerCore, model: ModelConfig) -> ServedModel:
     try:
         handle = core.acquire(ServableRequest(model.name))
+    except NotLoaded:
+        return ServedModel(
+            name=model.name, base_path=model.base_path, versions=_available(core, model.name)
+        )
     except ServingError:
         error = _error_of(core, model.name)
         return ServedModel(name=model.name, base_path=model.base_path, error=error)
     try:
-        versions = tuple(
-            status.id.version
-            for status in core.statuses(model.name)
-            if status.state is VersionState.AVAILABLE
-        )
+        versions = _available(core, model.name)
         signatures = handle.model.signatures
     finally:
         handle.release()
     return ServedModel(
         name=model.name, base_path=model.base_path, versions=versions, signatures=signatures
     )
+
+
+def _available(core: ServerCore, name: str) -> tuple[int, ...]:
+    return tuple(s.id.version for s in core.statuses(name) if s.state is VersionState.AVAILABLE)
 
 
 def _error_of(core: ServerCore, name: str) -> str:

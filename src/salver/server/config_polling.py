@@ -18,6 +18,7 @@ from salver.config.options import ServerOptions
 from salver.config.text_format import read_file
 from salver.errors import Cancelled, ServingError
 from salver.sources.watcher import Watcher
+from salver.threads import Breather
 
 __all__ = ["ConfigPolling", "Configurable", "directories_of", "make_config_polling"]
 
@@ -158,7 +159,8 @@ class ConfigPolling:
         # Read once, since what is parsed must be what is remembered.
         content = read_file(self._path)
         if content != self._content:
-            self._models = parse_model_config(content, self._path)
+            # A megabyte takes 0.2 s, and requests are answered meanwhile.
+            self._models = parse_model_config(content, self._path, Breather())
             self._content = content
         return self._models
 

@@ -8,35 +8,32 @@ the current one, yet its models are not touched.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from salver.config import models as config
 from salver.config.models import ModelConfig
 from salver.errors import (
     Cancelled,
     FailedPrecondition,
-    InvalidArgument,
-    NotFound,
     ServingError,
-    Unavailable,
     Unknown,
 )
 from salver.inference.servable import Servable
-from salver.lifecycle.handles import Entry, ServingMap
+from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
-from salver.requests import ServableRequest
+from salver.lifecycle.unrest import Findings
 from salver.servable import ServableId
+from salver.server.lazy import LazyModels
+from salver.server.lookup import Lookup
 from salver.sources import versions
 from salver.sources.file_system import FileSystemSource, MonitoredServable, find_versions
 
 __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
 _logger = logging.getLogger(__name__)
-
-_VERSIONS_NAMED = 8  # by a hint; many that ended may be remembered
 
 LoadModel = Callable[[str, ServableId, str], Servable]
 """Loads a version: (platform, id, directory). Called from load threads."""
@@ -77,7 +74,7 @@ class CoreOptions:
     max_ended_versions: int = 0
 
 
-class ServerCore:
+class ServerCore(Lookup):
     """All models of one server process. Safe to use from any thread."""
 
     def __init__(
@@ -87,6 +84,10 @@ class ServerCore:
         options: CoreOptions,
         *,
         after_change: Callable[[], None] = lambda: None,
+        on_status: Callable[[str], None] = lambda _name: None,
+        on_configured: Callable[[], None] = lambda: None,
+        serving: ServingMap[Servable] | None = None,
+        lazy: LazyModels | None = None,
         update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,24 +98,29 @@ class ServerCore:
             platforms: the platforms a model may ask for.
             options: see there.
             after_change: called after each load and unload, from the manager's thread.
+            on_status: called with the name of a model after each change of its versions' states.
+            on_configured: called when the names of the models have changed, before they are loaded.
+            serving: where versions are published; one of its own where it is not given.
+            lazy: what `load` is where models are loaded when they are asked for; closed by `close`.
             update_logs: the last step of each configuration: logs requests from then on as it says,
                 by model a serialized `tensorflow.serving.LoggingConfig`; or raises `ServingError`.
             clock: seconds, monotonic.
         """
         self._load = load
         self._update_logs = update_logs
+        self._on_configured = on_configured
         self._platforms = platforms
         self._options = options
         self._applying = threading.Lock()
         self._models: tuple[ModelConfig, ...] | None = None
         self._applied: tuple[ModelConfig, ...] | None = None  # as a whole, and not only recorded
-        # Names the source has, in the order of the configuration; None before the first. One that
-        # was refused for its labels or platforms is the current one, but has not come this far.
-        self._sourced: tuple[str, ...] | None = None
         self._platform_of: dict[str, str] = {}
-        self._has_labels = False
-        self._monitor = Monitor(max_ended=options.max_ended_versions)
-        self._serving: ServingMap[Servable] = ServingMap()
+        self._monitor = Monitor(max_ended=options.max_ended_versions, on_change=on_status)
+        # The names in `_sourced` are those the source has: a configuration that was refused for its
+        # labels or platforms is the current one, but has not come this far.
+        if lazy is not None:
+            serving = lazy.serving
+        super().__init__(ServingMap() if serving is None else serving, self._monitor, lazy=lazy)
         self._manager: Manager[Servable] = Manager(
             self._load_version,
             options.load,
@@ -126,63 +132,9 @@ class ServerCore:
         self._source = FileSystemSource(
             self._manager.aspire,
             poll_wait_seconds=options.file_system_poll_wait_seconds,
-            recheck=self._manager.recheck,
+            recheck=self._recheck,
             is_watching=options.is_watching,
         )
-
-    # -- requests --------------------------------------------------------------------------------
-
-    def acquire(self, request: ServableRequest) -> Entry[Servable]:
-        """Pin the version that answers `request`; the caller must `release` what it gets, once.
-
-        Raises:
-            NotFound: the model, or this version of it, is not available.
-            InvalidArgument: no such label, or no name.
-            Unavailable: labels are not known yet.
-        """
-        try:
-            if request.label is None:
-                return self._serving.acquire(request.name, request.version)
-            return self._serving.acquire_label(request.name, request.label)
-        except ServingError as error:
-            raise self._explain(request, error) from None
-
-    def in_flight(self) -> dict[ServableId, int]:
-        """How many requests hold each available version."""
-        return self._serving.in_flight()
-
-    # -- status ----------------------------------------------------------------------------------
-
-    def statuses(self, name: str, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """The state of one version, or of all versions of a model that were ever seen.
-
-        Returns:
-            Highest version first; never empty.
-
-        Raises:
-            NotFound: there is nothing to tell.
-
-        Source: `model_servers/get_model_status_impl.cc`.
-        """
-        if version is not None:
-            status = self._monitor.status(ServableId(name, version)) if version >= 0 else None
-            if status is None:
-                raise NotFound(
-                    f"Could not find version {version} of model {name}", hint=self._known(name)
-                )
-            return (status,)
-        found = self._monitor.statuses(name)
-        if not found:
-            raise NotFound(f"Could not find any versions of model {name}", hint=self._known(name))
-        return found
-
-    def last_error(self, name: str) -> ServingError | None:
-        """Why loading a model failed last, be it to be tried again; None while nothing has failed.
-
-        A version that became available forgets its errors. Of several versions that failed the
-        highest speaks.
-        """
-        return self._monitor.last_error(name)
 
     def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
         """Wait until each model has an available version, or a try to load one that failed.
@@ -201,18 +153,10 @@ class ServerCore:
         """
         return self._monitor.wait_until_settled(names, timeout_s)
 
-    def model_names(self) -> tuple[str, ...]:
-        """The models that are served, or are to be, in the order of the configuration."""
-        return self._sourced or ()
-
-    def labels(self, name: str) -> dict[str, int]:
-        """What the labels of a model mean now."""
-        return dict(self._serving.labels.get(name, {}))
-
     @property
     def reserved(self) -> Mapping[ServableId, int]:
         """Version → the memory set aside for it in bytes, by an estimate from its files."""
-        return self._manager.reserved
+        return self._manager.reserved if self._lazy is None else self._lazy.reserved
 
     @property
     def applied(self) -> tuple[ModelConfig, ...] | None:
@@ -221,10 +165,6 @@ class ServerCore:
         One whose models do not load has been applied.
         """
         return self._applied
-
-    def waiting_models(self) -> tuple[str, ...]:
-        """Those of `model_names` that have no available version now."""
-        return tuple(name for name in self.model_names() if not self._serving.answers(name))
 
     # -- configuration ---------------------------------------------------------------------------
 
@@ -271,6 +211,14 @@ class ServerCore:
             self._log_requests(models)
             _logger.info("Finished adding/updating models")
 
+    def states(self, name: str) -> tuple[tuple[VersionStatus, ...], ServingError | None]:
+        """All that is known of the versions of a model: for copies of it in other processes."""
+        return self._monitor.statuses(name), self._monitor.last_error(name)
+
+    def lost(self, id: ServableId, error: ServingError) -> None:
+        """A version that was available is there no more, though nobody decided so."""
+        self._monitor.publish(id, VersionState.END, error)
+
     def interrupt(self) -> None:
         """End the wait of `apply`, now and for ever. May be called from a signal handler."""
         self._monitor.interrupt()
@@ -289,9 +237,21 @@ class ServerCore:
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         self.interrupt()
         self._source.stop()
+        if self._lazy is not None:
+            self._lazy.stop()
         has_unloaded = self._manager.close(timeout_s, load_grace_s)
         left_s = load_grace_s if until_s is None else max(0.0, until_s - time.monotonic())
-        return self._source.close(min(left_s, load_grace_s)) and has_unloaded
+        left_s = min(left_s, load_grace_s)
+        if self._lazy is not None:
+            has_unloaded &= self._lazy.close(left_s)
+        return self._source.close(left_s) and has_unloaded
+
+    def _recheck(self) -> Findings:
+        """Look at the versions that do not load, also those that are loaded when asked for."""
+        found = self._manager.recheck()
+        if self._lazy is None:
+            return found
+        return replace(found, directories=(*found.directories, *self._lazy.recheck()))
 
     def _apply_empty(self) -> None:
         if self._models is not None:
@@ -310,6 +270,7 @@ class ServerCore:
     def _aspire_and_wait(self, models: tuple[ModelConfig, ...], *, is_awaited: bool) -> None:
         before, since = self._sourced, self._monitor.now()
         self._sourced = tuple(model.name for model in models)
+        self._on_configured()
         self._source.reconfigure(map(_monitored, models))
         # What is given up must be on its way out before anybody looks whether it is available.
         self._manager.settle()
@@ -397,40 +358,6 @@ class ServerCore:
 
     def _status(self, name: str, version: int) -> VersionStatus | None:
         return self._monitor.status(ServableId(name, version)) if version >= 0 else None
-
-    # -- what to tell who is lost ----------------------------------------------------------------
-
-    def _explain(self, request: ServableRequest, error: ServingError) -> ServingError:
-        if not request.name:
-            return InvalidArgument("ModelSpec has no name specified.")
-        if request.label is not None and not self._has_labels:
-            return Unavailable(f"Model labels does not init yet.{request.label}")
-        error.hint = self._known(request.name)
-        return error
-
-    def _known(self, name: str) -> str:
-        """What exists, as a hint: the versions and labels of a model, or the models."""
-        if name not in self.model_names():
-            names = ", ".join(self.model_names())
-            return f"Models of this server: {names}." if names else "This server has no models."
-        statuses = self._monitor.statuses(name)
-        hint = f"Versions of {name}: {_version_list(statuses)}."
-        labels = ", ".join(f"{label} ({v})" for label, v in sorted(self.labels(name).items()))
-        if labels:
-            hint += f" Labels: {labels}."
-        failure = self.last_error(name)
-        if failure is None or any(s.state is VersionState.AVAILABLE for s in statuses):
-            return hint
-        return f"{hint} The last load failed: {failure.message}"
-
-
-def _version_list(statuses: Sequence[VersionStatus]) -> str:
-    """At most so many versions, highest first: those that are available, then the newest."""
-    by_worth = sorted(statuses, key=lambda s: s.state is not VersionState.AVAILABLE)
-    named = frozenset(status.id for status in by_worth[:_VERSIONS_NAMED])
-    text = ", ".join(f"{s.id.version} ({s.state.name})" for s in statuses if s.id in named)
-    more = len(statuses) - len(named)
-    return f"{text} and {more} more" if more else text or "none yet"
 
 
 def _failure_text(status: VersionStatus) -> str:

@@ -92,6 +92,13 @@ class Loader:
                 self._warming.warm(replay, servable, id, directory)
             return servable
 
+    def inspect(self, platform_name: str, directory: str) -> bytes | None:
+        """See `AnyFormat.inspect`."""
+        definitions = self._platforms[platform_name].backend.inspect(directory)
+        if definitions is not None:
+            self._describe(definitions)
+        return definitions
+
     def stop(self) -> None:
         """Give up conversions, now and for ever: what waits for them raises."""
         for platform in self._platforms.values():

@@ -1,14 +1,16 @@
 """The models of a server, from its configuration: run threads, core."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from salver.config.options import schedulable_cpus
 from salver.config.start_up import Configuration
 from salver.lifecycle.loader import LoadOptions
 from salver.server.core import CoreOptions, ServerCore
+from salver.server.lazy import LazyModels, is_lazy
 from salver.server.loading import Loader
 
-__all__ = ["make_core", "run_threads"]
+__all__ = ["core_options", "make_core", "run_threads"]
 
 
 def run_threads(configuration: Configuration) -> int:
@@ -34,16 +36,34 @@ def make_core(
         after_change: called after each load and unload, from the manager's thread.
         update_logs: see `ServerCore`.
     """
+    options = core_options(configuration)
+    lazy = None
+    if is_lazy(configuration.options):
+        lazy = LazyModels(
+            loader,
+            configuration.options,
+            transient_load_bytes=options.load.transient_load_bytes,
+            after_change=after_change,
+        )
+        # What is only looked at takes no memory; `lazy` sees to what does.
+        options = replace(options, load=replace(options.load, max_model_memory_bytes=0))
     return ServerCore(
-        loader,
+        lazy or loader,
         loader.platforms,
-        _core_options(configuration),
+        options,
+        lazy=lazy,
         after_change=after_change,
         update_logs=update_logs,
     )
 
 
-def _core_options(configuration: Configuration) -> CoreOptions:
+def core_options(configuration: Configuration, *, num_copies: int = 1) -> CoreOptions:
+    """How the flags want models kept.
+
+    Args:
+        configuration: the flags.
+        num_copies: how many processes load each of them.
+    """
     options = configuration.options
     transient = [platform.transient_load_bytes for platform in configuration.platforms.values()]
     return CoreOptions(
@@ -56,6 +76,7 @@ def _core_options(configuration: Configuration) -> CoreOptions:
             flush_filesystem_caches=options.flush_filesystem_caches,
             max_model_memory_bytes=options.max_model_memory_bytes,
             transient_load_bytes=max(transient, default=0),
+            num_copies=num_copies,
         ),
         file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
         allow_version_labels_for_unavailable_models=(

@@ -1,21 +1,30 @@
 """The playground of a server: the page, and where it finds what it shows."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from salver import __version__
+from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
 from salver.playground.labels import parse_labels_flag
-from salver.server.core import ServerCore
 
 if TYPE_CHECKING:
     from salver.playground.page import Playground  # 2 ms that servers without the page do not need
 
-__all__ = ["make_playground"]
+__all__ = ["Configured", "make_playground"]
+
+
+class Configured(Protocol):
+    """What is asked of the models."""
+
+    @property
+    def applied(self) -> tuple[ModelConfig, ...] | None:
+        """The present configuration."""
+        ...
 
 
 def make_playground(
-    core: ServerCore,
+    core: Configured,
     options: ServerOptions,
     *,
     metrics_paths: Sequence[str],

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from salver.errors import InvalidArgument, ServingError
 from salver.files import list_names, local_path, require_path
+from salver.sources.looks import Looks
 from salver.sources.versions import Policy
 from salver.sources.watcher import Watcher
 
@@ -100,6 +101,7 @@ class FileSystemSource:
         recheck: Callable[[], Findings] = _Nothing,
         is_watching: bool = True,
         wait: Callable[[threading.Event, float | None], bool] = threading.Event.wait,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a source that does nothing before `start`.
 
@@ -111,6 +113,7 @@ class FileSystemSource:
             recheck: called after each poll; looks at the versions that do not load.
             is_watching: whether a change on disk may wake the poll before its time.
             wait: waits for an event so many seconds; a test's own clock goes in here.
+            clock: seconds, monotonic.
         """
         self._aspire = aspire
         self._poll_wait_seconds = poll_wait_seconds
@@ -118,7 +121,11 @@ class FileSystemSource:
         self._wait = wait
         self._lock = threading.Lock()
         self._servables: tuple[MonitoredServable, ...] = ()
+        self._by_name: dict[str, MonitoredServable] = {}  # the same
         self._known: dict[str, Mapping[int, str]] = {}  # what was last aspired to
+        self._looks = Looks(clock)
+        self._placed: tuple[MonitoredServable, ...] = ()  # those in the next
+        self._places: dict[str, str] = {}  # name → base path on this machine
         self._wake = threading.Event()
         self._is_closing = False
         self._has_polled = False
@@ -144,8 +151,8 @@ class FileSystemSource:
             before, self._servables = self._servables, tuple(servables)
             if before == self._servables:
                 return
-            names = {servable.name for servable in self._servables}
-            for gone in sorted({servable.name for servable in before} - names):
+            names = self._by_name = {servable.name: servable for servable in self._servables}
+            for gone in sorted({servable.name for servable in before} - names.keys()):
                 self._aspire(gone, {})
             kept = frozenset(before) & frozenset(self._servables)
             keep = {servable.name for servable in kept}
@@ -199,7 +206,15 @@ class FileSystemSource:
 
     def _poll(self) -> None:
         servables = self._servables
+        if servables is not self._placed:
+            self._placed, self._places = servables, _places(servables)
+        places = self._places
+        listed = frozenset(self._looks.to_list(list(places.items())))
+        known = self._known
         for servable in servables:
+            name = servable.name
+            if name not in listed and name in places and name in known:
+                continue  # as it was
             try:
                 found = find_versions(servable)
             except ServingError as error:
@@ -212,22 +227,28 @@ class FileSystemSource:
         findings = self._recheck()
         self._again_s = findings.again_s
         if self._watcher is not None and self._has_polled:
-            self._update_watch(self._watcher, servables, findings.directories)
+            self._update_watch(self._watcher, places.values(), findings.directories)
 
     def _report(self, servable: MonitoredServable, found: Mapping[int, str]) -> None:
         with self._lock:
-            is_current = servable in self._servables and not self._is_closing
+            is_current = self._by_name.get(servable.name) == servable and not self._is_closing
             if is_current and self._known.get(servable.name) != found:
                 self._known[servable.name] = found
                 self._aspire(servable.name, found)
 
     def _update_watch(
-        self, watcher: Watcher, servables: Iterable[MonitoredServable], versions: Iterable[str]
+        self, watcher: Watcher, base_paths: Iterable[str], versions: Iterable[str]
     ) -> None:
-        directories: set[str] = set()
-        for servable in servables:
-            with suppress(ServingError):  # of a scheme nobody can watch
-                directories.add(local_path(servable.base_path))
+        directories = set(base_paths)
         for version in versions:
             directories.update(where for where, _, _ in os.walk(version))
         watcher.watch(frozenset(filter(os.path.isdir, directories)))
+
+
+def _places(servables: Iterable[MonitoredServable]) -> dict[str, str]:
+    """Name → where its base path is on this machine, but for schemes nobody can look at."""
+    places: dict[str, str] = {}
+    for servable in servables:
+        with suppress(ServingError):
+            places[servable.name] = local_path(servable.base_path)
+    return places

@@ -11,7 +11,13 @@ from salver.backends.by_format import FormatBackend, is_tflite, load_library, op
 from salver.backends.keras.options import KerasOptions
 from salver.backends.registry import BackendOptions
 from salver.backends.tensorflow import library
-from salver.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
+from salver.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 
 
 def _version(path: Path, *names: str) -> Path:
@@ -157,3 +163,36 @@ def test_what_was_stopped_before_it_began_converts_nothing(tmp_path: Path) -> No
     backend.stop()
     with pytest.raises(Unavailable, match=r"^The server is stopping$"):
         backend.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["lite_net", "lite_metadata", "half_plus_two"])
+def test_a_look_at_a_version_tells_the_signatures_that_a_load_would(
+    name: str, version_path: Callable[[str], Path]
+) -> None:
+    if find_spec("tensorflow") is None or find_spec("ai_edge_litert") is None:
+        pytest.skip("TensorFlow or LiteRT is not installed")
+    directory = str(version_path(name))
+    for prefers in (True, False):
+        backend = open_backend(BackendOptions(prefer_tflite_model=prefers))
+        seen = backend.inspect(directory)
+        model = backend.load(directory)
+        assert seen == model.signature_def_map
+        model.close()
+
+
+def test_a_look_at_a_keras_file_tells_no_signatures(tmp_path: Path) -> None:
+    assert open_backend(BackendOptions()).inspect(str(_version(tmp_path / "1", "m.keras"))) is None
+
+
+def test_a_look_refuses_what_will_not_load(tmp_path: Path) -> None:
+    backend = open_backend(BackendOptions())
+    with pytest.raises(NotFound, match="does not appear to contain a SavedModel"):
+        backend.inspect(str(tmp_path))
+    version = _version(tmp_path / "1")
+    (version / "saved_model.pb").write_bytes(b"rubbish")
+    with pytest.raises(DataLoss, match="as binary proto"):
+        backend.inspect(str(version))
+    lite = _version(tmp_path / "2")
+    (lite / "model.tflite").write_bytes(b"rubbish")
+    with pytest.raises(InvalidArgument):
+        backend.inspect(str(lite))

@@ -238,7 +238,7 @@ async def test_a_run_that_froze_the_loop_keeps_the_whole_program_out_for_a_while
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     other_size = [np.zeros(1000, np.float32)]
     await run_times(FIRST_PROOF, program, other_size)
     for ban_s, proof in ((60.0, 40), (120.0, 300)):
@@ -256,6 +256,170 @@ async def test_a_run_that_froze_the_loop_keeps_the_whole_program_out_for_a_while
         echo.clock.now_s += 1.0
         await outputs_of(program)
         assert echo.where[-1] == "inline"
+
+
+async def test_a_run_that_only_waited_for_the_processor_keeps_no_program_out(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
+    await run_times(FIRST_PROOF + 1000, program)
+    echo.takes_s = 90e-3
+    await outputs_of(program)
+    echo.takes_s = 20e-6
+    await run_times(FIRST_PROOF + 1, program)
+    assert echo.where[-FIRST_PROOF - 2 :] == ["inline", *["pool"] * FIRST_PROOF, "inline"]
+
+
+async def test_a_run_that_waited_longer_than_any_quota_keeps_the_program_out(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
+    await run_times(FIRST_PROOF + 4000, program)
+    echo.takes_s = 0.2
+    await outputs_of(program)
+    echo.takes_s = 20e-6
+    await run_times(40, program)
+    echo.clock.now_s += 50.0
+    await outputs_of(program)
+    assert echo.where[-41:] == ["pool"] * 41
+
+
+async def test_what_the_loop_computed_just_before_is_not_the_runs(pool: RunPool) -> None:
+    echo = Echo(Clock())
+    cpu = Clock()
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=cpu)
+    await run_times(FIRST_PROOF + 1000, program)
+    cpu.now_s += 9e-3  # since the last look
+    echo.takes_s = 20e-3
+    await outputs_of(program)
+    echo.takes_s = 20e-6
+    await run_times(FIRST_PROOF + 1, program)
+    assert echo.where[-1] == "inline"
+
+
+async def test_a_program_that_is_long_for_some_of_one_size_proves_nothing(pool: RunPool) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    for _ in range(100):
+        for takes_s in (20e-6, 20e-6, 20e-6, 21e-3):
+            echo.takes_s = takes_s
+            await outputs_of(program)
+    assert set(echo.where) == {"pool"}
+
+
+def sizes(count: int) -> list[list[Array]]:
+    """Feeds, each counted as of a size of its own."""
+    return [[np.zeros(1 << number, np.uint8)] for number in range(count)]
+
+
+async def test_of_many_sizes_that_turn_slow_together_only_one_holds_the_loop(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    for feeds in sizes(20):
+        await run_times(FIRST_PROOF, program, feeds)
+    echo.where.clear()
+    echo.takes_s = 10e-3
+    for feeds in sizes(20) * 3:
+        await outputs_of(program, feeds)
+    assert echo.where.count("inline") == 1
+
+
+async def test_sizes_that_have_each_earned_a_long_run_do_not_have_them_in_a_row(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    for feeds in sizes(20):
+        await run_times(FIRST_PROOF + 300, program, feeds)
+    echo.where.clear()
+    echo.takes_s = 10e-3
+    for feeds in sizes(20) * 3:
+        await outputs_of(program, feeds)
+    assert echo.where.count("inline") == 2  # one was paid for
+
+
+async def test_a_size_proves_itself_as_long_as_the_one_that_was_wrong_of_its_program(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    one, other = sizes(2)
+    for feeds in (one, other):
+        await run_times(FIRST_PROOF, program, feeds)
+    echo.takes_s = 10e-3
+    await outputs_of(program, one)
+    echo.takes_s = 20e-6
+    await run_times(33, program, other)
+    assert set(echo.where[-33:]) == {"pool"}
+    await outputs_of(program, other)
+    assert echo.where[-1] == "inline"
+
+
+@pytest.mark.parametrize(("takes_s", "held"), [(1.0, 1), (30e-3, 2), (10e-3, 6)])
+async def test_many_programs_that_turn_slow_hold_the_loop_a_bounded_time_in_a_row(
+    pool: RunPool, takes_s: float, held: int
+) -> None:
+    clock = Clock()
+    echoes = [Echo(clock) for _ in range(50)]
+    programs = [MeasuredProgram(each, pool, clock=clock, cpu_clock=clock) for each in echoes]
+    for program in programs:
+        await run_times(FIRST_PROOF, program)
+    for echo in echoes:
+        echo.takes_s = takes_s
+    before_s = clock.now_s
+    for program in programs:
+        estimate = program.inline_estimate(ONE[0].nbytes)
+        if estimate is not None:
+            program.run_here(ONE, estimate)
+    ran = [echo.where.count("inline") for echo in echoes]
+    assert sum(ran) == held
+    assert clock.now_s - before_s == pytest.approx(held * takes_s)
+
+
+async def test_programs_that_are_long_in_turn_hold_the_loop_a_fiftieth_of_the_time(
+    pool: RunPool,
+) -> None:
+    # Each is short as often as it must be, and then long once.
+    clock = Clock()
+    held_s = 0.0
+    for _ in range(2000):
+        echo = Echo(clock)
+        program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
+        for _ in range(FIRST_PROOF):
+            program.ran_elsewhere(ONE[0].nbytes, 20e-6)
+        estimate = program.inline_estimate(ONE[0].nbytes)
+        if estimate is not None:
+            echo.takes_s = 50e-3
+            program.run_here(ONE, estimate)
+            held_s += 50e-3
+        clock.now_s += 0.1
+    assert held_s / clock.now_s == pytest.approx(0.02, rel=0.05)
+
+
+async def test_while_the_loop_is_closed_short_programs_are_answered_from_the_pool(
+    pool: RunPool,
+) -> None:
+    clock = Clock()
+    echo, slow = Echo(clock), Echo(clock, takes_s=10e-6)
+    program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
+    turning = MeasuredProgram(slow, pool, clock=clock, cpu_clock=clock)
+    await run_times(FIRST_PROOF + 1, program)
+    await run_times(FIRST_PROOF, turning)
+    slow.takes_s = 10.0
+    await outputs_of(turning)
+    assert slow.where[-1] == "inline"
+    await outputs_of(program)
+    assert echo.where[-2:] == ["inline", "pool"]
+    clock.now_s += 2.49  # however long the one run was
+    await outputs_of(program)
+    assert echo.where[-1] == "pool"
+    clock.now_s += 0.02
+    await outputs_of(program)
+    assert echo.where[-1] == "inline"
 
 
 async def test_a_program_with_loops_is_never_run_in_the_loop(pool: RunPool) -> None:

@@ -88,3 +88,8 @@ def test_a_higher_level_silences_both() -> None:
     logging.getLogger("asyncio").warning("unheard")
     logging.getLogger("asyncio").error("heard")
     assert stream.getvalue().count("\n") == 1
+
+
+def test_a_line_may_say_which_of_several_processes_it_is_from() -> None:
+    line = ReferenceFormatter("worker 1").format(_record(logging.INFO, "loaded %s"))
+    assert line.endswith("/elsewhere/x.py:12] worker 1: loaded m")

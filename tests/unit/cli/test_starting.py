@@ -111,3 +111,22 @@ def test_the_library_is_opened_that_the_models_need_as_far_as_they_are_known(
     monkeypatch.setattr(process, "run", lambda *_arguments, **_named: True)
     run_server(options, models, ServeMode())
     assert asked == ["tensorflow", base_paths, {"prefer_tflite": False}]
+
+
+def test_nothing_compiled_is_imported_while_the_library_is_opened() -> None:
+    # The dynamic loader has one lock, so such an import would wait for the end of that.
+    program = """
+import sys
+from salver.backends import registry
+from salver.cli import starting
+starting.import_extensions()
+before = set(sys.modules)
+import salver.server.process
+import salver.server.doors
+late = {name: getattr(sys.modules[name], "__file__", None) for name in sys.modules.keys() - before}
+print(*(name for name, path in late.items() if path and path.endswith(".so")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

@@ -6,7 +6,13 @@ import orjson
 import pytest
 
 from salver.codecs.json_arrays import PredictInputs
-from salver.codecs.json_plain import is_said_once, plain_inputs, tree_inputs
+from salver.codecs.json_plain import (
+    is_said_once,
+    number_array,
+    number_rows,
+    plain_inputs,
+    tree_inputs,
+)
 from salver.codecs.json_tree import read_tree
 from salver.dtypes import DataType
 from salver.signature import Signature, TensorSpec
@@ -121,3 +127,55 @@ def test_keys_are_counted_in_the_text() -> None:
     assert is_said_once(b'{"signature_name": "a"}', "signature_name")
     assert not is_said_once(b'{"signature_name": "a", "signature_name": "b"}', "signature_name")
     assert not is_said_once(b'{"signature_name": "a", "signature\\u005fname": 1}', "signature_name")
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b'{"instances": [1.0, 2.0, 5.0]}', [1, 2, 5]),
+        (b'\n{\t"instances" : [[-1.5],\r\n[2]]}', [[-1.5], [2]]),
+        (b'{"instances": [[1], 2]}', [[1], 2]),  # for the array to find out
+    ],
+)
+def test_rows_of_nothing_but_numbers_are_read_at_once(body: bytes, rows: list[Any]) -> None:
+    assert number_rows(body) == rows
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": []}',
+        b'{"instances": 5}',
+        b'{"instances": [1e5]}',
+        b'{"instances": [NaN]}',
+        b'{"instances": ["1"]}',
+        b'{"instances": [true]}',
+        b'{"instances": [1], "instances": [2]}',
+        b'{"instances": [1], "signature_name": "s"}',
+        b'{"inputs": [1]}',
+        b'{"inst4nces": [1]}',
+        b'{"instances ": [1]}',
+        b'[{"instances": [1]}]',
+        b'{"instances": [1]]}',
+        b'{"instances": [01]}',
+        b'{"instances":}',
+        b"",
+    ],
+)
+def test_other_bodies_are_not_taken_for_rows_of_nothing_but_numbers(body: bytes) -> None:
+    assert number_rows(body) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype"),
+    [
+        ([[1.0], [1.0, 2.0]], DataType.FLOAT),
+        ([1.5], DataType.INT32),
+        ([1], DataType.BOOL),
+        ([1], DataType.STRING),
+    ],
+)
+def test_numbers_that_are_irregular_or_of_another_type_make_no_array(
+    rows: list[Any], dtype: DataType
+) -> None:
+    assert number_array(rows, dtype, 30) is None

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from salver.codecs.json_response import (
     encode_classify,
     encode_error,
+    encode_number_rows,
     encode_predict,
     encode_regress,
 )
@@ -276,3 +277,30 @@ def test_numbers_read_back_as_the_same_values_of_their_dtype(array: Any) -> None
 def test_any_bytes_read_back_from_base64(elements: list[bytes]) -> None:
     found = json.loads(rows(("y_bytes", strings(*elements))))
     assert [base64.b64decode(element["b64"]) for element in found] == elements
+
+
+@pytest.mark.parametrize("name", ["?", "e", "f", "d", "i1", "u1", "i2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("shape", [(2,), (0,), (2, 3), (1, 0, 2)])
+def test_one_output_of_numbers_is_written_at_once_and_as_ever(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    array = np.arange(np.prod(shape)).reshape(shape).astype(name)
+    assert encode_number_rows(array) == encode_predict([("y", array)], is_row=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(1.0, np.float32),
+        np.array([NAN], np.float32),
+        np.array([-INF]),
+        np.ones((2, 3), np.float32).T,
+        np.ones(3, np.uint16),
+        np.ones(3, np.complex64),
+        np.ones(3, ml_dtypes.bfloat16),
+        np.ones(3, ">f4"),
+        strings(b"a"),
+    ],
+)
+def test_other_outputs_are_not_written_at_once(array: Array) -> None:
+    assert encode_number_rows(array) is None

@@ -82,6 +82,13 @@ _Check = Callable[[ServerOptions], None]
             ServerOptions(rest_api_port=-1),
             "--rest_api_port must be from 0 to 65535, not -1.",
         ),
+        (checks.check_ours, ServerOptions(workers=-1), "--workers must be from 0 up, not -1."),
+        (
+            checks.check_ours,
+            ServerOptions(workers=0, grpc_transport="grpcio"),
+            "--workers needs --grpc_transport=native, and so works without ALTS: the gRPC library "
+            "does not share its ports with other processes.",
+        ),
         (
             checks.check_ours,
             ServerOptions(max_ended_versions=-1),

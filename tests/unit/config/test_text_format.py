@@ -97,3 +97,11 @@ def test_a_file_error_has_the_code_its_errno_means(number: int, kind: type[Servi
 
 def test_a_file_error_without_errno_keeps_its_text() -> None:
     assert file_error("/x", OSError("odd")).message == "/x; odd"
+
+
+def test_whoever_reads_a_text_may_rest_before_each_line() -> None:
+    rests = list[int]()
+    text = b"model_config_list {\n  config {\n  }\n}"
+    message = parse_text(text, _CONFIG, "somewhere", lambda: rests.append(1))
+    assert len(message.model_config_list.config) == 1
+    assert len(rests) == 4

@@ -7,7 +7,7 @@ import pytest
 
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument
-from salver.inference.servable import MOST_PROGRAMS, ProgramNames, Servable
+from salver.inference.servable import MOST_PROGRAMS, ProgramNames, Servable, SignatureCall
 from salver.model import Program
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
@@ -89,6 +89,16 @@ def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
         SIGNATURES["serving_default"],
         ("y", "z"),
     )
+
+
+@pytest.mark.parametrize(("names", "only"), [("", None), ("x", DataType.FLOAT), ("xy", None)])
+def test_the_dtype_of_the_only_input_is_that_of_one_among_no_others(
+    names: str, only: DataType | None
+) -> None:
+    specs = {name: TensorSpec(f"{name}:0", DataType.FLOAT, None) for name in names}
+    taken = Signature(specs, {"z": TensorSpec("z:0", DataType.FLOAT, None)})
+    program = Inline(Swap(), ProgramNames((), ()))
+    assert SignatureCall("s", taken, program, lambda *_: None).only_input is only
 
 
 def test_tensors_are_resolved_once_in_the_order_of_the_signature(model: SwapModel) -> None:

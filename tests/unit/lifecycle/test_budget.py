@@ -93,3 +93,14 @@ def test_those_that_were_refused_are_told_of_once_when_there_is_room() -> None:
     budget.release(other)
     assert queue.take_hopeful() == [V2]
     assert queue.take_hopeful() == []
+
+
+def test_each_process_that_loads_a_version_takes_memory_for_it() -> None:
+    budget = Budget(limit_bytes=3000, transient_bytes=100, num_copies=2)
+    assert budget.reserve(V1, files(1000))
+    assert budget.used_bytes == 2 * (1200 + 100)
+    budget.loaded(V1)
+    assert budget.used_bytes == 2 * 1200
+    refusal = budget.refusal(V2, files(1000))
+    assert refusal.hint is not None
+    assert "2600 bytes by estimate (1.2 times its files for each of 2 workers)" in refusal.hint

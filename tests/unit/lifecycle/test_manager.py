@@ -13,7 +13,7 @@ import pytest
 from salver.errors import Code, NotFound, ServingError, Unavailable
 from salver.files import Footprint
 from salver.lifecycle.handles import ServingMap
-from salver.lifecycle.loader import LoadOptions
+from salver.lifecycle.loader import Deadly, LoadOptions
 from salver.lifecycle.machine import Instruction
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
@@ -285,6 +285,14 @@ def test_load_gives_up_after_its_last_retry_and_ends_with_its_error(
     ]
     assert bench.changes == 0
     assert bench.manager.close(WAIT_S)
+
+
+def test_load_that_ends_its_process_is_not_tried_again_by_itself(bench: Bench) -> None:
+    bench.failing[V1] = Deadly("the process dies")
+    bench.aspire(V1)
+    status = bench.until_state(V1, END)
+    assert status.error is bench.failing[V1]
+    assert bench.begun == [V1]
 
 
 def test_directory_that_is_gone_fails_while_reserving_and_never_shows_loading(

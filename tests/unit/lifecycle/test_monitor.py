@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from salver.errors import Cancelled, NotFound
+from salver.errors import Cancelled, Internal, NotFound
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.servable import ServableId
 
@@ -258,3 +258,12 @@ def test_without_a_bound_every_end_is_remembered() -> None:
     for number in range(300):
         monitor.publish(ServableId("m", number), END)
     assert len(monitor.statuses("m")) == 300
+
+
+def test_each_change_of_a_name_is_told() -> None:
+    told: list[str] = []
+    monitor = Monitor(on_change=told.append)
+    monitor.publish(ServableId("m", 1), VersionState.START)
+    monitor.try_failed(ServableId("m", 1), Internal("broken"))
+    monitor.publish(ServableId("n", 1), VersionState.AVAILABLE)
+    assert told == ["m", "m", "n"]

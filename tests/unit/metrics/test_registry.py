@@ -119,3 +119,27 @@ def test_a_page_drawn_while_requests_are_counted_is_that_of_its_moment() -> None
         metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(1.0, 1.0)
     thread.join()
     assert ':request_count{model_name="m",status="OK"} 4\n' in pages[0].decode()
+
+
+def test_what_is_read_is_every_metric_as_it_was_then() -> None:
+    metrics = with_traffic()
+    read = metrics.read()
+    metrics.outcomes.answered("m", 40e-6)
+    families = read()
+    assert [family.metric for family in families] == list(CATALOGUE)
+    (counts,) = [f for f in families if f.metric.name.endswith("serving/request_count")]
+    assert dict(counts.cells)["m", "OK"] == 4
+
+
+def test_the_mark_is_another_one_when_something_was_counted() -> None:
+    metrics = with_traffic()
+    mark = metrics.mark()
+    assert metrics.mark() == mark
+    metrics.outcomes.answered("m", 40e-6)
+    assert metrics.mark() != mark
+    mark = metrics.mark()
+    metrics.outcomes.failed("m", Code.INTERNAL, entrypoint="REST")
+    assert metrics.mark() != mark
+    mark = metrics.mark()
+    metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(1e-6, 1e-6)
+    assert metrics.mark() != mark

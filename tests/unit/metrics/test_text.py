@@ -142,3 +142,9 @@ def test_prometheus_reads_what_is_written() -> None:
     histogram = read[":test:path:histogram"]
     assert histogram.type == "histogram"
     assert histogram.samples[0].labels == {"status": 'a "quoted" \\ name\n', "le": "1"}
+
+
+def test_whoever_writes_a_page_may_rest_after_each_cell() -> None:
+    rests = list[int]()
+    page([Family(COUNTER, [(("a",), 1), (("b",), 2)])], lambda: rests.append(1))
+    assert len(rests) == 2

@@ -160,6 +160,96 @@ async def test_a_small_request_of_a_short_run_needs_no_task(shelf: Shelf) -> Non
     assert shelf.pooled == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (b"[1, 2]", b"[2.5,3.0]"),
+        (b"[[1], [2]]", b"[[2.5],[3.0]]"),
+        (b"[1e0]", b"[2.5]"),
+        (b"[NaN]", b"[NaN]"),
+        (b"[%s]" % b",".join([b"1.0"] * 1000), b"[%s]" % b",".join([b"2.5"] * 1000)),
+        (b"[%s]" % b",".join([b"NaN"] * 1000), b"[%s]" % b",".join([b"NaN"] * 1000)),
+    ],
+)
+async def test_rows_are_answered_alike_however_they_are_read(
+    calls: InferenceCalls, shelf: Shelf, rows: bytes, text: bytes
+) -> None:
+    for body in (b'{"instances":%s}', b'{"signature_name":"serving_default","instances":%s}'):
+        response = await response_of(calls.predict(body % rows, M))
+        assert response.body == b'{\n    "predictions": %s\n}' % text
+        assert response.headers == (("salver-model-version", "7"),)
+    assert shelf.in_flight() == 0
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+async def test_a_run_of_rows_that_fails_names_its_version_and_holds_nothing(
+    shelf: Shelf, is_inline: bool
+) -> None:
+    error = Internal("the model broke")
+    model = (signature({"x": FLOATS}, {"y": FLOATS}), lambda _: fail(error))
+    shelf.put("m", 7, FunctionModel({"serving_default": model}), is_inline=is_inline)
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None)
+    with pytest.raises(Internal, match="the model broke"):
+        await response_of(calls.predict(b'{"instances": [1.0]}', M))
+    assert (error.version, shelf.in_flight()) == (7, 0)
+
+
+async def test_a_fault_of_ours_while_rows_are_read_holds_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: Any) -> None:
+        raise MemoryError
+
+    shelf.put("m", 7, MODEL, is_inline=True)
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None)
+    monkeypatch.setattr("salver.rest.calls.number_array", no_memory)
+    with pytest.raises(MemoryError):
+        calls.predict(b'{"instances": [1.0]}', M)
+    assert shelf.in_flight() == 0
+
+
+async def test_rows_for_a_signature_without_inputs_are_refused_before_its_tensors_are_looked_for(
+    shelf: Shelf,
+) -> None:
+    shelf.put("m", 7, FunctionModel({"serving_default": MODEL.functions["nothing"]}))
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None)
+    message = await message_of(lambda: calls.predict(b'{"instances": [1.0]}', M))
+    assert message == "Failed to get input map for signature: DEFAULT"
+    assert shelf.in_flight() == 0
+
+
+@pytest.mark.parametrize("method", ["classify", "regress"])
+async def test_a_few_thousand_bytes_of_examples_are_decoded_in_the_pool(
+    calls: InferenceCalls, shelf: Shelf, method: str
+) -> None:
+    body = {"signature_name": method, "examples": [{"x": "y" * 30}] * 100}
+    answer = await json_of(getattr(calls, method)(json.dumps(body).encode(), M))
+    assert len(answer["results"]) == 100
+    assert shelf.in_flight() == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (
+            {"a": FLOATS, "b": FLOATS},
+            FLOATS,
+            "instances is a plain list, but expecting list of objects as multiple input tensors "
+            "required as per tensorinfo_map",
+        ),
+        ({"s": FLOATS}, (DataType.FLOAT, ()), "Tensor name: t has no shape information "),
+    ],
+)
+async def test_rows_that_do_not_fit_the_model_are_refused_and_hold_nothing(
+    shelf: Shelf, inputs: Any, output: Any, message: str
+) -> None:
+    function = signature(inputs, {"t": output}), lambda *feeds: [feeds[0].sum()]
+    shelf.put("m", 7, FunctionModel({"serving_default": function}))
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None)
+    assert await message_of(lambda: calls.predict(b'{"instances": [1.0]}', M)) == message
+    assert shelf.in_flight() == 0
+
+
 async def test_a_large_body_is_decoded_in_the_pool_and_a_large_answer_encoded_there(
     calls: InferenceCalls, shelf: Shelf
 ) -> None:

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from tests.shelf import FLOATS, HALF_PLUS_TWO, FunctionModel, Shelf, half_plus_two, signature
 
+from salver.batching.runner import RunPool
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument, NotFound, ResourceExhausted
-from salver.lifecycle.monitor import VersionState
+from salver.lifecycle.monitor import VersionState, VersionStatus
 from salver.requests import ServableRequest
 from salver.rest.reports import (
     health_response,
@@ -14,6 +15,7 @@ from salver.rest.reports import (
     metadata_response,
     status_response,
 )
+from salver.servable import ServableId
 
 M = ServableRequest("m")
 
@@ -204,3 +206,24 @@ def test_health_is_ok_or_says_what_is_amiss() -> None:
         {"status": "unavailable", "reason": "draining"},
     )
     assert well.headers == unwell.headers == (("Cache-Control", "no-store"),)
+
+
+def test_a_status_says_whether_a_version_is_in_memory_where_that_is_known() -> None:
+    id = ServableId("m", 1)
+    statuses = [
+        VersionStatus(id, VersionState.AVAILABLE, error, is_in_memory=False)
+        for error in (None, NotFound("gone"))
+    ]
+
+    class Told(Shelf):
+        def statuses(self, name: str, version: int | None = None) -> tuple[VersionStatus, ...]:
+            return tuple(statuses)
+
+    pool = RunPool(1)
+    shown = json.loads(list_response(Told(pool, names=["m"])).body)["models"][0]
+    pool.close()
+    assert [each["in_memory"] for each in shown["model_version_status"]] == [False, False]
+    assert [each["status"]["error_code"] for each in shown["model_version_status"]] == [
+        "OK",
+        "NOT_FOUND",
+    ]

@@ -190,12 +190,23 @@ def test_a_taken_rest_port_ends_what_grpc_has_begun(
         pass  # it is free again
 
 
-def test_one_port_for_both_is_grpc_s(
+def test_one_number_for_both_ports_does_for_both(
+    options: ServerOptions, models: tuple[ModelConfig, ...]
+) -> None:
+    same = replace(options, rest_api_port=options.port)
+    announced, found = _life(same, models, _status_over_grpc)
+    assert found == [123]
+    assert announced.rest_url == f"http://127.0.0.1:{options.port}"
+    _, found = _life(same, models, _rest_status)
+    assert found == 200
+
+
+def test_without_sharing_one_number_for_both_ports_is_grpc_s(
     options: ServerOptions,
     models: tuple[ModelConfig, ...],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    same = replace(options, rest_api_port=options.port)
+    same = replace(options, rest_api_port=options.port, enable_port_sharing=False)
     announced, found = _life(same, models, _status_over_grpc)
     assert found == [123]
     assert announced.rest_url == ""

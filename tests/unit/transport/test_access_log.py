@@ -217,3 +217,17 @@ def test_a_log_that_cannot_be_written_says_so_once_and_goes_on(
     log.close()
     assert sum("cannot be written" in message for message in caplog.messages) == 1
     assert statuses(path) == [3]
+
+
+def test_what_is_written_to_a_pipe_at_once_are_whole_lines(tmp_path: Path) -> None:
+    """Other processes may write to it too, and only so much is written as a whole."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(str(path))
+    lines = [b"x" * 1500 + b"\n"] * 3 + [b"y" * 9000 + b"\n"]
+    pieces = log._pieces(lines)
+    assert b"".join(pieces) == b"".join(lines)
+    assert [len(piece) for piece in pieces] == [3002, 1501, 9001]
+    log.close()
+    os.close(reader)

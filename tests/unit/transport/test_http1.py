@@ -421,3 +421,74 @@ def test_the_timeouts_are_looked_at_once_a_second_or_more_often() -> None:
 
     assert sweep_s(None) == 0.5
     assert sweep_s(HttpLimits(linger_s=100)) == 1.0
+
+
+def test_a_socket_may_be_shared_with_others_who_serve_it(run: Run) -> None:
+    async def scenario() -> None:
+        site, other = Site(), Site()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            site.port = listener.getsockname()[1]
+            await site.server.serve([listener.dup()], is_shared=True)
+            reader, writer = await site.open()
+            writer.write(GET)
+            assert b"/a" in await reader.readuntil(b"/a")
+            await end(writer)
+            assert await site.server.drain(10) == 0
+            await other.server.serve([listener.dup()], is_shared=True)
+            reader, writer = await site.open()
+            writer.write(GET)
+            assert b"/a" in await reader.readuntil(b"/a")
+            await end(writer)
+            assert (site.server.accepted, other.server.accepted) == (1, 1)
+            await other.server.close()
+
+    run(scenario())
+
+
+def test_tls_is_spoken_on_shared_sockets(run: Run) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+
+    async def scenario() -> None:
+        site = Site()
+        context = server_context(
+            server_key=certificate.private_key_pem.bytes().decode(),
+            server_cert=certificate.cert_chain_pems[0].bytes().decode(),
+        )
+        client = ssl.create_default_context()
+        authority.configure_trust(client)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            await site.server.serve([listener.dup()], context, is_shared=True)
+            plain = socket.create_connection(("127.0.0.1", port))
+            plain.sendall(b"no handshake")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+            writer.write(GET)
+            assert b"/a" in await reader.readuntil(b"/a")
+            await end(writer)
+            plain.close()
+            await site.server.close()
+
+    run(scenario())
+
+
+def test_before_a_drain_idle_clients_may_be_told_in_an_answer_to_leave(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving() as site:
+            reader, writer = await site.open()
+            writer.write(GET)
+            await reader.readuntil(b"/a")
+            draining = asyncio.ensure_future(site.server.drain(10, idle_s=10))
+            for _ in range(50):  # turns; a drain takes what waits first
+                await asyncio.sleep(0)
+            assert not site.server._listeners
+            writer.write(GET)
+            answer = await reader.read()
+            assert b"200" in answer
+            assert b"close" in answer.lower()
+            await end(writer)
+            assert await draining == 0
+
+    run(scenario())

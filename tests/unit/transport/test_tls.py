@@ -55,6 +55,10 @@ def test_a_client_that_trusts_the_authority_connects(
     client.set_alpn_protocols(["h2", "http/1.1"])
     connected = shake_hands(context, client)
     assert connected.selected_alpn_protocol() == "http/1.1"
+    both = server_context(
+        server_key=key_of(server), server_cert=chain_of(server), protocols=("h2", "http/1.1")
+    )
+    assert shake_hands(both, client).selected_alpn_protocol() == "h2"
 
 
 def test_no_certificate_is_refused_when_one_is_required(

@@ -127,6 +127,16 @@ def test_each_record_is_asked_as_often_as_the_flag_says(
     )
 
 
+def test_there_is_a_rest_after_each_answer(directory: Path, write: Write) -> None:
+    write(PREDICT, PREDICT)
+    asked, rests = Asked(), list[tuple[int, float]]()
+    Replay(num_iterations=2, sleep=lambda rest_s: rests.append((len(asked), rest_s)))(
+        str(directory), asked
+    )
+    assert [number for number, _ in rests] == [1, 2, 3, 4]
+    assert all(0 < rest_s < 1e-3 for _, rest_s in rests)
+
+
 @pytest.mark.parametrize("iterations", [0, -1])
 def test_without_iterations_records_are_only_parsed(
     directory: Path, write: Write, observed: Observed, iterations: int

@@ -11,7 +11,7 @@ from salver.files import error_of_os
 
 __all__ = ["can_loop"]
 
-_CHUNK_BYTES: Final = 4 << 20  # searched in 2 ms, while the GIL is held
+_CHUNK_BYTES: Final = 1 << 18  # searched in 0.1 ms, while the GIL is held
 _OPERATIONS: Final = (b"While", b"StatelessWhile", b"For", b"Enter", b"RefEnter")
 # `NodeDef.op` is field 2, a string; in text form it is written out.
 _BINARY: Final = tuple(bytes((0x12, len(name))) + name for name in _OPERATIONS)

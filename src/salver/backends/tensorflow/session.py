@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from salver._pb import message_class
@@ -16,19 +17,31 @@ from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
 from salver.requests import Array
 from salver.signature import Signature
+from salver.threads import in_background
 
 __all__ = ["SavedModel", "SavedModelProgram", "load_saved_model"]
 
 # `tensorflow.RunOptions { inter_op_thread_pool: -1 }`: the graph runs in the calling thread.
 _IN_CALLER: Final = b"\x18" + b"\xff" * 9 + b"\x01"
 
+_OWN_DEVICE_POOLS: Final = "TF_OVERRIDE_GLOBAL_THREADPOOL"  # each session's device has its own
+_LOAD_THREAD: Final = "salver-restore"
+_CLOSE_THREAD: Final = "salver-free"
+
 
 @dataclass(slots=True)
 class _Frame:
-    """What one run needs and the next can use again. Python owns the arrays."""
+    """What one run needs and the next can use again. Python owns the arrays.
+
+    Attributes:
+        input_values: the tensors fed.
+        output_values: the tensors fetched.
+        arguments: of `TF_SessionRun`, but the first two and the last.
+    """
 
     input_values: Any
     output_values: Any
+    arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,7 @@ class SavedModelProgram:
         library = session.library
         self.can_loop = can_loop
         self._library = library
-        self._session = session.address
+        self._session = c_void_p(session.address)
         self._statuses = session.statuses
         self._inputs = (Output * len(inputs))(*inputs)
         self._outputs = (Output * len(outputs))(*outputs)
@@ -70,22 +83,23 @@ class SavedModelProgram:
         self._n_targets = len(targets)
         self._dtypes = [base_dtype(library.quick.TF_OperationOutputType(o)) for o in inputs]
         self._in_caller = Buffer.of(_IN_CALLER)
+        self._options = c_void_p(ctypes.addressof(self._in_caller))
         self._frames: list[_Frame] = []  # append and pop are atomic
 
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         """Run in TensorFlow's thread pools, without the GIL."""
-        return self._run(feeds, self._library.long.TF_SessionRun, None)
+        return self._run(feeds, self._library.long_run, None)
 
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
         """Run in the calling thread, with the GIL."""
-        options = ctypes.addressof(self._in_caller)
-        return self._run(feeds, self._library.quick.TF_SessionRun, options)
+        return self._run(feeds, self._library.quick_run, self._options)
 
     def _run(
-        self, feeds: Sequence[Array], session_run: Callable[..., None], options: int | None
+        self, feeds: Sequence[Array], session_run: Callable[..., None], options: c_void_p | None
     ) -> list[Array]:
         library = self._library
         quick = library.quick
+        delete = quick.TF_DeleteTensor
         try:
             frame = self._frames.pop()
         except IndexError:
@@ -100,29 +114,35 @@ class SavedModelProgram:
             for array, dtype in zip(feeds, self._dtypes, strict=True):
                 values[fed] = to_tensor(library, array, status, dtype)
                 fed += 1
-            session_run(
-                *(self._session, options),
-                *(self._inputs, values, fed),
-                *(self._outputs, results, len(results)),
-                *(self._targets, self._n_targets, None, status),
-            )
+            session_run(self._session, options, *frame.arguments, c_void_p(status))
             if quick.TF_GetCode(status):
                 library.check(status)
             fetched = len(results)
             return [from_tensor(library, tensor) for tensor in results]
         finally:
             for index in range(fed):
-                quick.TF_DeleteTensor(values[index])
+                delete(values[index])
             for index in range(fetched):
-                quick.TF_DeleteTensor(results[index])
+                delete(results[index])
             self._frames.append(frame)
             self._statuses.append(status)
 
     def _new_frame(self) -> _Frame:
+        inputs, outputs = (c_void_p * len(self._inputs))(), (c_void_p * len(self._outputs))()
         return _Frame(
-            input_values=(c_void_p * len(self._inputs))(),
-            output_values=(c_void_p * len(self._outputs))(),
+            inputs,
+            outputs,
+            (
+                *(_address(self._inputs), _address(inputs), len(inputs)),
+                *(_address(self._outputs), _address(outputs), len(outputs)),
+                *(_address(self._targets), self._n_targets, None),
+            ),
         )
+
+
+def _address(array: Any) -> c_void_p | None:
+    """Where an array lies that outlives the call it is given to."""
+    return None if array is None else c_void_p(ctypes.addressof(array))
 
 
 class SavedModel:
@@ -161,9 +181,13 @@ class SavedModel:
         """See `Model.close`. Errors are not raised: what can be freed is freed regardless."""
         quick, long = self._library.quick, self._library.long
         status = quick.TF_NewStatus()
-        long.TF_CloseSession(self._session.address, status)
-        long.TF_DeleteSession(self._session.address, status)
-        long.TF_DeleteGraph(self._graph)
+
+        def free() -> None:
+            long.TF_CloseSession(self._session.address, status)
+            long.TF_DeleteSession(self._session.address, status)
+            long.TF_DeleteGraph(self._graph)
+
+        in_background(_CLOSE_THREAD, free)
         for each in (status, *self._session.statuses):
             quick.TF_DeleteStatus(each)
 
@@ -222,12 +246,16 @@ def load_saved_model(
         quick.TF_SetConfig(options, session_config, len(session_config), status)
         library.check(status)
         quick.TF_SetTarget(options, target.encode())
-        run_options = None if thread_pool is None else Buffer.of(_run_options(thread_pool))
-        session = library.long.TF_LoadSessionFromSavedModel(
-            *(options, run_options and ctypes.addressof(run_options), os.fsencode(directory)),
+        is_behind = library.has_pools and not _has_own_pools(session_config)
+        run_options = Buffer.of(_load_options(thread_pool, is_behind=is_behind))
+        load = partial(
+            library.long.TF_LoadSessionFromSavedModel,
+            *(options, ctypes.addressof(run_options), os.fsencode(directory)),
             *(tag_array, len(tags), graph, None, status),
         )
+        session = in_background(_LOAD_THREAD, load) if is_behind else load()
         library.check(status)
+        library.has_pools = True
     except Exception:
         quick.TF_DeleteGraph(graph)
         raise
@@ -240,7 +268,23 @@ def load_saved_model(
     )
 
 
-def _run_options(thread_pool: int) -> bytes:
+def _has_own_pools(session_config: bytes) -> bool:
+    """Whether a session makes threads of its own, which will run its requests.
+
+    They would inherit the place of the thread that makes them.
+
+    Source: `common_runtime/direct_session.cc`, `common_runtime/local_device.cc`.
+    """
+    if os.environ.get(_OWN_DEVICE_POOLS, "").lower() in ("1", "true"):
+        return True
+    config = message_class("tensorflow.ConfigProto").FromString(session_config)
+    return bool(config.use_per_session_threads or len(config.session_inter_op_thread_pool))
+
+
+def _load_options(thread_pool: int | None, *, is_behind: bool) -> bytes:
+    """Where the restoring graph runs: where that was said, or in the thread that is behind."""
+    if thread_pool is None:
+        return _IN_CALLER if is_behind else b""
     options = message_class("tensorflow.RunOptions")(inter_op_thread_pool=thread_pool)
     serialized: bytes = options.SerializeToString()
     return serialized

@@ -7,7 +7,7 @@ go in as a serialized `TensorProto`, so that TensorFlow makes, owns and frees th
 """
 
 import ctypes
-from ctypes import c_char, c_int64, c_size_t, c_void_p
+from ctypes import addressof, c_char, c_int64, c_size_t, c_ssize_t, c_void_p, py_object
 from math import prod
 from typing import Any
 
@@ -24,6 +24,7 @@ _STRING_BYTES = 24  # sizeof(TF_TString), tsl/platform/ctstring_internal.h
 _POINTER_BYTES = 1 << 16  # above this, reading the array's address is cheaper than `tobytes`
 _LONG_COPY_BYTES = 1 << 20  # above this a copy takes longer than giving up the GIL for it
 _DTYPE_NUMBER: dict["np.dtype[Any]", int] = {}  # a cache: `dtype_of_array` compares in turn
+_STORAGE: dict[int, "np.dtype[Any]"] = {}  # by TensorFlow's number: a cache
 _SHAPE_TYPE = tuple(c_int64 * rank for rank in range(16))
 
 # The same as `ctypes.memmove`, which gives up the GIL: beside one busy thread that alone made an
@@ -31,6 +32,11 @@ _SHAPE_TYPE = tuple(c_int64 * rank for rank in range(16))
 _copy_quickly: Any = ctypes.PyDLL(None).memmove
 _copy_quickly.restype = None
 _copy_quickly.argtypes = (c_void_p, c_void_p, c_size_t)
+
+# What `ctypes.string_at` does, which counts in an int: it knows nothing beyond 2 GiB.
+_bytes_at: Any = ctypes.PyDLL(None).PyBytes_FromStringAndSize
+_bytes_at.restype = py_object
+_bytes_at.argtypes = (c_void_p, c_ssize_t)
 
 
 def to_tensor(library: Library, array: Array, status: int, declared: DataType) -> int:
@@ -59,7 +65,7 @@ def to_tensor(library: Library, array: Array, status: int, declared: DataType) -
     dims = (_SHAPE_TYPE[rank] if rank < len(_SHAPE_TYPE) else c_int64 * rank)(*shape)
     n_bytes = array.nbytes
     quick = library.quick
-    tensor: int | None = quick.TF_AllocateTensor(number, dims, rank, n_bytes)
+    tensor: int | None = quick.TF_AllocateTensor(number, addressof(dims), rank, n_bytes)
     target: Any = quick.TF_TensorData(tensor) if tensor else None
     if tensor is None or (n_bytes and not target):
         quick.TF_DeleteTensor(tensor)
@@ -125,22 +131,30 @@ def from_tensor(library: Library, tensor: int) -> Array:
         Unimplemented: no array holds its dtype (resource, variant).
     """
     quick = library.quick
-    dtype = base_dtype(quick.TF_TensorType(tensor))
+    number = quick.TF_TensorType(tensor)
     rank = quick.TF_NumDims(tensor)
-    shape = tuple([quick.TF_Dim(tensor, axis) for axis in range(rank)])
-    if dtype is DataType.STRING:
-        return _from_string_tensor(library, tensor, shape)
+    dim = quick.TF_Dim
+    shape = (dim(tensor, 0),) if rank == 1 else tuple([dim(tensor, at) for at in range(rank)])
+    storage = _STORAGE.get(number)
+    if storage is None:
+        dtype = base_dtype(number)
+        if dtype is DataType.STRING:
+            return _from_string_tensor(library, tensor, shape)
+        storage = _STORAGE[number] = _storage_of(dtype)
+    n_bytes = quick.TF_TensorByteSize(tensor)
+    if n_bytes != prod(shape) * storage.itemsize:
+        raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
+    data = _bytes_at(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
+    return np.ndarray(shape, storage, data)
+
+
+def _storage_of(dtype: DataType) -> "np.dtype[Any]":
     try:
-        storage = numpy_dtype(dtype)
+        return numpy_dtype(dtype)
     except TypeError as error:
         raise Unimplemented(
             f"Tensors of type {DTYPES[dtype].text} cannot leave the model"
         ) from error
-    n_bytes = quick.TF_TensorByteSize(tensor)
-    if n_bytes != prod(shape) * storage.itemsize:
-        raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
-    data = ctypes.string_at(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
-    return np.ndarray(shape, storage, data)
 
 
 def _from_string_tensor(library: Library, tensor: int, shape: tuple[int, ...]) -> Array:

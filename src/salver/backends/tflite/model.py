@@ -13,7 +13,7 @@ from salver.errors import InvalidArgument
 from salver.requests import Array
 from salver.signature import Signature
 
-__all__ = ["TFLiteModel", "TFLiteProgram", "load_model"]
+__all__ = ["TFLiteModel", "TFLiteProgram", "load_model", "signatures_in"]
 
 _LARGEST_BATCH: Final = 500  # kInitialBatchSize of the reference
 _BATCHES_QUEUED_PER_POOL: Final = 100
@@ -131,6 +131,15 @@ class TFLiteModel:
     def close(self) -> None:
         """See `Model.close`."""
         self._pool.close()
+
+
+def signatures_in(directory: str) -> bytes:
+    """What `TFLiteModel.signature_def_map` will be of a version directory, without LiteRT.
+
+    Raises:
+        ServingError: the file cannot be read, or is no TFLite model.
+    """
+    return read_signatures(read(Path(directory, FILE_NAME))).signature_def_map
 
 
 def load_model(

@@ -504,3 +504,58 @@ def test_a_hundred_loads_leave_no_memory_behind(load: Load) -> None:
     before = resident_bytes()
     cycles(load, 100)
     assert resident_bytes() - before < 64 * MIB
+
+
+def threads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads that load and close in the background, as they come."""
+    names: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        names.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    return names
+
+
+def test_the_first_load_makes_the_pools_that_all_share_and_later_ones_step_back(
+    library: Library, version_path: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "has_pools", False)
+    names = threads_of(monkeypatch)
+    directory = str(version_path("half_plus_two"))
+    for _ in range(2):
+        model = load_saved_model(library, directory, tags=["serve"], session_config=b"")
+        assert ask(model, "serving_default", x=floats(1.0))["y"].tolist() == [2.5]
+        model.close()
+    assert names == ["salver-free", "salver-restore", "salver-free"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_per_session_threads": True}, {"session_inter_op_thread_pool": [{"num_threads": 1}]}],
+)
+def test_a_session_with_pools_of_its_own_is_not_loaded_by_a_thread_that_steps_back(
+    library: Library,
+    version_path: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(library, "has_pools", True)
+    config = message_class("tensorflow.ConfigProto")(**settings).SerializeToString()
+    names = threads_of(monkeypatch)
+    directory = str(version_path("half_plus_two"))
+    load_saved_model(library, directory, tags=["serve"], session_config=config).close()
+    assert names == ["salver-free"]
+
+
+def test_a_device_with_pools_of_its_own_is_none_either(
+    library: Library, version_path: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "has_pools", True)
+    monkeypatch.setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+    names = threads_of(monkeypatch)
+    directory = str(version_path("half_plus_two"))
+    load_saved_model(library, directory, tags=["serve"], session_config=b"").close()
+    assert names == ["salver-free"]

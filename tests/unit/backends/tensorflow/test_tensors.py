@@ -216,7 +216,7 @@ def test_what_no_array_holds_cannot_leave_the_model(library: Library, dtype: Dat
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_an_invariant_broken(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensors, "numpy_dtype", lambda dtype: np.dtype(np.float64))
+    monkeypatch.setitem(tensors._STORAGE, int(DataType.FLOAT), np.dtype(np.float64))
     with pytest.raises(Internal, match=r"^A tensor of shape \(3,\) holds 12 bytes$"):
         passed(library, np.zeros(3, np.float32), DataType.FLOAT)
 

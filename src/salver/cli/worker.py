@@ -1,0 +1,47 @@
+"""What a worker process runs; see `salver.workers`. Nobody calls it by hand."""
+
+import gc
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from salver.cli.logging_setup import set_up_logging
+from salver.cli.starting import Leave, import_extensions, leave_at_once
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None, leave: Leave = leave_at_once) -> int:
+    """Serve as the supervisor says; returns the exit status.
+
+    Args:
+        argv: the program; the descriptor of this end of the channel; the number of the worker.
+            The process's own when None.
+        leave: ends the process when a model will not.
+    """
+    arguments = sys.argv if argv is None else argv
+    # The supervisor decides what a signal to the whole group of processes means. They are not
+    # ignored, as programs started from here would inherit that.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    connection = Connection(int(arguments[1]))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.disable()  # imports make no garbage; the worker enables it when it has started
+    set_up_logging(who=f"worker {arguments[2]}")
+    from salver.backends.registry import DEFAULT_PLATFORM, prepare
+
+    import_extensions()
+    base_paths, prefer_tflite = pickle.loads(connection.recv_bytes())  # noqa: S301 - our parent's
+    preparing = prepare(DEFAULT_PLATFORM, base_paths, prefer_tflite=prefer_tflite)
+    try:
+        from salver.workers import worker  # while the library is opened
+
+        has_ended = worker.run(connection)
+    finally:
+        preparing.join()  # a process that ends while a library is opened may hang
+    if not has_ended:
+        leave(0)
+    return 0

@@ -1,0 +1,644 @@
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+
+from salver.errors import Code, DataLoss, NotFound, ResourceExhausted, ServingError, Unavailable
+from salver.files import Footprint
+from salver.lifecycle.handles import Entry
+from salver.lifecycle.residency import Residency, ResidencyOptions
+from salver.lifecycle.seats import Claim, Held, NotLoaded, Seat
+from salver.servable import ServableId
+
+WAIT_S = 10.0
+
+
+class Model:
+    """Something that was loaded."""
+
+    def __init__(self, name: str, on_close: Callable[[], None]) -> None:
+        self.name = name
+        self.is_closed = False
+        self._on_close = on_close
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._on_close()
+
+
+@dataclass
+class Files:
+    """What is on disk, by directory."""
+
+    size_bytes: int = 100
+    changes: dict[str, int] = field(default_factory=dict)
+
+    def look(self, path: str) -> Footprint:
+        change = self.changes.get(path, 0)
+        if change < 0:
+            raise NotFound(f"{path} not found")
+        return Footprint(1, self.size_bytes, change, 1)
+
+
+class World:
+    """A residency over models that load when they are let, and what became of them."""
+
+    def __init__(self, options: ResidencyOptions, files: Files) -> None:
+        self.now_s = 0.0
+        self.files = files
+        self.loaded: list[str] = []
+        self.closed: list[str] = []
+        self.changes = 0
+        self.gates: dict[str, threading.Event] = {}
+        self.entered: dict[str, threading.Event] = {}
+        self.errors: dict[str, Exception] = {}
+        self.most = 0
+        self._lock = threading.Lock()
+        self._alive = 0
+        self.residency: Residency[Model] = Residency(
+            options, clock=lambda: self.now_s, after_change=self._changed, look=files.look
+        )
+
+    def seat(self, name: str, version: int = 1, definitions: bytes | None = None) -> Seat[Model]:
+        id = ServableId(name, version)
+        return self.residency.seat(id, f"/{name}/{version}", lambda: self._load(id), definitions)
+
+    def hold(self, name: str) -> None:
+        """Loads of a model wait from here on until they are let go."""
+        self.gates[name] = threading.Event()
+        self.entered[name] = threading.Event()
+
+    def let_go(self, name: str) -> None:
+        self.gates.pop(name).set()
+
+    def bring(self, seat: Seat[Model]) -> Model:
+        """Ask as a door does, and keep it pinned."""
+        with seat.claim() as claim:
+            claim.loading.result(WAIT_S)
+            return seat.pin()
+
+    def ask(self, seat: Seat[Model]) -> None:
+        """Ask once."""
+        self.bring(seat)
+        seat.unpin()
+
+    def _load(self, id: ServableId) -> Model:
+        gate = self.gates.get(id.name)
+        if gate is not None:
+            self.entered[id.name].set()
+            assert gate.wait(WAIT_S)
+        if id.name in self.errors:
+            raise self.errors[id.name]
+        with self._lock:
+            self._alive += 1
+            self.most = max(self.most, self._alive)
+            self.loaded.append(id.name)
+        return Model(id.name, lambda: self._closed(id.name))
+
+    def _closed(self, name: str) -> None:
+        with self._lock:
+            self._alive -= 1
+            self.closed.append(name)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., World]]:
+    with ExitStack() as stack:
+
+        def make(files: Files | None = None, **options: int) -> World:
+            world = World(ResidencyOptions(**options), files or Files())
+            stack.callback(lambda: world.residency.close(WAIT_S))
+            return world
+
+        yield make
+
+
+def ended(claim: Claim) -> ServingError | None:
+    """What came of a wait."""
+    error = claim.loading.exception(WAIT_S)
+    assert error is None or isinstance(error, ServingError)
+    return error
+
+
+def test_nothing_is_loaded_before_somebody_asks(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a", definitions=b"signatures")
+    with pytest.raises(NotLoaded) as caught:
+        seat.pin()
+    assert (caught.value.id, caught.value.definitions) == (ServableId("a", 1), b"signatures")
+    assert caught.value.code is Code.UNAVAILABLE
+    assert not seat.is_in_memory
+    assert world.loaded == []
+
+
+def test_who_claims_a_version_can_ask_it_when_it_is_loaded(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    with pytest.raises(NotLoaded) as caught:
+        seat.pin()
+    with caught.value.claim() as claim:
+        assert ended(claim) is None
+        assert seat.pin().name == "a"
+    seat.unpin()
+    assert seat.is_in_memory
+    assert world.loaded == ["a"]
+
+
+def test_requests_that_come_at_once_share_a_load(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.hold("a")
+    claims = [seat.claim() for _ in range(5)]
+    world.let_go("a")
+    assert [ended(claim) for claim in claims] == [None] * 5
+    assert world.loaded == ["a"]
+
+
+def test_the_version_asked_longest_ago_makes_room(make: Callable[..., World]) -> None:
+    world = make(max_loaded=2)
+    a, b, c = (world.seat(name) for name in "abc")
+    for seat in (a, b, a, c):
+        world.ask(seat)
+    assert (a.is_in_memory, b.is_in_memory, c.is_in_memory) == (True, False, True)
+    assert world.closed == ["b"]
+    assert world.residency.counts.resident == 2
+    assert world.residency.counts.evictions == {"b": 1}
+
+
+def test_a_version_that_nobody_is_asking_makes_room_before_an_older_one_in_use(
+    make: Callable[..., World],
+) -> None:
+    world = make(max_loaded=2)
+    a, b, c = (world.seat(name) for name in "abc")
+    world.bring(a)
+    world.ask(b)
+    world.ask(c)
+    assert a.is_in_memory
+    assert world.closed == ["b"]
+    a.unpin()
+
+
+def test_an_eviction_waits_for_the_requests_within(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    model = world.bring(a)
+    with b.claim() as claim:
+        assert not claim.loading.done()
+        assert not model.is_closed
+        with pytest.raises(NotLoaded):  # it leaves: it takes nobody new
+            a.pin()
+        a.unpin()
+        assert ended(claim) is None
+        assert world.closed == ["a"]
+        assert b.pin().name == "b"
+    b.unpin()
+    assert world.most == 1
+
+
+def test_who_has_waited_is_served_even_when_others_need_the_room(
+    make: Callable[..., World],
+) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    of_a = a.claim()
+    with b.claim() as of_b:
+        with of_a:
+            assert ended(of_a) is None
+            model = a.pin()  # it has to leave, but has a claim on it
+            assert not of_b.loading.done()
+            a.unpin()
+            assert not model.is_closed
+        assert ended(of_b) is None
+    assert world.loaded == ["a", "b"]
+
+
+def test_a_claim_on_a_version_that_leaves_is_on_its_next_life(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.bring(a)
+    of_b = b.claim()
+    with a.claim() as of_a:
+        with of_b:
+            a.unpin()
+            assert ended(of_b) is None
+            assert b.pin().name == "b"
+            b.unpin()
+            assert not of_a.loading.done()  # somebody has a claim on b
+        assert ended(of_a) is None
+    assert world.loaded == ["a", "b", "a"]
+
+
+def test_a_claim_on_a_version_that_leaves_can_be_given_up(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.bring(a)
+    with b.claim() as of_b:
+        with a.claim():
+            pass
+        a.unpin()
+        assert ended(of_b) is None
+    assert world.loaded == ["a", "b"]
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_not_begun(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.hold("a")
+    with a.claim() as of_a:
+        with b.claim():
+            pass
+        world.let_go("a")
+        assert ended(of_a) is None
+    assert world.loaded == ["a"]
+    world.ask(b)
+    assert world.loaded == ["a", "b"]
+
+
+def test_a_load_goes_on_when_those_who_wait_have_left(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.hold("a")
+    with seat.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+    world.let_go("a")
+    assert ended(claim) is None
+    assert seat.is_in_memory
+
+
+def test_a_claim_on_what_is_in_memory_is_done_at_once(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.ask(seat)
+    with seat.claim() as claim:
+        assert claim.loading.done()
+    assert world.loaded == ["a"]
+
+
+def test_a_load_that_fails_answers_all_who_wait(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.errors["a"] = DataLoss("it is damaged", hint="copy it again")
+    world.hold("a")
+    first, second = seat.claim(), seat.claim()
+    world.let_go("a")
+    errors = [ended(first), ended(second)]
+    assert [error and error.status for error in errors] == ["DATA_LOSS: it is damaged"] * 2
+    assert errors[0] is not None
+    assert errors[0].hint == "copy it again"
+    assert str(errors[0]) == "it is damaged"
+    assert seat.last_error is not None
+    assert world.residency.counts.resident == 0
+
+
+def test_a_failure_is_told_without_a_load_until_it_is_time_to_try_again(
+    make: Callable[..., World],
+) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.errors["a"] = DataLoss("it is damaged")
+    with seat.claim() as claim:
+        assert isinstance(ended(claim), DataLoss)
+    with pytest.raises(DataLoss) as caught:
+        seat.pin()
+    with pytest.raises(DataLoss) as again:
+        seat.pin()
+    assert caught.value is not again.value  # each may be given a version, and a traceback
+    world.now_s = 1.0
+    del world.errors["a"]
+    with pytest.raises(NotLoaded):
+        seat.pin()
+    world.ask(seat)
+    assert seat.last_error is None
+
+
+def test_who_fails_again_and_again_is_tried_less_and_less(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.errors["a"] = ValueError("no")
+    for pause_s in (1.0, 2.0, 4.0):
+        with seat.claim() as claim:
+            error = ended(claim)
+        assert error is not None
+        assert error.message == "ValueError: no"
+        world.now_s += pause_s - 0.5
+        with pytest.raises(ServingError, match="ValueError: no"):
+            seat.pin()
+        world.now_s += 0.5
+        with pytest.raises(NotLoaded):
+            seat.pin()
+
+
+def test_a_change_of_the_files_that_rests_is_reason_to_try_again(
+    make: Callable[..., World],
+) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.errors["a"] = DataLoss("it is damaged")
+    with seat.claim() as claim:
+        assert ended(claim) is not None
+    assert world.residency.recheck() == ("/a/1",)
+    world.files.changes["/a/1"] = 1
+    world.residency.recheck()
+    with pytest.raises(DataLoss):  # it may still be copied
+        seat.pin()
+    world.residency.recheck()
+    with pytest.raises(NotLoaded):
+        seat.pin()
+    del world.errors["a"]
+    world.ask(seat)
+    assert world.residency.recheck() == ()
+
+
+def test_files_that_have_gone_are_reason_to_try_again_too(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.errors["a"] = DataLoss("it is damaged")
+    with seat.claim() as claim:
+        assert ended(claim) is not None
+    world.files.changes["/a/1"] = -1
+    world.residency.recheck()
+    world.residency.recheck()
+    with pytest.raises(NotLoaded):
+        seat.pin()
+
+
+def test_a_version_is_not_there_without_its_files(make: Callable[..., World]) -> None:
+    world = make()
+    world.files.changes["/a/1"] = -1
+    with pytest.raises(NotFound):
+        world.seat("a")
+
+
+def test_the_memory_of_all_together_is_bounded(make: Callable[..., World]) -> None:
+    world = make(Files(size_bytes=100), max_memory_bytes=250)
+    a, b, c = (world.seat(name) for name in "abc")
+    for seat in (a, b, c):
+        world.ask(seat)
+    assert world.closed == ["a"]
+    assert world.residency.reserved == {ServableId("b", 1): 120, ServableId("c", 1): 120}
+
+
+def test_what_only_the_load_takes_is_given_back(make: Callable[..., World]) -> None:
+    world = make(Files(size_bytes=100), max_memory_bytes=1000, transient_load_bytes=50)
+    seat = world.seat("a")
+    world.hold("a")
+    with seat.claim() as claim:
+        assert world.residency.reserved == {ServableId("a", 1): 170}
+        world.let_go("a")
+        assert ended(claim) is None
+    assert world.residency.reserved == {ServableId("a", 1): 120}
+
+
+def test_what_does_not_fit_even_alone_is_refused(make: Callable[..., World]) -> None:
+    world = make(Files(size_bytes=100), max_memory_bytes=100)
+    seat = world.seat("a")
+    with seat.claim() as claim:
+        error = ended(claim)
+    assert isinstance(error, ResourceExhausted)
+    assert error.message == "Insufficient resources to load servable {name: a version: 1}"
+    with pytest.raises(ResourceExhausted):
+        seat.pin()
+
+
+def test_a_new_version_of_a_model_in_memory_is_loaded_at_once(make: Callable[..., World]) -> None:
+    world = make()
+    world.ask(world.seat("a", 1))
+    assert world.seat("a", 2).is_in_memory
+    assert not world.seat("b", 1).is_in_memory
+
+
+def test_a_new_version_that_does_not_load_keeps_the_old_one(make: Callable[..., World]) -> None:
+    world = make()
+    old = world.seat("a", 1)
+    world.ask(old)
+    world.errors["a"] = DataLoss("it is damaged")
+    with pytest.raises(DataLoss, match="it is damaged"):
+        world.seat("a", 2)
+    assert old.is_in_memory
+    assert world.residency.recheck() == ()  # the lifecycle tries it again, if anybody
+
+
+def test_a_version_given_up_is_freed_before_that_returns(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.ask(a)
+    a.close()
+    assert world.closed == ["a"]
+    with pytest.raises(NotLoaded):
+        a.pin()
+    with a.claim() as claim:  # wakes at once, to find that the map has it no more
+        assert claim.loading.done()
+    world.ask(b)
+    assert world.residency.counts.evictions == {}
+
+
+def test_a_version_given_up_while_it_loads_is_freed_when_it_has(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.hold("a")
+    with a.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+        a.close()
+        assert claim.loading.done()
+    with b.claim() as of_b:
+        assert not of_b.loading.done()  # until there is room
+        world.let_go("a")
+        assert ended(of_b) is None
+    assert world.closed == ["a"]
+    assert not a.is_in_memory
+
+
+def test_a_version_given_up_while_it_waits_for_room_wakes_who_waits(
+    make: Callable[..., World],
+) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.bring(a)
+    with b.claim() as claim:
+        b.close()
+        assert ended(claim) is None
+    a.unpin()
+    assert world.loaded == ["a"]
+
+
+def test_a_version_given_up_while_it_is_evicted_is_closed_once(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.ask(a)
+    closing, may_close = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        closing.set()
+        assert may_close.wait(WAIT_S)
+
+    model = a.pin()
+    a.unpin()
+    model._on_close = hold
+    with b.claim() as claim:
+        assert closing.wait(WAIT_S)
+        a.close()
+        may_close.set()
+        assert ended(claim) is None
+    with a.claim() as gone:
+        assert ended(gone) is None
+    assert world.loaded == ["a", "b"]
+
+
+def test_nothing_is_loaded_any_more_when_the_server_stops(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1)
+    a, b, c = (world.seat(name) for name in "abc")
+    world.hold("a")
+    with a.claim() as of_a, b.claim() as of_b:
+        assert world.entered["a"].wait(WAIT_S)
+        world.residency.stop()
+        assert isinstance(ended(of_b), Unavailable)
+        with c.claim() as of_c:
+            assert isinstance(ended(of_c), Unavailable)
+        world.let_go("a")
+        assert ended(of_a) is None
+    a.close()
+    assert world.residency.close(WAIT_S)
+    assert world.closed == ["a"]
+
+
+def test_a_load_that_was_queued_when_the_server_stops_is_not_made(
+    make: Callable[..., World],
+) -> None:
+    world = make(num_threads=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.hold("a")
+    with a.claim(), b.claim() as of_b:
+        assert world.entered["a"].wait(WAIT_S)
+        world.residency.stop()
+        world.let_go("a")
+        assert isinstance(ended(of_b), Unavailable)
+    assert world.loaded == ["a"]
+
+
+def test_a_stop_does_not_wait_for_a_load_that_hangs(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.hold("a")
+    with seat.claim():
+        assert world.entered["a"].wait(WAIT_S)
+        assert not world.residency.close(0.0)
+        world.let_go("a")
+
+
+def test_a_model_that_cannot_be_closed_makes_room_all_the_same(
+    make: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    world.bring(a)._on_close = fail
+    a.unpin()
+    world.ask(b)
+    assert "could not give back what it held" in caplog.text
+
+
+def test_what_follows_a_load_may_fail(
+    make: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make()
+    seat = world.seat("a")
+    world.changes = None  # type: ignore[assignment]
+    world.ask(seat)
+    assert world.residency.close(WAIT_S)
+    assert "What follows a load or unload failed" in caplog.text
+
+
+def test_what_is_held_is_released_once_as_a_whole(make: Callable[..., World]) -> None:
+    world = make()
+    seat = world.seat("a")
+    entry = Entry(seat.id, seat)
+    assert entry.try_acquire()
+    with pytest.raises(NotLoaded):
+        Held.of(entry)
+    assert entry.in_flight == 0
+    world.ask(seat)
+    assert entry.try_acquire()
+    held = Held.of(entry)
+    assert (held.id, held.model.name, entry.in_flight) == (seat.id, "a", 1)
+    held.release()
+    assert (entry.in_flight, seat.pins) == (0, 0)
+
+
+def test_threads_that_hammer_more_models_than_fit_are_all_answered(
+    make: Callable[..., World],
+) -> None:
+    world = make(max_loaded=2, num_threads=2)
+    seats = [world.seat(name) for name in "abcde"]
+    wrong: list[object] = []
+
+    def hammer(start: int) -> None:
+        for turn in range(60):
+            seat = seats[(start + turn * (start + 1)) % len(seats)]
+            try:
+                model = seat.pin()
+            except NotLoaded:
+                with seat.claim() as claim:
+                    claim.loading.result(WAIT_S)
+                    try:
+                        model = seat.pin()
+                    except NotLoaded:  # it was on its way out, which is no promise
+                        continue
+            if model.is_closed or model.name != seat.id.name:
+                wrong.append(model)
+            seat.unpin()
+
+    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    assert wrong == []
+    assert world.most <= 2
+    assert {seat.pins for seat in seats} == {0}
+    assert {seat.claims for seat in seats} == {0}
+
+
+def test_without_a_thread_to_load_in_who_asks_is_told(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+    seat = world.seat("a")
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        claim = seat.claim()
+    with claim:
+        error = ended(claim)
+    assert isinstance(error, Unavailable)
+    assert error.message == "No thread to load {name: a version: 1} in"
+    assert world.loaded == []
+
+
+def test_without_a_thread_to_free_a_model_in_it_is_freed_all_the_same(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(max_loaded=1)
+    a, b = world.seat("a"), world.seat("b")
+    world.bring(a)
+    with b.claim() as claim:
+        with monkeypatch.context() as patched:
+            patched.setattr(world.residency._closes, "submit", _refuse)
+            a.unpin()
+        assert world.closed == ["a"]
+        assert ended(claim) is None
+
+
+def _refuse(_job: object) -> None:
+    raise ResourceExhausted("no thread")

@@ -1,0 +1,359 @@
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+from tests.fleet import WAIT_S, FakeWorker
+
+from salver.errors import InvalidArgument, NotFound, Unavailable
+from salver.lifecycle.loader import Deadly
+from salver.servable import ServableId
+from salver.workers import crew
+from salver.workers.crew import CannotCatchUp, Crew
+from salver.workers.messages import (
+    Close,
+    Load,
+    Open,
+    Publish,
+    SetLabels,
+    SetLogs,
+    SetNames,
+    SetPhase,
+    SetStates,
+    Sync,
+    Withdraw,
+)
+
+ID = ServableId("m", 1)
+OTHER = ServableId("m", 2)
+
+
+class Bench:
+    """A crew, and its workers."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.tried: list[ServableId] = []
+        self.trial_error: Exception | None = None
+        self.crew = Crew(self._try_alone)
+        self._stack = stack
+
+    def _try_alone(self, _platform: str, id: ServableId, _path: str) -> None:
+        self.tried.append(id)
+        if self.trial_error is not None:
+            raise self.trial_error
+
+    def worker(
+        self, on_load: Callable[[FakeWorker, ServableId], None] = lambda _worker, _id: None
+    ) -> FakeWorker:
+        """A worker that has greeted, and is not admitted yet."""
+        worker = FakeWorker(
+            len(self.crew.members), on_load=on_load, on_end=self.crew.remove
+        ).start()
+        worker.member.start()
+        self._stack.callback(worker.die)
+        return worker
+
+    def admitted(
+        self, on_load: Callable[[FakeWorker, ServableId], None] = lambda _worker, _id: None
+    ) -> FakeWorker:
+        worker = self.worker(on_load)
+        self.crew.admit(worker.member)
+        return worker
+
+    def load(self, id: ServableId = ID) -> None:
+        self.crew.load("tensorflow", id, f"/models/{id.version}")
+
+    def said(self, worker: FakeWorker, kind: type) -> list[object]:
+        worker.member.ask(Sync()).result(WAIT_S)
+        return worker.said_of(kind)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with ExitStack() as stack:
+        yield Bench(stack)
+
+
+def dies(worker: FakeWorker, _id: ServableId) -> None:
+    worker.die(-11)
+    threading.Event().wait(WAIT_S)
+
+
+def refuses(_worker: FakeWorker, id: ServableId) -> None:
+    raise InvalidArgument(f"cannot load {id.version}")
+
+
+def test_a_version_is_loaded_published_and_unloaded_at_all_workers(bench: Bench) -> None:
+    workers = [bench.admitted(), bench.admitted()]
+    bench.load()
+    bench.crew.publish(ID)
+    drained = threading.Event()
+    bench.crew.withdraw(ID, drained.set)
+    assert drained.wait(WAIT_S)
+    bench.crew.unload(ID)
+    for worker in workers:
+        told = [m for m in worker.said if isinstance(m, (Load, Publish, Withdraw, Close))]
+        assert told == [
+            Load("tensorflow", ID, "/models/1"),
+            Publish(ID),
+            Withdraw(ID),
+            Close(ID),
+        ]
+
+
+def test_a_load_waits_for_the_first_worker(bench: Bench) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(bench.load)
+        worker = bench.admitted()
+        loading.result(WAIT_S)
+    assert bench.said(worker, Load)
+
+
+def test_a_worker_that_comes_during_a_load_gets_the_version_too(bench: Bench) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def slowly(_worker: FakeWorker, _id: ServableId) -> None:
+        has_begun.set()
+        may_end.wait(WAIT_S)
+
+    bench.admitted(slowly)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(bench.load)
+        assert has_begun.wait(WAIT_S)
+        late = bench.admitted()
+        may_end.set()
+        loading.result(WAIT_S)
+    assert bench.said(late, Load) == [Load("tensorflow", ID, "/models/1")]
+
+
+def test_what_one_worker_cannot_load_the_others_give_back(bench: Bench) -> None:
+    good, _ = bench.admitted(), bench.admitted(refuses)
+    with pytest.raises(InvalidArgument, match="cannot load 1"):
+        bench.load()
+    assert bench.said(good, Close) == [Close(ID)]
+    assert bench.said(bench.admitted(), Load) == []
+
+
+def test_where_there_is_something_to_lose_one_worker_loads_first(bench: Bench) -> None:
+    bench.admitted(refuses)
+    second = bench.admitted()
+    bench.crew.is_careful = True
+    with pytest.raises(InvalidArgument):
+        bench.load()
+    assert bench.said(second, Load) == []
+
+
+def test_careful_or_not_all_have_it_in_the_end(bench: Bench) -> None:
+    workers = [bench.admitted(), bench.admitted()]
+    bench.crew.is_careful = True
+    bench.load()
+    assert [len(bench.said(worker, Load)) for worker in workers] == [1, 1]
+
+
+def test_a_version_that_a_worker_died_of_is_tried_alone_and_refused_for_good(
+    bench: Bench,
+) -> None:
+    bench.admitted(dies)
+    survivor = bench.admitted()
+    bench.crew.is_careful = True
+    bench.trial_error = Deadly("it dies")
+    with pytest.raises(Deadly, match="it dies"):
+        bench.load()
+    assert bench.tried == [ID]
+    assert bench.crew.members == (survivor.member,)
+    assert bench.said(survivor, Load) == []
+
+
+def test_a_version_that_is_fine_alone_is_loaded_by_those_who_are_left(bench: Bench) -> None:
+    bench.admitted(dies)
+    survivor = bench.admitted()
+    bench.load()
+    assert bench.tried == [ID]
+    assert survivor.member.loaded == {ID}
+    assert bench.crew.is_careful
+
+
+def test_a_version_that_kills_one_worker_after_the_other_is_refused_though_it_is_fine_alone(
+    bench: Bench,
+) -> None:
+    for _ in range(4):
+        bench.admitted(dies)
+    bench.crew.is_careful = True
+    with pytest.raises(Deadly, match=r"Workers die while they load .*SIGSEGV"):
+        bench.load()
+    assert len(bench.crew.members) == 1
+
+
+def test_a_new_worker_catches_up_before_it_is_told_to_accept(bench: Bench) -> None:
+    bench.admitted()
+    bench.load()
+    bench.load(OTHER)
+    bench.crew.publish(ID)
+    bench.crew.set_labels({"m": {"stable": 1}}, {})
+    bench.crew.set_names(SetNames(("m",), None))
+    bench.crew.set_states("m", lambda: SetStates("m", (), None))
+    bench.crew.set_phase(SetPhase(is_started=True))
+    bench.crew.open()
+    late = bench.admitted()
+    bench.said(late, Sync)
+    assert [type(message) for message in late.said] == [
+        *(Load, Load, SetLogs, Publish, SetLabels, SetNames, SetStates, SetPhase, Open, Sync)
+    ]
+    assert late.said_of(Publish) == [Publish(ID)]
+
+
+def test_what_was_withdrawn_or_unloaded_meanwhile_is_not_caught_up_with(bench: Bench) -> None:
+    worker = bench.admitted()
+    bench.load()
+    bench.crew.publish(ID)
+    worker.held.add(ID)
+    drained = threading.Event()
+    bench.crew.withdraw(ID, drained.set)
+    assert bench.said(bench.admitted(), Load) == []
+    assert not drained.is_set()
+    worker.release()
+    assert drained.wait(WAIT_S)
+
+
+def test_a_version_that_goes_while_a_worker_loads_it_is_given_back(bench: Bench) -> None:
+    bench.admitted()
+    bench.load()
+
+    def while_it_goes(_worker: FakeWorker, id: ServableId) -> None:
+        bench.crew.unload(id)
+
+    late = bench.admitted(while_it_goes)
+    assert bench.said(late, Close) == [Close(ID)]
+    assert late.member in bench.crew.members
+
+
+def test_a_withdrawal_does_not_wait_for_a_worker_that_dies(bench: Bench) -> None:
+    worker = bench.admitted()
+    bench.load()
+    bench.crew.publish(ID)
+    worker.held.add(ID)
+    drained = threading.Event()
+    bench.crew.withdraw(ID, drained.set)
+    worker.die()
+    assert drained.wait(WAIT_S)
+
+
+def test_without_workers_a_withdrawal_is_over_at_once(bench: Bench) -> None:
+    worker = bench.admitted()
+    bench.load()
+    worker.die()
+    assert worker.member.ended.wait(WAIT_S)
+    drained = threading.Event()
+    bench.crew.withdraw(ID, drained.set)
+    assert drained.is_set()
+
+
+def test_a_worker_that_cannot_load_what_the_others_have_does_not_come_in(bench: Bench) -> None:
+    bench.admitted()
+    bench.load()
+    late = bench.worker(refuses)
+    with pytest.raises(CannotCatchUp) as caught:
+        bench.crew.admit(late.member)
+    assert (caught.value.id, caught.value.is_death) == (ID, False)
+    assert not bench.crew.lose(ID)
+
+
+def test_a_worker_that_dies_as_it_catches_up_tells_of_what(bench: Bench) -> None:
+    bench.admitted()
+    bench.load()
+    with pytest.raises(CannotCatchUp) as caught:
+        bench.crew.admit(bench.worker(dies).member)
+    assert (caught.value.id, caught.value.is_death) == (ID, True)
+
+
+def test_a_worker_that_has_died_before_is_not_admitted(bench: Bench) -> None:
+    worker = bench.worker()
+    worker.die()
+    assert worker.member.ended.wait(WAIT_S)
+    with pytest.raises(CannotCatchUp) as caught:
+        bench.crew.admit(worker.member)
+    assert caught.value.id is None
+    assert bench.crew.members == ()
+
+
+def test_a_version_that_no_worker_has_any_more_can_be_given_up(bench: Bench) -> None:
+    worker = bench.admitted()
+    assert not bench.crew.lose(ID)
+    bench.load()
+    worker.die()
+    assert worker.member.ended.wait(WAIT_S)
+    assert bench.crew.lose(ID)
+    assert not bench.crew.lose(ID)
+    assert bench.said(bench.admitted(), Load) == []
+
+
+def test_labels_that_moved_are_told_to_those_who_come_later(bench: Bench) -> None:
+    first = bench.admitted()
+    bench.crew.keep_labels({"m": {"stable": 9}}, {})
+    assert bench.said(bench.admitted(), SetLabels) == []
+    bench.crew.set_labels({"m": {"stable": 1}}, {"m": {"stable": 2}})
+    bench.crew.keep_labels({"m": {"stable": 2}}, {})
+    assert len(bench.said(first, SetLabels)) == 1
+    assert bench.said(bench.admitted(), SetLabels) == [SetLabels({"m": {"stable": 2}}, {})]
+
+
+def test_logs_that_some_worker_cannot_write_are_refused(bench: Bench) -> None:
+    bench.admitted()
+    bad = bench.admitted()
+    bench.crew.set_logs({"m": b"1"})
+    bad.log_error = NotFound("no such collector")
+    with pytest.raises(NotFound, match="no such collector"):
+        bench.crew.set_logs({"m": b"2"})
+    assert bench.said(bench.admitted(), SetLogs) == [SetLogs({"m": b"1"})]
+
+
+def test_a_new_worker_that_cannot_log_serves_all_the_same(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = bench.worker()
+    worker.log_error = NotFound("no such collector")
+    bench.crew.admit(worker.member)
+    bench.said(worker, Sync)
+    assert "A worker cannot log requests: no such collector" in caplog.text
+
+
+def test_after_stop_nothing_is_loaded_and_nobody_comes_in(bench: Bench) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bench.load)
+        bench.crew.stop()
+        with pytest.raises(Unavailable, match="The server is stopping"):
+            waiting.result(WAIT_S)
+    with pytest.raises(Unavailable):
+        bench.crew.admit(bench.worker().member)
+
+
+def test_sync_waits_for_all(bench: Bench) -> None:
+    workers = [bench.admitted(), bench.admitted()]
+    bench.crew.set_names(SetNames(("m",), None))
+    bench.crew.sync()
+    for worker in workers:
+        assert [m for m in worker.said if m == SetNames(("m",), None)]
+
+
+def test_a_new_worker_that_cannot_accept_is_sent_away(bench: Bench) -> None:
+    bench.crew.open()
+    assert bench.crew.is_open
+    worker = bench.worker()
+    worker.open_error = InvalidArgument("no socket")
+    with pytest.raises(CannotCatchUp) as caught:
+        bench.crew.admit(worker.member)
+    assert (caught.value.error.message, caught.value.is_death) == ("no socket", False)
+    assert bench.crew.members == ()
+
+
+def test_a_worker_that_is_held_up_does_not_hold_up_the_others_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(crew, "_ANSWER_S", 0.01)
+    mute, other = bench.admitted(), bench.admitted()
+    mute.is_mute = True
+    bench.load()
+    bench.crew.publish(ID)
+    assert bench.said(other, Publish) == [Publish(ID)]
+    assert "Worker 0 (process 1000) did not publish a version within 0.01 s" in caplog.text

@@ -1,0 +1,189 @@
+"""A whole life of a worker, in a thread of this process."""
+
+import gc
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from salver.config.models import ModelConfig
+from salver.config.options import ServerOptions
+from salver.config.start_up import Configuration, read_configuration
+from salver.errors import NotFound, ServingError, Unavailable
+from salver.servable import ServableId
+from salver.workers import worker
+from salver.workers.channel import Channel, encode
+from salver.workers.messages import (
+    Apply,
+    Begin,
+    Close,
+    Drain,
+    Goodbye,
+    Hello,
+    InheritedPort,
+    Load,
+    Open,
+    Publish,
+    SetLabels,
+    SetLogs,
+    SetNames,
+    SetPhase,
+    SetStates,
+    Signatures,
+    Sync,
+    TakeReading,
+    Withdraw,
+)
+
+WAIT_S = 60.0
+ID = ServableId("m", 123)
+PREDICT = ("POST", "/v1/models/m:predict", '{"instances": [2.0]}')
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """A worker changes its process; this gives it back."""
+    interval = sys.getswitchinterval()
+    yield
+    gc.unfreeze()
+    gc.enable()
+    sys.setswitchinterval(interval)
+
+
+class Life:
+    """A worker that runs, and what its supervisor hears."""
+
+    def __init__(self, configuration: Configuration, listener: socket.socket) -> None:
+        self.port: int = listener.getsockname()[1]
+        self.heard: list[Any] = []
+        self.has_greeted = threading.Event()
+        self.result: list[bool] = []
+        mine, other = Pipe()
+        listener.listen()
+        ports = {"rest": InheritedPort("http://x", (listener.detach(),))}
+        mine.send_bytes(encode(Begin(0, 2, configuration, ports)))
+        self.channel = Channel(mine, self._hear, name="supervisor")
+        self.channel.start()
+        self.thread = threading.Thread(target=lambda: self.result.append(worker.run(other)))
+        self.thread.start()
+        assert self.has_greeted.wait(WAIT_S)
+
+    def _hear(self, message: Any) -> None:
+        self.heard.append(message)
+        if isinstance(message, Hello):
+            self.has_greeted.set()
+
+    def do(self, message: object) -> Any:
+        return self.channel.ask(message).result(WAIT_S)
+
+    def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    def end(self) -> None:
+        self.channel.tell(Drain(1.0))
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def start(model_path: Callable[[str], Path]) -> Iterator[Callable[..., Life]]:
+    lives: list[Life] = []
+    base_path = str(model_path("half_plus_two"))
+    models = (ModelConfig(name="m", base_path=base_path, model_platform="tensorflow"),)
+
+    def start_one(**flags: Any) -> Life:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        options = replace(ServerOptions(port=0, rest_api_port=port, workers=2), **flags)
+        lives.append(Life(read_configuration(options, models), listener))
+        return lives[-1]
+
+    yield start_one
+    for life in lives:
+        life.end()
+
+
+@pytest.fixture
+def load(model_path: Callable[[str], Path]) -> Load:
+    (version,) = model_path("half_plus_two").iterdir()
+    return Load("tensorflow", ID, str(version))
+
+
+def test_answers_by_what_it_is_told_to_and_says_goodbye(
+    start: Callable[..., Life], load: Load
+) -> None:
+    life = start()
+    life.do(load)
+    life.do(Publish(ID))
+    assert "serving_default" in life.do(Signatures(ID))
+    life.channel.tell(SetLabels({"m": {"stable": 123}}, {}))
+    life.channel.tell(SetNames(("m",), None))
+    life.channel.tell(SetPhase(is_started=True))
+    life.do(SetLogs({}))
+    life.do(Open())
+    assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
+    assert life.ask("POST", "/v1/models/m/labels/stable:predict", PREDICT[2])[0] == 200
+    assert life.ask("GET", "/healthz/ready")[0] == 200
+    reading = life.do(TakeReading())
+    assert reading.report["/tensorflow/serving/request_count"] == [(("m", "OK"), 2)]
+    life.do(Withdraw(ID))
+    assert life.ask(*PREDICT)[0] == 404
+    life.do(Close(ID))
+    life.do(Close(ID))
+    life.end()
+    assert life.result == [True]
+    (goodbye,) = [message for message in life.heard if isinstance(message, Goodbye)]
+    assert (goodbye.cut, goodbye.has_ended) == (0, True)
+
+
+def test_what_it_cannot_do_is_an_error(start: Callable[..., Life], load: Load) -> None:
+    life = start()
+    with pytest.raises(NotFound, match="A worker has not loaded"):
+        life.do(Publish(ID))
+    with pytest.raises(ServingError):
+        life.do(replace(load, path="/no/such/directory"))
+    with pytest.raises(Unavailable, match="knows nothing of Apply"):
+        life.do(Apply(()))
+
+
+def test_states_and_readiness_are_what_the_supervisor_says(start: Callable[..., Life]) -> None:
+    life = start()
+    life.channel.tell(SetNames(("m",), None))
+    life.channel.tell(SetStates("m", (), NotFound("no version yet")))
+    life.channel.tell(SetPhase(is_started=True, is_draining=True))
+    life.do(Open())
+    assert life.ask("GET", "/healthz/ready") == (503, '{"status":"draining"}') or (
+        "draining" in life.ask("GET", "/healthz/ready")[1]
+    )
+
+
+def test_models_may_be_loaded_when_they_are_asked_for(
+    start: Callable[..., Life], load: Load
+) -> None:
+    life = start(lazy_load_models=True)
+    life.do(load)
+    life.do(Publish(ID))
+    assert life.do(Signatures(ID)) == {}
+    life.do(Open())
+    assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
+
+
+def test_without_its_supervisor_it_ends(start: Callable[..., Life], load: Load) -> None:
+    life = start()
+    life.do(load)
+    life.do(Sync())
+    life.channel.close(WAIT_S)
+    life.thread.join(WAIT_S)
+    assert life.result == [True]

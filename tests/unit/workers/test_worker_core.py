@@ -1,0 +1,104 @@
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from tests.shelf import FunctionModel
+
+from salver.config.models import ModelConfig
+from salver.errors import Internal, NotFound, Unavailable
+from salver.inference.servable import Servable
+from salver.lifecycle.monitor import VersionState, VersionStatus
+from salver.requests import ServableRequest
+from salver.servable import ServableId
+from salver.workers.messages import Apply, SetStates
+from salver.workers.worker_core import WorkerCore
+
+ID = ServableId("m", 1)
+MODELS = (ModelConfig(name="m", base_path="/m", model_platform="tensorflow"),)
+
+
+class Supervisor:
+    """What is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answer: Future[None] = Future()
+
+    def ask(self, message: object) -> "Future[None]":
+        self.asked.append(message)
+        return self.answer
+
+
+@pytest.fixture
+def supervisor() -> Supervisor:
+    return Supervisor()
+
+
+@pytest.fixture
+def core(supervisor: Supervisor) -> WorkerCore:
+    return WorkerCore(supervisor.ask)
+
+
+def servable() -> Servable:
+    return Servable(FunctionModel({}), lambda *_: pytest.fail("nothing runs here"))
+
+
+def test_answers_by_its_own_models_once_they_are_published(core: WorkerCore) -> None:
+    model = servable()
+    core.publish(ID, model)
+    entry = core.acquire(ServableRequest("m"))
+    assert (entry.id, entry.model) == (ID, model)
+    assert core.in_flight() == {ID: 1}
+    drained: list[bool] = []
+    core.withdraw(ID, lambda: drained.append(True))
+    assert not drained
+    entry.release()
+    assert drained
+    with pytest.raises(NotFound):
+        core.acquire(ServableRequest("m"))
+
+
+def test_labels_are_the_supervisors(core: WorkerCore) -> None:
+    core.publish(ID, servable())
+    with pytest.raises(Unavailable):
+        core.acquire(ServableRequest("m", label="stable"))
+    core.assign_labels({"m": {"stable": 1}}, {})
+    core.acquire(ServableRequest("m", label="stable")).release()
+    assert core.labels("m") == {"stable": 1}
+
+
+def test_states_and_names_are_the_supervisors(core: WorkerCore) -> None:
+    with pytest.raises(NotFound):
+        core.statuses("m")
+    assert core.last_error("m") is None
+    error = Internal("broken")
+    status = VersionStatus(ID, VersionState.END, error)
+    core.set_states(SetStates("m", (status,), error))
+    core.set_names(("m",), MODELS)
+    assert core.statuses("m") == core.statuses("m", 1) == (status,)
+    assert core.last_error("m") is error
+    assert core.model_names() == core.waiting_models() == ("m",)
+    assert core.applied == MODELS
+    with pytest.raises(NotFound) as caught:
+        core.acquire(ServableRequest("m"))
+    assert caught.value.hint == "Versions of m: 1 (END). The last load failed: broken"
+
+
+def test_a_configuration_is_the_supervisors_to_apply(
+    core: WorkerCore, supervisor: Supervisor
+) -> None:
+    supervisor.answer.set_exception(NotFound("no such file"))
+    with pytest.raises(NotFound, match="no such file"):
+        core.apply(MODELS)
+    assert supervisor.asked == [Apply(MODELS, True)]
+
+
+def test_memory_is_the_supervisors_to_set_aside(core: WorkerCore) -> None:
+    assert core.reserved == {}
+
+
+def test_at_the_end_only_what_is_published_is_withdrawn(core: WorkerCore) -> None:
+    core.withdraw_if_published(ID)
+    core.publish(ID, servable())
+    core.withdraw_if_published(ID)
+    assert core.in_flight() == {}
