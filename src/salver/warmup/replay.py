@@ -31,6 +31,7 @@ MAX_RECORDS: Final = 1000
 
 _SHOWN_BYTES: Final = 1000  # of a record that is none; the reference shows it whole
 _ADVICE: Final = ". Please verify your warmup data is in TFRecord format."
+_REST_S: Final = 300e-6
 _UNSUPPORTED: Final = frozenset({LogKind.SESSION_RUN, LogKind.PREDICT_STREAMED})
 
 Ask = Callable[[LogKind, bytes], object]
@@ -58,12 +59,15 @@ class Replay:
         num_threads: how many records are asked at the same time; below 1 counts as 1.
         observe: see there.
         clock: seconds, monotonic.
+        sleep: waits so many seconds; called after each answer, because small requests one right
+            after the other would keep the loop busy while others are served.
     """
 
     num_iterations: int = 1
     num_threads: int = 1
     observe: Observe = _unobserved
     clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def __call__(self, directory: str, ask: Ask) -> None:
         """Ask what the warmup file of a version says, if it has one.
@@ -93,7 +97,7 @@ class Replay:
         except OSError as error:
             raise error_of_os(path, error) from error
         with file:
-            asking = _Asking(file, path, ask, self.num_iterations)
+            asking = _Asking(file, path, self._with_rests(ask), self.num_iterations)
             self._run(asking)
         micros = int((self.clock() - begun_s) * 1e6)
         failure, is_of_file = asking.failure, asking.is_failure_of_file
@@ -111,6 +115,13 @@ class Replay:
             asking.count,
             micros,
         )
+
+    def _with_rests(self, ask: Ask) -> Ask:
+        def ask_and_rest(kind: LogKind, request: bytes) -> None:
+            ask(kind, request)
+            self.sleep(_REST_S)
+
+        return ask_and_rest
 
     def _run(self, asking: "_Asking") -> None:
         if self.num_threads <= 1:

@@ -1,0 +1,162 @@
+"""One worker as its supervisor sees it: a process, what it has loaded, and what it is asked."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from subprocess import TimeoutExpired
+from typing import Any, Final, Protocol
+
+from salver.servable import ServableId
+from salver.workers.causes import cause_of_end
+from salver.workers.channel import Channel
+from salver.workers.messages import Close, Goodbye, Hello, Load, Reading
+
+__all__ = ["HandleAsked", "Member", "Process"]
+
+_log = logging.getLogger(__name__)
+
+_REAP_S: Final = 5.0  # between the end of the channel and that of the process
+
+
+class Process(Protocol):
+    """The part of `subprocess.Popen` that is needed."""
+
+    @property
+    def pid(self) -> int: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+
+
+HandleAsked = Callable[["Member", Any], Any]
+"""Answers what a worker says that a `Member` knows nothing of; see `channel.Answer`."""
+
+
+class Member:
+    """One worker process. Safe to use from any thread.
+
+    Attributes:
+        slot: its number among the workers; that of its successor too.
+        loaded: the versions that it has; changed under the lock of the `Crew` alone.
+        said_hello: set when it can load models, and when it has ended.
+        born_s: when its process was started, by the clock of the `Keeper`.
+        is_removed: whether it serves no more; changed as `loaded` is.
+        died_loading: the versions it was loading when it ended.
+        ended: set when it has ended.
+        cause: of its end, in words.
+        goodbye: what it said when it ended as it should.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        process: Process,
+        connection: "Connection[Any, Any]",
+        handle: HandleAsked,
+        *,
+        on_end: "Callable[[Member], None]" = lambda _member: None,
+    ) -> None:
+        """Take over a process.
+
+        Args:
+            slot: see there.
+            process: that was started.
+            connection: whose other end the process has.
+            handle: see there.
+            on_end: called once when the process has ended, before anybody else learns of it.
+        """
+        self.slot = slot
+        self.loaded: set[ServableId] = set()
+        self.is_removed = False
+        self.born_s = 0.0
+        self.said_hello = threading.Event()
+        self.ended = threading.Event()
+        self.cause = ""
+        self.goodbye: Goodbye | None = None
+        self._process = process
+        self._handle = handle
+        self._on_end = on_end
+        self._loading: list[ServableId] = []
+        self.died_loading: tuple[ServableId, ...] = ()
+        self._has_greeted = False
+        self._channel = Channel(
+            connection, self._hear, name=f"salver-worker-{slot}", on_end=self._end
+        )
+
+    def __str__(self) -> str:
+        return f"Worker {self.slot} (process {self.pid})"
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def has_greeted(self) -> bool:
+        """Whether it ever came so far that it could load models."""
+        return self._has_greeted
+
+    def start(self) -> None:
+        """Begin to talk to it."""
+        self._channel.start()
+
+    def tell(self, message: object) -> None:
+        """See `Channel.tell`."""
+        self._channel.tell(message)
+
+    def ask(self, message: object) -> "Future[Any]":
+        """See `Channel.ask`."""
+        return self._channel.ask(message)
+
+    def load(self, platform: str, id: ServableId, path: str) -> "Future[None]":
+        """Have it load a version. The caller adds it to `loaded` when it is."""
+        self._loading.append(id)
+        done: Future[None] = Future()
+        asked = self._channel.ask(Load(platform, id, path))
+
+        def finish(answered: "Future[Any]") -> None:
+            self._loading.remove(id)
+            error = answered.exception()
+            done.set_result(None) if error is None else done.set_exception(error)
+
+        asked.add_done_callback(finish)
+        return done
+
+    def unload(self, id: ServableId) -> "Future[None]":
+        """Have it unload a version."""
+        return self._channel.ask(Close(id))
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def _hear(self, message: Any) -> Any:
+        match message:
+            case Hello():
+                self._has_greeted = True
+                self.said_hello.set()
+                return None
+            case Goodbye() as goodbye:
+                self.goodbye = goodbye
+                return self._handle(self, goodbye.reading)
+            case Reading():
+                return self._handle(self, message)
+            case _:
+                return self._handle(self, message)
+
+    def _end(self) -> None:
+        """The channel has ended, and so has the process, or it is about to."""
+        try:
+            code = self._process.wait(_REAP_S)
+        except TimeoutExpired:
+            _log.warning("%s neither talks nor ends: it is killed", self)
+            self._process.kill()
+            code = self._process.wait()
+        self.died_loading = tuple(self._loading)
+        self.cause = cause_of_end(code, self.died_loading)
+        self._channel.fail_with(f"Worker {self.slot} has ended: {self.cause}")
+        self._on_end(self)
+        self.ended.set()
+        self.said_hello.set()

@@ -1,0 +1,228 @@
+"""What the supervisor (S) and a worker (W) say to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from salver.config.models import ModelConfig
+from salver.config.start_up import Configuration
+from salver.errors import ServingError
+from salver.lifecycle.handles import Labels
+from salver.lifecycle.monitor import VersionStatus
+from salver.metrics.merged import Report
+from salver.servable import ServableId
+
+__all__ = [
+    "Apply",
+    "Begin",
+    "Close",
+    "Drain",
+    "Goodbye",
+    "Hello",
+    "InheritedPort",
+    "Load",
+    "Open",
+    "Publish",
+    "Reading",
+    "Scrape",
+    "SetLabels",
+    "SetLogs",
+    "SetNames",
+    "SetPhase",
+    "SetStates",
+    "Signatures",
+    "Sync",
+    "TakeReading",
+    "Withdraw",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedPort:
+    """A place where the server listens.
+
+    Attributes:
+        address: as it is announced.
+        descriptors: of its sockets, the same in all processes.
+    """
+
+    address: str
+    descriptors: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """S → W, first of all: who you are.
+
+    Attributes:
+        ports: `rest`, `grpc` and `unix`, as far as there are.
+    """
+
+    slot: int
+    num_workers: int
+    configuration: Configuration
+    ports: Mapping[str, InheritedPort]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """W → S: ready to load models."""
+
+
+# -- models: S → W, each answered when it is done --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load a version, and warm it up."""
+
+    platform: str
+    id: ServableId
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Unload a version that is not published."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Answer requests by a loaded version."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Do not any more; answered when the last request has left it."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Answered by the signatures of a loaded version, by their names."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogs:
+    """Log requests: model → serialized `tensorflow.serving.LoggingConfig`."""
+
+    configs: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Answered at once: what was said before is in effect."""
+
+
+# -- the truth: S → W, not answered ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SetLabels:
+    """See `ServingMap.assign_labels`."""
+
+    labels: Labels
+    moving: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class SetNames:
+    """The models that are configured, and the configuration; see `ServerCore`."""
+
+    names: tuple[str, ...]
+    applied: tuple[ModelConfig, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetStates:
+    """All that is known of the versions of a model, highest first."""
+
+    name: str
+    statuses: tuple[VersionStatus, ...]
+    last_error: ServingError | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetPhase:
+    """See `Readiness`."""
+
+    is_started: bool = False
+    is_draining: bool = False
+
+
+# -- the life of a worker: S → W -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Accept connections; answered when that has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept nothing more, answer what was asked, end.
+
+    Attributes:
+        timeout_s: what is unanswered by then is cut off.
+        idle_s: how long connections may stay that ask for nothing, so that whoever is about to ask
+            is told in an answer to go elsewhere.
+    """
+
+    timeout_s: float
+    idle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TakeReading:
+    """Answered by a `Reading`."""
+
+
+# -- W → S -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a worker has counted.
+
+    Attributes:
+        number: grows with each that is taken.
+    """
+
+    number: int
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Answered by what everybody else has counted: a `Report`."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Make this the configuration; answered when all workers know what came of it."""
+
+    models: tuple[ModelConfig, ...] | None
+    is_awaited: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The worker ends, and as it should.
+
+    Attributes:
+        reading: its last.
+        cut: how many requests it cut off.
+        has_ended: whether nothing of it was left running.
+    """
+
+    reading: Reading
+    cut: int
+    has_ended: bool

@@ -1,0 +1,99 @@
+"""Starts workers: each a fresh program that inherits the sockets and one end of a pair."""
+
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from salver.config.start_up import Configuration
+from salver.server.ports import Port, Ports
+from salver.workers.channel import encode
+from salver.workers.member import HandleAsked, Member
+from salver.workers.messages import Begin, InheritedPort
+
+__all__ = ["Preparation", "Spawner", "inherited_ports"]
+
+Preparation = tuple[tuple[str, ...], bool]
+"""What a worker is told before it has imported anything: base paths, whether TFLite is preferred;
+see `backends.registry.prepare`."""
+
+
+class Spawner:
+    """Starts the workers of one server.
+
+    Attributes:
+        configuration: of the workers that are started from now on.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        configuration: Configuration,
+        ports: Ports,
+        *,
+        num_workers: int,
+        handle: HandleAsked,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            command: what runs a worker, but for its last arguments: the descriptor of its end of
+                the pair, and its number.
+            configuration: see there.
+            ports: that are bound; workers inherit them.
+            num_workers: how many there are.
+            handle: see there.
+        """
+        self.configuration = configuration
+        self._command = tuple(command)
+        self._ports = inherited_ports(ports)
+        self._num_workers = num_workers
+        self._handle = handle
+
+    def __call__(
+        self,
+        slot: int,
+        preparation: Preparation,
+        *,
+        on_end: Callable[[Member], None] = lambda _member: None,
+    ) -> Member:
+        """Start one.
+
+        Args:
+            slot: see `Member`.
+            preparation: see there.
+            on_end: see `Member`.
+
+        Raises:
+            OSError: the system gives no process.
+        """
+        ours, theirs = socket.socketpair()
+        inherited = [fd for port in self._ports.values() for fd in port.descriptors]
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [*self._command, str(theirs.fileno()), str(slot)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *inherited),
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        connection = Connection(ours.detach())
+        begin = Begin(slot, self._num_workers, self.configuration, self._ports)
+        with suppress(OSError):  # it has ended already, as the member will find
+            connection.send_bytes(encode(preparation))
+            connection.send_bytes(encode(begin))
+        return Member(slot, process, connection, self._handle, on_end=on_end)
+
+
+def inherited_ports(ports: Ports) -> Mapping[str, InheritedPort]:
+    """The same, in words that another process understands."""
+    named: Mapping[str, Port | None] = {"rest": ports.rest, "grpc": ports.grpc, "unix": ports.unix}
+    return {
+        name: InheritedPort(port.address, tuple(each.fileno() for each in port.sockets))
+        for name, port in named.items()
+        if port is not None
+    }

@@ -1,0 +1,433 @@
+"""The process above the workers: binds the ports, decides about models, keeps workers alive.
+
+It loads no model itself. The main thread waits for what happens, one thing after the other:
+signals above all.
+"""
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from salver.config.models import ModelConfig
+from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
+from salver.config.start_up import Configuration, read_configuration
+from salver.errors import Cancelled, ServingError, Unavailable
+from salver.metrics.merged import Report
+from salver.servable import ServableId
+from salver.server.announcing import ANNOUNCE_AFTER_S, announcement
+from salver.server.config_polling import make_config_polling
+from salver.server.core import CoreOptions, ServerCore
+from salver.server.lazy import is_lazy
+from salver.server.models import core_options
+from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
+from salver.transport.listeners import BACKLOG
+from salver.workers.crew import Crew
+from salver.workers.everywhere import BroadcastMap, load_everywhere
+from salver.workers.keeping import Keeper
+from salver.workers.ledger import Ledger, WorkerFacts, supervisor_report
+from salver.workers.member import Member
+from salver.workers.messages import (
+    Apply,
+    Drain,
+    Reading,
+    Scrape,
+    SetNames,
+    SetPhase,
+    SetStates,
+    TakeReading,
+)
+from salver.workers.shares import share_of_worker
+from salver.workers.spawning import Preparation, Spawner
+from salver.workers.trial import try_alone
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_LOOK_S: Final = 1.0
+_SCRAPE_S: Final = 0.5  # a worker that does not tell its counts sooner has told the last ones
+_IDLE_S: Final = 5.0  # of connections to a worker that is replaced
+_END_S: Final = 1.0  # for what has nothing left to wait for
+_WORKER_END_S: Final = 8.0  # of a worker, beside its drain: models, logs, the process
+_KILL_S: Final = 2.0
+
+Event = Callable[[], None]
+
+
+def run(
+    options: ServerOptions,
+    models: tuple[ModelConfig, ...] | None = None,
+    *,
+    mode: ServeMode | None = None,
+    command: Sequence[str],
+) -> bool:
+    """Serve by several processes until told to stop by SIGTERM or SIGINT.
+
+    SIGHUP replaces the workers one by one, with what the files that flags name say by then.
+
+    Args:
+        options: the flags; `workers` is not 1.
+        models: what to serve when that was said without flags.
+        mode: how the command wants it.
+        command: what runs a worker; see `Spawner`.
+
+    Returns:
+        True: whatever outlives the drain was in a worker, and ends with it.
+
+    Raises:
+        ServingError: the server could not start.
+    """
+    count = options.workers or schedulable_cpus()
+
+    def read() -> Configuration:
+        return read_configuration(share_of_worker(options, count), models)
+
+    _Supervisor(read, count, mode or ServeMode(), command).main()
+    return True
+
+
+class _Supervisor:
+    """One life of the server."""
+
+    def __init__(
+        self,
+        read: Callable[[], Configuration],
+        count: int,
+        mode: ServeMode,
+        command: Sequence[str],
+    ) -> None:
+        self._read = read
+        self._configuration = configuration = read()
+        self._options = configuration.options
+        self._count = count
+        self._mode = mode
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._has_heard = False  # of the first signal to stop
+        self._is_stopping = False
+        self._renewing: threading.Thread | None = None
+        self._ledger = Ledger()
+        self._crew = Crew(self._try_alone)
+        self._serving = BroadcastMap(self._crew)
+        self._core = ServerCore(
+            self._load,
+            configuration.platforms,
+            _core_options(configuration, count),
+            serving=self._serving,
+            on_status=self._tell_states,
+            on_configured=self._tell_names,
+            update_logs=self._crew.set_logs,
+        )
+        self._polling = make_config_polling(self._options, self._core)
+        self._ports = Ports()
+        self._command = command
+        self._spawner: Spawner | None = None
+        self._keeper = Keeper(self._crew, self._spawn, count, self._lose)
+
+    def main(self) -> None:
+        """Start, serve, stop; see `run`."""
+        before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGHUP)}
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._hear_stop)
+        signal.signal(signal.SIGHUP, self._hear_renew)
+        try:
+            self._start()
+            while not self._is_stopping:
+                self._attend()
+        except Cancelled:  # told to stop while it started
+            _log.info("Stopped before the models were loaded")
+        finally:
+            self._stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # -- start -----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._ports = bind_ports(
+            self._configuration,
+            is_rest_needed=self._mode.exit_on_bind_failure,
+            is_grpc_needed=not self._mode.tolerate_taken_grpc_port,
+            is_listening=False,
+        )
+        self._spawner = Spawner(
+            self._command,
+            self._configuration,
+            self._ports,
+            num_workers=self._count,
+            handle=self._handle,
+        )
+        self._keeper.start()
+        is_open_first = self._options.open_ports_before_load
+        self._in_thread(self._keeper.wait_until_up)
+        if is_open_first:
+            self._open()
+        self._in_thread(self._apply)
+        if self._mode.tolerate_failed_models:
+            self._in_thread(self._settle)
+        self._crew.is_careful = True
+        self._crew.set_phase(SetPhase(is_started=True))
+        if not is_open_first:
+            self._open()
+        if self._polling is not None:
+            self._polling.start()
+        _log.info("%d workers serve", self._count)
+        self._announce()
+
+    def _open(self) -> None:
+        for port in (self._ports.grpc, self._ports.unix, self._ports.rest):
+            if port is not None:
+                _listen(port)
+        tell_where(self._ports, self._options, has_profiler=self._options.enable_profiler)
+        self._crew.open()
+
+    def _apply(self) -> None:
+        is_awaited = not self._mode.tolerate_failed_models
+        self._core.apply(self._configuration.models, is_awaited=is_awaited)
+
+    def _settle(self) -> None:
+        """Wait until each model is up, or has failed once, or takes its time."""
+        self._core.wait_until_settled(self._core.model_names(), ANNOUNCE_AFTER_S)
+        self._core.end_initial_load()
+
+    def _announce(self) -> None:
+        if self._mode.announce is None:
+            return
+        self._mode.announce(
+            announcement(
+                self._core,
+                self._configuration,
+                rest_url=rest_url_of(self._ports, self._configuration),
+                grpc_addresses=self._ports.grpc_addresses,
+            )
+        )
+
+    def _in_thread(self, call: Callable[[], None]) -> None:
+        """Run what waits for others, while this thread attends to signals."""
+        done: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - raised below
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+            self._events.put(lambda: None)
+
+        threading.Thread(target=work, name="salver-start", daemon=True).start()
+        while not done.done():
+            self._attend()
+            if self._is_stopping:
+                raise Cancelled("The server was told to stop while it started")
+        done.result()
+
+    def _attend(self) -> None:
+        """Do what is to be done next, if something comes within a while.
+
+        No longer, since the system may hand a signal to another thread, which does not wake this
+        one; and only this one runs Python's handlers.
+        """
+        with suppress(queue.Empty):
+            self._events.get(timeout=_LOOK_S)()
+
+    # -- signals ---------------------------------------------------------------------------------
+
+    def _hear_stop(self, number: int, _frame: object) -> None:
+        if self._has_heard:
+            self._end_at_once(number)
+        self._has_heard = True
+        self._events.put(lambda: self._told_to_stop(signal.Signals(number)))
+
+    def _hear_renew(self, _number: int, _frame: object) -> None:
+        self._events.put(self._renew)
+
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        _log.info("%s: draining. A second signal ends at once.", number.name)
+        self._is_stopping = True
+
+    def _end_at_once(self, number: int) -> None:
+        for member in self._keeper.present():
+            with suppress(OSError):
+                member.kill()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _renew(self) -> None:
+        if self._renewing is not None and self._renewing.is_alive():
+            _log.info("SIGHUP: the workers are being replaced already")
+            return
+        try:
+            configuration = self._read()
+        except ServingError as error:
+            _log.error("SIGHUP: the workers stay as they are: %s", error.message)
+            return
+        _log.info("SIGHUP: replacing the workers one by one")
+        assert self._spawner is not None
+        self._spawner.configuration = configuration
+        self._renewing = threading.Thread(target=self._replace, name="salver-renew", daemon=True)
+        self._renewing.start()
+
+    def _replace(self) -> None:
+        timeout_s = self._options.drain_timeout_seconds
+        if self._keeper.renew(idle_s=_IDLE_S, timeout_s=timeout_s):
+            _log.info("All workers have been replaced")
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def _load(self, platform: str, id: ServableId, path: str) -> Any:
+        return load_everywhere(self._crew, platform, id, path, self._ledger.forget)
+
+    def _lose(self, id: ServableId, error: ServingError) -> bool:
+        if not self._crew.lose(id):
+            return False
+        self._serving.lose(id)
+        self._core.lost(id, error)
+        return True
+
+    def _tell_states(self, name: str) -> None:
+        self._crew.set_states(name, lambda: SetStates(name, *self._core.states(name)))
+
+    def _tell_names(self) -> None:
+        self._crew.set_names(SetNames(self._core.model_names(), self._core.applied))
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def _preparation(self) -> Preparation:
+        models = self._configuration.models or ()
+        base_paths = tuple(model.base_path for model in models)
+        return base_paths, self._options.prefer_tflite_model
+
+    def _spawn(self, slot: int) -> Member:
+        assert self._spawner is not None
+        member = self._spawner(slot, self._preparation(), on_end=self._ended)
+        self._ledger.opened(member)
+        return member
+
+    def _ended(self, member: Member) -> None:
+        self._ledger.closed(member)
+        self._keeper.ended(member)
+
+    def _try_alone(self, platform: str, id: ServableId, path: str) -> None:
+        assert self._spawner is not None
+        member = self._spawner(self._count, self._preparation())
+        _log.warning("A worker died while it was loading %s: trying that alone", id)
+        try_alone(member, platform, id, path)
+
+    # -- what workers say ------------------------------------------------------------------------
+
+    def _handle(self, member: Member, message: Any) -> Any:
+        match message:
+            case Reading():
+                self._ledger.put(member, message)
+                return None
+            case Scrape(reading):
+                self._ledger.put(member, reading)
+                return self._answer_in_thread("salver-scrape", lambda: self._others(member))
+            case Apply(models, is_awaited):
+                return self._answer_in_thread(
+                    "salver-reload", lambda: self._reload(models, is_awaited=is_awaited)
+                )
+            case _:
+                raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
+
+    def _others(self, asking: Member) -> list[Report]:
+        """What everybody else has counted."""
+        asked = {m.ask(TakeReading()): m for m in self._crew.members if m is not asking}
+        done, _ = wait(asked, _SCRAPE_S)
+        for answer in done:
+            if answer.exception() is None:
+                self._ledger.put(asked[answer], answer.result())
+        facts = [WorkerFacts(m.slot, _resident_bytes(m.pid)) for m in self._crew.members]
+        own = supervisor_report(
+            sorted(facts, key=lambda fact: fact.slot),
+            deaths=self._keeper.deaths,
+            reserved={} if is_lazy(self._options) else dict(self._core.reserved),
+        )
+        return [*self._ledger.others(asking), own]
+
+    def _reload(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool) -> None:
+        try:
+            self._core.apply(models, is_awaited=is_awaited)
+        finally:  # also after an error: a configuration whose models do not load is in effect
+            self._tell_names()
+            self._crew.sync()
+
+    @staticmethod
+    def _answer_in_thread(name: str, call: Callable[[], Any]) -> "Future[Any]":
+        answer: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - handed to the worker
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        threading.Thread(target=work, name=name, daemon=True).start()
+        return answer
+
+    # -- stop ------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        if self._polling is not None:
+            self._polling.stop()
+        self._core.interrupt()
+        self._crew.stop()
+        self._keeper.stop()
+        self._crew.set_phase(SetPhase(is_started=True, is_draining=True))
+        if self._options.drain_delay_seconds > 0 and self._crew.is_open:
+            time.sleep(self._options.drain_delay_seconds)
+        self._ports.close()
+        limit_s = self._options.drain_timeout_seconds
+        self._drain_workers(limit_s)
+        self._core.close(_END_S, _END_S)
+        if self._polling is not None:
+            self._polling.close(_END_S)
+        self._ports.remove_unix()
+        self._keeper.join(_END_S)
+
+    def _drain_workers(self, limit_s: float) -> None:
+        members = self._keeper.present()
+        for member in members:
+            member.tell(Drain(limit_s))
+        until_s = time.monotonic() + limit_s + _WORKER_END_S
+        for member in members:
+            if not member.ended.wait(max(0.0, until_s - time.monotonic())):
+                _log.warning("%s does not end: it is killed", member)
+                member.kill()
+                member.ended.wait(_KILL_S)
+
+
+def _core_options(configuration: Configuration, count: int) -> CoreOptions:
+    options = core_options(configuration, num_copies=count)
+    if is_lazy(configuration.options):  # each worker sees by itself to what it has in memory
+        return replace(options, load=replace(options.load, max_model_memory_bytes=0))
+    return options
+
+
+def _listen(port: Port) -> None:
+    try:
+        for each in port.sockets:
+            each.listen(BACKLOG)
+    except OSError as error:  # somebody has begun to listen there meanwhile
+        raise Unavailable(f"Failed to listen on {port.address}: {error.strerror}") from error
+
+
+def _resident_bytes(pid: int, proc: Path = Path("/proc")) -> int | None:
+    try:
+        fields = (proc / str(pid) / "statm").read_text().split()
+    except OSError:
+        return None
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

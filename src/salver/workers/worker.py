@@ -1,0 +1,253 @@
+"""One worker: answers requests with models of its own, as its supervisor says."""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from salver.config.options import schedulable_cpus
+from salver.errors import NotFound, ServingError, Unavailable
+from salver.inference.servable import Servable
+from salver.servable import ServableId
+from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
+from salver.server.lazy import LazyModels, is_lazy
+from salver.server.memory import freeze_at_start
+from salver.server.ports import Port, Ports
+from salver.threads import Pool
+from salver.workers.channel import Channel, decode
+from salver.workers.counts import Counts
+from salver.workers.messages import (
+    Begin,
+    Close,
+    Drain,
+    Goodbye,
+    Hello,
+    InheritedPort,
+    Load,
+    Open,
+    Publish,
+    SetLabels,
+    SetLogs,
+    SetNames,
+    SetPhase,
+    SetStates,
+    Signatures,
+    Sync,
+    TakeReading,
+    Withdraw,
+)
+from salver.workers.worker_core import WorkerCore
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+_LOAD_THREADS: Final = 64  # as many as the supervisor wants; it knows how many at once
+_LOG_S: Final = 2.0  # request logs get this long to write what is queued
+_GOODBYE_S: Final = 2.0
+_ORPHAN_DRAIN_S: Final = 30.0
+
+
+def run(connection: "Connection[Any, Any]") -> bool:
+    """Serve until the supervisor says so, or is gone.
+
+    Args:
+        connection: to the supervisor, which says `Begin` first.
+
+    Returns:
+        Whether everything has ended; if not, the process must not wait for its threads.
+    """
+    begin: Begin = decode(connection.recv_bytes())
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    loop = new_loop()
+    try:
+        return loop.run_until_complete(_serve(connection, begin))
+    finally:
+        loop.close()
+
+
+async def _serve(connection: "Connection[Any, Any]", begin: Begin) -> bool:
+    return await _Worker(connection, begin).main()
+
+
+class _Worker:
+    """One life of a worker. What the channel says comes in its reading thread."""
+
+    def __init__(self, connection: "Connection[Any, Any]", begin: Begin) -> None:
+        self._begin = begin
+        self._ports = _ports(begin.ports)
+        self._channel = Channel(
+            connection, self._hear, name="salver-supervisor", on_end=self._orphaned
+        )
+        configuration = begin.configuration
+        num_threads = max(2, schedulable_cpus() // begin.num_workers)
+        self._parts = parts = Assembly(configuration, num_codec_threads=num_threads)
+        self._loop = parts.loop
+        self._lazy = None
+        if is_lazy(configuration.options):
+            self._lazy = LazyModels(
+                parts.loader, configuration.options, after_change=parts.after_change
+            )
+        self._core = WorkerCore(self._channel.ask, lazy=self._lazy)
+        parts.attach(self._core)
+        self._counts = Counts(begin.slot, parts.metrics, self._channel, parts.loop, self._accepted)
+        self._doors = parts.make_doors(self._core, draw=self._counts.draw)
+        self._loads = Pool("salver-load", _LOAD_THREADS)
+        self._logging = Pool("salver-logging", 1)
+        self._loaded: dict[ServableId, Servable] = {}
+        self._told_to_stop: asyncio.Future[Drain] = parts.loop.create_future()
+
+    async def main(self) -> bool:
+        """Serve, then stop; see `run`."""
+        parts = self._parts
+        parts.metrics.loop_lag.start(self._loop)
+        self._channel.start()
+        self._channel.tell(Hello())
+        self._counts.start()
+        drain = await self._told_to_stop
+        parts.give_up()
+        parts.readiness.is_draining = True
+        parts.refresh_health()
+        self._counts.stop()
+        cut, has_ended = await parts.drain(
+            self._close_models, timeout_s=drain.timeout_s, idle_s=drain.idle_s
+        )
+        self._channel.tell(Goodbye(self._counts.read(), cut, has_ended))
+        self._channel.close(_GOODBYE_S)
+        self._ports.close()  # where it never came to serving them
+        return has_ended
+
+    def _close_models(self, timeout_s: float) -> bool:
+        """Unload what no request is in; in a thread."""
+        has_ended = self._loads.close(timeout_s)
+        busy = {id for id, count in self._core.in_flight().items() if count}
+        for id in self._loaded.keys() - busy:
+            self._core.withdraw_if_published(id)
+            self._loaded.pop(id).close()
+        if self._lazy is not None:
+            self._lazy.stop()
+            has_ended &= self._lazy.close(timeout_s)
+        return self._parts.logs.close(_LOG_S) and has_ended and not busy
+
+    # -- what the supervisor says ----------------------------------------------------------------
+
+    def _hear(self, message: Any) -> Any:
+        match message:
+            case Load():
+                return self._in(self._loads, lambda: self._load(message))
+            case Close(id):
+                return self._in(self._loads, lambda: self._close(id))
+            case Publish(id):
+                self._core.publish(id, self._servable(id))
+                self._parts.after_change()
+                return None
+            case Withdraw(id):
+                drained: Future[None] = Future()
+                self._core.withdraw(id, lambda: drained.set_result(None))
+                return drained
+            case Signatures(id):
+                # What is not in memory has none, as in one process.
+                return self._servable(id).signatures if self._lazy is None else {}
+            case SetLogs(configs):
+                return self._in(self._logging, lambda: self._parts.logs.update(configs))
+            case TakeReading():
+                return self._counts.take()
+            case Open():
+                return asyncio.run_coroutine_threadsafe(self._open(), self._loop)
+            case Sync():
+                return None
+            case _:
+                return self._learn(message)
+
+    def _learn(self, message: Any) -> None:
+        match message:
+            case SetLabels(labels, moving):
+                self._core.assign_labels(labels, moving)
+            case SetNames(names, applied):
+                self._core.set_names(names, applied)
+            case SetStates():
+                self._core.set_states(message)
+            case SetPhase():
+                self._loop.call_soon_threadsafe(self._set_phase, message)
+            case Drain():
+                self._loop.call_soon_threadsafe(self._drain, message)
+            case _:
+                raise Unavailable(f"A worker knows nothing of {type(message).__name__}")
+
+    def _set_phase(self, phase: SetPhase) -> None:
+        readiness = self._parts.readiness
+        if phase.is_started and not readiness.is_started:
+            freeze_at_start()
+        readiness.is_started = phase.is_started
+        readiness.is_draining = phase.is_draining
+        self._parts.refresh_health()
+
+    def _drain(self, drain: Drain) -> None:
+        if not self._told_to_stop.done():
+            self._told_to_stop.set_result(drain)
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone: answer what was asked, and end."""
+        if self._loop.is_closed():
+            return
+        timeout_s = self._begin.configuration.options.drain_timeout_seconds
+        self._loop.call_soon_threadsafe(self._drain, Drain(min(timeout_s, _ORPHAN_DRAIN_S)))
+
+    async def _open(self) -> None:
+        await self._doors.serve(self._ports, is_shared=True)
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def _load(self, load: Load) -> None:
+        make = self._lazy or self._parts.loader
+        self._loaded[load.id] = make(load.platform, load.id, load.path)
+        self._counts.noted()
+
+    def _close(self, id: ServableId) -> None:
+        servable = self._loaded.pop(id, None)
+        if servable is not None:
+            servable.close()
+            self._counts.noted()
+            self._parts.after_change()
+
+    def _servable(self, id: ServableId) -> Servable:
+        servable = self._loaded.get(id)
+        if servable is None:
+            raise NotFound(f"A worker has not loaded {id}")
+        return servable
+
+    def _accepted(self) -> int:
+        return self._doors.accepted
+
+    @staticmethod
+    def _in(pool: Pool, do: Any) -> "Future[None]":
+        done: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                do()
+            except ServingError as error:
+                error.__traceback__ = error.__cause__ = error.__context__ = None
+                done.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - handed to the supervisor
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        pool.submit(work)
+        return done
+
+
+def _ports(inherited: Mapping[str, InheritedPort]) -> Ports:
+    ports = {
+        name: Port(port.address, tuple(socket.socket(fileno=fd) for fd in port.descriptors))
+        for name, port in inherited.items()
+    }
+    for port in ports.values():
+        for each in port.sockets:
+            each.setblocking(False)
+    return Ports(ports.get("rest"), ports.get("grpc"), ports.get("unix"))

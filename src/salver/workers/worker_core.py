@@ -1,0 +1,104 @@
+"""What the doors of a worker ask: its own models, and what the supervisor says of all."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import MappingProxyType
+from typing import Any
+
+from salver.config.models import ModelConfig
+from salver.errors import ServingError
+from salver.inference.servable import Servable
+from salver.lifecycle.handles import Labels, ServingMap
+from salver.lifecycle.monitor import VersionStatus
+from salver.servable import ServableId
+from salver.server.lazy import LazyModels
+from salver.server.lookup import Lookup
+from salver.workers.messages import Apply, SetStates
+
+__all__ = ["WorkerCore"]
+
+
+class _Told:
+    """The states as the supervisor tells them. Readers take no lock: one table is replaced."""
+
+    def __init__(self) -> None:
+        self._of: Mapping[str, SetStates] = {}
+
+    def put(self, states: SetStates) -> None:
+        self._of = {**self._of, states.name: states}
+
+    def status(self, id: ServableId) -> VersionStatus | None:
+        return next((s for s in self.statuses(id.name) if s.id == id), None)
+
+    def statuses(self, name: str) -> tuple[VersionStatus, ...]:
+        told = self._of.get(name)
+        return () if told is None else told.statuses
+
+    def last_error(self, name: str) -> ServingError | None:
+        told = self._of.get(name)
+        return None if told is None else told.last_error
+
+
+class WorkerCore(Lookup):
+    """In the place of a `ServerCore`. Safe to use from any thread."""
+
+    def __init__(
+        self, ask: "Callable[[object], Future[Any]]", *, lazy: LazyModels | None = None
+    ) -> None:
+        """Know of no models.
+
+        Args:
+            ask: asks the supervisor.
+            lazy: what loads the models where that is done when they are asked for.
+        """
+        self._told = _Told()
+        serving: ServingMap[Servable] = ServingMap() if lazy is None else lazy.serving
+        super().__init__(serving, self._told, lazy=lazy)
+        self._ask = ask
+        self._applied: tuple[ModelConfig, ...] | None = None
+
+    @property
+    def applied(self) -> tuple[ModelConfig, ...] | None:
+        """See `ServerCore`."""
+        return self._applied
+
+    @property
+    def reserved(self) -> Mapping[ServableId, int]:
+        """What this worker sets aside by itself, for models that are loaded when asked for."""
+        return MappingProxyType({} if self._lazy is None else self._lazy.reserved)
+
+    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+        """See `ServerCore`: the supervisor does it, and all workers know when this returns.
+
+        Raises:
+            ServingError: what applying it raises.
+        """
+        self._ask(Apply(models, is_awaited)).result()
+
+    # -- what the supervisor says ----------------------------------------------------------------
+
+    def publish(self, id: ServableId, model: Servable) -> None:
+        """See `ServingMap`."""
+        self._serving.publish(id, model)
+
+    def withdraw(self, id: ServableId, on_drained: Callable[[], None]) -> None:
+        """See `ServingMap`."""
+        self._serving.withdraw(id, on_drained)
+
+    def withdraw_if_published(self, id: ServableId) -> None:
+        """Answer by a version no more that nobody asks any more."""
+        if id in self._serving.in_flight():
+            self._serving.withdraw(id, lambda: None)
+
+    def assign_labels(self, labels: Labels, moving: Labels) -> None:
+        """See `ServingMap`."""
+        self._serving.assign_labels(labels, moving)
+        self._has_labels = True
+
+    def set_names(self, names: tuple[str, ...], applied: tuple[ModelConfig, ...] | None) -> None:
+        """See `ServerCore`."""
+        self._sourced, self._applied = names, applied
+
+    def set_states(self, states: SetStates) -> None:
+        """How the versions of a model are."""
+        self._told.put(states)
