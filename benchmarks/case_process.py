@@ -1,5 +1,6 @@
 """The process itself: start-up, memory, and memory after many loads and unloads."""
 
+import compileall
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from memory import CRITERION, FLAT, Memory
 from stage import Stage
 from tasks import REST_PATH, small
 
+import salver
 from salver._pb import message_class
 
 CYCLES = 200
@@ -26,6 +28,8 @@ RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 def start(stage: Stage) -> Result:
     """Start to first prediction, and memory then, beside a process that has only the C API."""
     result = Result("start")
+    # As an installed package is: the environment may forbid starts to write bytecode.
+    compileall.compile_dir(Path(salver.__file__).parent, quiet=1)
     task = small(stage.models)
     ours, bare = [], []
     for _ in range(stage.turns + 1):

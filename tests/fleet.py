@@ -11,7 +11,7 @@ from salver.errors import ServingError
 from salver.servable import ServableId
 from salver.workers.channel import Channel
 from salver.workers.member import Member
-from salver.workers.messages import Drain, Hello, Load, Open, Publish, SetLogs, Withdraw
+from salver.workers.messages import Drain, Hello, Load, Open, Ping, Publish, SetLogs, Withdraw
 
 __all__ = ["WAIT_S", "FakeProcess", "FakeWorker"]
 
@@ -52,6 +52,8 @@ class FakeWorker:
         said: what it was told, in order.
         on_load: does what a load does; what it raises the load fails with. May call `die`.
         held: versions whose withdrawal is not answered before `release`.
+        is_mute: publications are never answered, and whether it is there not before `release`.
+        stays: does not end when it is told to.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FakeWorker:
         self.held: set[ServableId] = set()
         self.open_error: ServingError | None = None
         self.is_mute = False
+        self.stays = False
         self._releases: list[Future[None]] = []
         self._connection = theirs
         self.heard: list[Any] = []
@@ -117,8 +120,13 @@ class FakeWorker:
                 raise self.log_error
             case Publish() if self.is_mute:
                 return Future()
+            case Ping() if self.is_mute:
+                self._releases.append(Future())
+                return self._releases[-1]
             case Open() if self.open_error is not None:
                 raise self.open_error
+            case Drain() if self.stays:
+                pass
             case Drain():
                 threading.Thread(target=self.die, args=(0,), daemon=True).start()
             case _:

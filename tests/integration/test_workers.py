@@ -338,6 +338,66 @@ def test_a_model_that_kills_its_process_at_start_up_fails_the_start_of_the_refer
     assert "SIGSEGV" in server.out.text()
 
 
+def test_told_to_stop_while_a_version_is_tried_alone_it_stops(
+    base: Path, launch_server: StartServer, tmp_path: Path
+) -> None:
+    (found,) = base.iterdir()
+    copytree(found, tmp_path / "deadly" / "1")
+    extra = tmp_path / "deadly" / "1" / "assets.extra"
+    extra.mkdir()
+    (extra / "saved_model_config.pb").write_bytes(b"")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys, threading\n"
+        "def look(event, arguments):\n"
+        "    if event == 'open' and 'deadly' in str(arguments[0]):\n"
+        "        if sys.orig_argv[-1] == '2':  # which is the one that tries\n"
+        "            print('The trial hangs', file=sys.stderr, flush=True)\n"
+        "            threading.Event().wait()\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "if 'salver.cli.worker' in ' '.join(sys.orig_argv):\n"
+        "    sys.addaudithook(look)\n"
+    )
+    server = launch_server(
+        "--model_name=d",
+        f"--model_base_path={tmp_path / 'deadly'}",
+        "--flush_filesystem_caches=false",
+        "--workers=2",
+        prelude=f"import os; os.environ['PYTHONPATH'] = {str(tmp_path)!r}",
+    )
+    server.err.wait_for("The trial hangs")
+    pids = workers(server)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait(within_s=45) == 0
+    eventually("no process is left", lambda: not any(map(_is_alive, pids)))
+
+
+def test_a_worker_that_hangs_is_replaced_and_what_waits_for_it_goes_on(
+    base: Path, start_server: StartServer
+) -> None:
+    server = start_server(
+        "--model_name=m",
+        f"--model_base_path={base}",
+        "--workers=2",
+        prelude="from salver.workers import watch; watch.EVERY_S = 0.05",
+    )
+    stopped, _ = sorted(workers(server))
+    os.kill(stopped, signal.SIGSTOP)
+    server.err.wait_for("is replaced: killed, as it had not answered for 3 s")
+    eventually("there are two again", lambda: sample(server, "salver_workers{}") == 2)
+    assert {ask(server).status_code for _ in range(8)} == {200}
+
+
+def test_connections_are_spread_evenly(two: Server) -> None:
+    before = accepted(two)
+    clients = [socket.create_connection(("127.0.0.1", two.port)) for _ in range(16)]
+    # Each question about this is a connection too.
+    eventually("all are accepted", lambda: sum(accepted(two)) - sum(before) >= 16)
+    taken = [now - then for now, then in zip(accepted(two), before, strict=True)]
+    for client in clients:
+        client.close()
+    assert min(taken) >= 4, taken
+
+
 def test_the_grpc_library_shares_no_port(base: Path) -> None:
     done = run_command(
         "tensorflow_model_server",

@@ -41,6 +41,8 @@ class BackendOptions:
         num_tflite_pools: how many requests to one TFLite model may run at once; at least one may.
         num_tflite_interpreters_per_pool: more than 1 makes TFLite models batch.
         keras: how Keras files are served.
+        is_serving: whether loads are to stay behind requests; before there are any, they are to be
+            as fast as they can.
     """
 
     saved_model_tags: Sequence[str] = ("serve",)
@@ -54,6 +56,7 @@ class BackendOptions:
     num_tflite_pools: int = 1
     num_tflite_interpreters_per_pool: int = 1
     keras: KerasOptions = field(default_factory=KerasOptions)
+    is_serving: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from salver.cli.logging_setup import set_up_logging
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
 from salver.cli.versions import tensorflow_version
 from salver.config.flags import Parsed, nearest_flag, parse, usage
+from salver.config.grpc import is_native
 from salver.config.options import Announcement, ServeMode, ServerOptions, warnings_of
 from salver.errors import ServingError
 
@@ -185,7 +186,8 @@ def _check(parsed: Parsed, paths: Sequence[str]) -> None:
     options = parsed.options
     if options.rest_api_port == options.port == 0 and not options.grpc_socket_path:
         raise _Misused("--rest_api_port=0 and --port=0 leave nothing to listen on")
-    if options.rest_api_port == options.port != 0:
+    is_shared = options.enable_port_sharing and is_native(options)
+    if options.rest_api_port == options.port != 0 and not is_shared:
         raise _Misused(f"--rest_api_port and --port must differ; both are {options.port}")
 
 

@@ -30,6 +30,7 @@ _EXTENSIONS = (
     "decimal",
     "tempfile",
     "google_crc32c",
+    "mmap",
     "resource",
 )
 

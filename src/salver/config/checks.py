@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _LAST_PORT = 65535
+_MOST_WORKERS = 1024  # each has its models and its libraries in memory
 _GRPC_TRANSPORTS = ("native", "grpcio")
 
 
@@ -134,8 +135,10 @@ def _check_transport(options: ServerOptions) -> None:
             f"--grpc_transport must be {' or '.join(_GRPC_TRANSPORTS)}, "
             f"not {options.grpc_transport!r}."
         )
-    if options.workers < 0:
-        raise InvalidArgument(f"--workers must be from 0 up, not {options.workers}.")
+    if not 0 <= options.workers <= _MOST_WORKERS:
+        raise InvalidArgument(
+            f"--workers must be from 0 to {_MOST_WORKERS}, not {options.workers}."
+        )
     has_grpc = options.port != 0 or bool(options.grpc_socket_path)
     if options.workers != 1 and has_grpc and not is_native(options):
         raise InvalidArgument(

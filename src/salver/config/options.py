@@ -113,7 +113,7 @@ class ServerOptions:
     grpc_socket_path: str = _flag(
         "", "Path of a UNIX socket on which the gRPC API listens too; a stale one is replaced."
     )
-    rest_api_port: int = _flag(0, "TCP port of the REST API; 0 for none. Must differ from --port.")
+    rest_api_port: int = _flag(0, "TCP port of the REST API; 0 for none. May be that of --port.")
     rest_api_num_threads: int = _flag(
         4 * _CPUS,
         "Threads in which models run for the REST API; see --grpc_max_threads. By default 4 per "
@@ -311,8 +311,8 @@ class ServerOptions:
     max_request_bytes: int = _flag(1 << 30, "Largest body of a REST request.", type=FlagType.INT64)
     max_inflated_bytes: int = _flag(
         100 << 20,
-        "Largest body of a gzipped REST request once it is inflated, if less than "
-        "--max_request_bytes.",
+        "Largest body of a gzipped REST request, if less than --max_request_bytes, and largest "
+        "compressed gRPC message, once they are inflated.",
         type=FlagType.INT64,
     )
     max_header_bytes: int = _flag(1 << 16, "Largest head of a REST request, all fields together.")

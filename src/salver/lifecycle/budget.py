@@ -70,6 +70,10 @@ class Budget:
         with self._changing:
             return not self._limit_bytes or self._others(id) + needed_bytes <= self._limit_bytes
 
+    def can_ever_fit(self, files: Footprint) -> bool:
+        """Whether `reserve` would succeed if nothing else were reserved."""
+        return not self._limit_bytes or self._needed_bytes(files) <= self._limit_bytes
+
     def loaded(self, id: ServableId) -> None:
         """Give back what only the load of a version took."""
         with self._changing:

@@ -131,7 +131,9 @@ class Residency(Generic[T]):
         """
         seat = Seat(self, id, path, load, definitions, self._look(path))
         with self._lock:
-            is_wanted = any(other.id.name == id.name for other in self._taken)
+            is_wanted = any(
+                other.id.name == id.name and other.where is not Where.GONE for other in self._taken
+            )
         if is_wanted:
             with seat.claim() as claim:
                 try:
@@ -291,25 +293,34 @@ class Residency(Generic[T]):
 
     def _advance(self, todo: _Todo[T]) -> None:
         """Under the lock: begin the loads there is room for, and make room for the next ones."""
+        self._refuse_hopeless(todo)
         while self._queue and self._has_room(self._queue[0]):
             seat = self._queue.popleft()
             seat.where = Where.LOADING
             self._taken.add(seat)
             todo.loads.append(seat)
-        while self._queue:
-            going = sum(s.where not in (Where.LOADING, Where.IN) for s in self._taken)
-            if going >= len(self._queue):
-                return
+        if not self._queue:
+            return
+        going = sum(s.where not in (Where.LOADING, Where.IN) for s in self._taken)
+        for _ in range(len(self._queue) - going):
             victim = self._victim()
             if victim is None:
-                if not self._taken:  # it does not fit even alone
-                    self._refuse(self._queue.popleft(), todo)
-                    continue
                 return
             self._evict(victim, todo)
 
+    def _refuse_hopeless(self, todo: _Todo[T]) -> None:
+        """What does not fit even alone must not drive out others, nor keep them waiting."""
+        hopeless = [seat for seat in self._queue if not self._budget.can_ever_fit(seat.files)]
+        for seat in hopeless:
+            self._queue.remove(seat)
+            self._note_failure(seat, self._budget.refusal(seat.id, seat.files))
+            todo.settled.append((seat.loading, seat.error))
+
     def _has_room(self, seat: Seat[T]) -> bool:
         if self._options.max_loaded and len(self._taken) >= self._options.max_loaded:
+            return False
+        # What is still there of an earlier life of the version must go first.
+        if any(taken.id == seat.id for taken in self._taken):
             return False
         return self._budget.reserve(seat.id, seat.files)
 
@@ -334,10 +345,6 @@ class Residency(Generic[T]):
                 seat.where = Where.CLOSING
                 todo.closes.append(seat)
         self._do(todo)
-
-    def _refuse(self, seat: Seat[T], todo: _Todo[T]) -> None:
-        self._note_failure(seat, self._budget.refusal(seat.id, seat.files))
-        todo.settled.append((seat.loading, seat.error))
 
     def _note_failure(self, seat: Seat[T], error: ServingError) -> None:
         seat.error = error
@@ -379,25 +386,28 @@ class Residency(Generic[T]):
     ) -> None:
         todo: _Todo[T] = _Todo()
         with self._lock:
-            if model is None or seat.where is Where.GONE:
+            is_in_vain = model is not None and seat.where is Where.GONE
+            if model is None:
                 self._taken.discard(seat)
                 self._budget.release(seat.id)
             if error is not None:
                 self._note_failure(seat, error)
                 seat.seen = seat.looked = seen
-            elif seat.where is not Where.GONE:
-                seat.model, seat.where = model, Where.IN
+            else:
+                seat.model = model
+                self._budget.loaded(seat.id)
+            if model is not None and not is_in_vain:
+                seat.where = Where.IN
                 seat.error, seat.failures = None, 0
                 self._failed.discard(seat)
                 self._recent[seat] = None
-                self._budget.loaded(seat.id)
             todo.settled.append((seat.loading, error))
             self._advance(todo)
-            is_in_vain = model is not None and seat.where is Where.GONE
-        if is_in_vain and model is not None:
-            self._free(seat.id, model)
         self._do(todo)
-        self._changed()
+        if is_in_vain:
+            self._close(seat)
+        else:
+            self._changed()
 
     def _close(self, seat: Seat[T]) -> None:
         model, seat.model = seat.model, None

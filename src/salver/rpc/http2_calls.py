@@ -163,6 +163,7 @@ class UnaryCall:
     def _answered(self, task: "asyncio.Future[Any]") -> None:
         self._running.tasks.discard(task)
         self._stream.let_go()
+        self._task = None  # its failure knows the call, and what that has read; no cycle of them
         if task.cancelled():
             error: BaseException | None = Cancelled("Cancelled on the server side")
         else:

@@ -74,10 +74,11 @@ class MessageReader:
                     raise ResourceExhausted(
                         f"SERVER: Received message larger than max ({size} vs. {self._most_bytes})"
                     )
+                if block[0] > 1:
+                    raise Internal(f"Bad GRPC frame type 0x{block[0]:02x}")
                 self._head, self._wanted = block[0], size
             else:
-                # As in the C core only the last bit counts.
-                found.append((bool(self._head & 1), block))
+                found.append((bool(self._head), block))
                 self._head, self._wanted = None, HEAD_BYTES
         return found
 
@@ -140,28 +141,33 @@ class Inflater:
         try:
             part = self._stream.decompress(self._rest, most_bytes)
         except zlib.error:
-            raise _broken() from None
+            raise _broken("zlib error") from None
         self._rest = self._stream.unconsumed_tail
         self._parts.append(part)
-        self._inflated += len(part)
+        size = len(part)
+        del part  # what fails is remembered with its frames
+        self._inflated += size
         if self._inflated > self._most_bytes:
+            self._parts.clear()
             raise ResourceExhausted("Decompressed message larger than max")
         if self._stream.eof:
+            if self._stream.unused_data:
+                raise _broken("not all input consumed")
             return b"".join(self._parts)
-        if len(part) < most_bytes:
-            raise _broken()
+        if size < most_bytes:
+            raise _broken("data error")
         return None
 
     def message(self) -> bytes:
         """All of it, however long that takes; raises as `up_to`."""
         message = self.up_to(self._most_bytes - self._inflated + 1)
         if message is None:
-            raise _broken()  # it ends where the limit does, and has no end
+            raise _broken("data error")  # it ends where the limit does, and has no end
         return message
 
 
-def _broken() -> Internal:
-    return Internal("Decompression failed due to zlib error")
+def _broken(why: str) -> Internal:
+    return Internal(f"Decompression failed due to {why}")
 
 
 def deflated(data: bytes, encoding: bytes) -> bytes | None:

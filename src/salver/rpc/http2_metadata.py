@@ -47,5 +47,12 @@ def timeout_of(value: bytes) -> float | None:
 def percent_encoded(message: str) -> bytes:
     """A text as `grpc-message` has it: UTF-8, what is not printable ASCII as `%XX`."""
     if message.isascii() and message.isprintable() and "%" not in message:
-        return message.encode()
-    return quote(message, safe=_PLAIN).encode()
+        written = message
+    else:
+        written = quote(message, safe=_PLAIN)
+    if written.startswith(" ") or written.endswith(" "):
+        # Whoever carries a field's value may take spaces off its ends (RFC 9110 §5.5), as we do.
+        words = written.strip(" ")
+        before, _, after = written.partition(words) if words else (written, "", "")
+        written = before.replace(" ", "%20") + words + after.replace(" ", "%20")
+    return written.encode()

@@ -29,12 +29,14 @@ class MessageLimits:
 
     Attributes:
         max_receive_bytes: of a message as it comes and, when it is compressed, inflated.
+        max_inflated_bytes: of one that is compressed, if that is less: little can become very much.
         max_send_bytes: of an answer; None for any.
         encoding: of answers to clients that accept it: `gzip`, `deflate`; None sends them as they
             are.
     """
 
     max_receive_bytes: int = (1 << 31) - 1
+    max_inflated_bytes: int = 100 << 20
     max_send_bytes: int | None = None
     encoding: bytes | None = None
 

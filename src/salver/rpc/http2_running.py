@@ -100,7 +100,11 @@ class Running:
         """
         if encoding is None:
             raise Internal("Compression bit set but no encoding configured")
-        inflater = Inflater(data, encoding, self.limits.max_receive_bytes)
+        if not data:
+            return data  # some clients flag what they have not touched
+        limits = self.limits
+        most_bytes = min(limits.max_receive_bytes, limits.max_inflated_bytes)
+        inflater = Inflater(data, encoding, most_bytes)
         if len(data) > LARGE_BYTES:
             return inflater
         message = inflater.up_to(LARGE_BYTES)

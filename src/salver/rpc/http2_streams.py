@@ -183,6 +183,7 @@ class StreamCall:
     def _ended(self, task: "asyncio.Future[Any]") -> None:
         self._running.tasks.discard(task)
         self._stream.let_go()
+        self._task = None  # see there: no cycle of call, task, failure and its frames
         if task.cancelled():
             error: BaseException | None = Cancelled("Cancelled on the server side")
         else:

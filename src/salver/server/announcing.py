@@ -11,6 +11,7 @@ from salver.lifecycle.monitor import VersionState
 from salver.lifecycle.seats import NotLoaded
 from salver.requests import ServableRequest
 from salver.server.core import ServerCore
+from salver.server.ports import crossing_of
 
 __all__ = ["ANNOUNCE_AFTER_S", "announcement", "served_models"]
 
@@ -22,9 +23,12 @@ def announcement(
 ) -> Announcement:
     """What is to be announced of a server that answers there."""
     has_page = configuration.options.enable_playground and rest_url
+    grpc_address = next(iter(grpc_addresses), "")
+    if not grpc_address and crossing_of(configuration).grpc_on_rest:
+        grpc_address = rest_url.partition("://")[2]
     return Announcement(
         rest_url=rest_url,
-        grpc_address=next(iter(grpc_addresses), ""),
+        grpc_address=grpc_address,
         playground_url=f"{rest_url}/" if has_page else "",
         models=served_models(core, configuration.models or ()),
     )

@@ -103,6 +103,7 @@ class Assembly:
             warming=self._warming,
             metrics=self.metrics,
             describe=self._describe,
+            is_serving=self._has_requests,
         )
         self._core: ServedCore | None = None
         self.doors: Doors | None = None
@@ -227,6 +228,10 @@ class Assembly:
         if self._options.open_ports_before_load:
             return self.readiness.problem() is None
         return not self.readiness.is_draining
+
+    def _has_requests(self) -> bool:
+        """Whether there may be any that a load must not hold up."""
+        return self._options.open_ports_before_load or self.readiness.is_started
 
     def _describe(self, signature_def_map: bytes) -> None:
         """Render what is long to render before the version answers, so that no request waits."""

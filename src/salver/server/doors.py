@@ -42,6 +42,7 @@ from salver.transport.http1 import HttpServer
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import Handler, HttpRequest, HttpResponse
 from salver.transport.tls import server_context
+from salver.transport.turns import Turns
 
 if TYPE_CHECKING:
     import ssl
@@ -136,7 +137,10 @@ class Doors:
         self._grpc_tls = _context(grpc.tls if grpc is not None and is_native else None)
         self._is_rest_crossing = self._front is not None and self._crossing.rest_on_grpc
         self._rpc: list[Http2Rpc] = []
-        self._settings = transport_settings(() if grpc is None else grpc.channel_arguments)
+        self._settings = transport_settings(
+            () if grpc is None else grpc.channel_arguments,
+            max_inflated_bytes=options.max_inflated_bytes,
+        )
         if is_native and self._settings.warning is not None:
             _log.warning("%s", self._settings.warning)
         self._rest = self._make_rest_server()
@@ -249,20 +253,31 @@ class Doors:
         self._bound = ports
         await self.serve(ports)
 
-    async def serve(self, ports: Ports, *, is_shared: bool = False) -> None:
+    async def serve(
+        self,
+        ports: Ports,
+        *,
+        is_shared: bool = False,
+        turns: tuple[Turns | None, Turns | None] = (None, None),
+    ) -> None:
         """Answer on ports that are bound, here or by the process that made this one.
 
         Args:
             ports: see there.
             is_shared: other processes answer on them too.
+            turns: with these, for connections to the gRPC and to the REST port.
         """
         if self._grpc is not None:
             for port in (ports.grpc, ports.unix):
                 if port is not None:
-                    await self._grpc.serve(port.sockets, self._grpc_tls, is_shared=is_shared)
+                    await self._grpc.serve(
+                        port.sockets, self._grpc_tls, is_shared=is_shared, turns=turns[0]
+                    )
             self.grpc_addresses = (*self.grpc_addresses, *ports.grpc_addresses)
         if self._rest is not None and ports.rest is not None:
-            await self._rest.serve(ports.rest.sockets, self._rest_tls, is_shared=is_shared)
+            await self._rest.serve(
+                ports.rest.sockets, self._rest_tls, is_shared=is_shared, turns=turns[1]
+            )
         self.rest_url = rest_url_of(ports, self._configuration)
         if not is_shared:  # whoever shares them tells it once
             tell_where(ports, self._configuration.options, has_profiler=self._has_profiler)

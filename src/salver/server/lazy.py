@@ -112,20 +112,26 @@ class LazyModels:
             ServingError: it will not load, as far as can be seen; or it was loaded in vain.
         """
         definitions = self._loader.inspect(platform_name, directory)
-        load = partial(self._loaded, platform_name, id, directory)
+        told: list[bytes] = []  # by a load that is over before there is a seat to tell
+        load = partial(self._loaded, platform_name, id, directory, told)
         seat = self._residency.seat(id, directory, load, definitions)
         self._seats[id] = seat
+        if seat.definitions is None and told:
+            seat.definitions = told[-1]
         return cast("Servable", seat)
 
-    def _loaded(self, platform_name: str, id: ServableId, directory: str) -> Servable:
+    def _loaded(
+        self, platform_name: str, id: ServableId, directory: str, told: list[bytes]
+    ) -> Servable:
         try:
             servable = self._loader(platform_name, id, directory)
         finally:
             if self._is_cache_flushed:
                 drop_from_cache(directory)
+        told[:] = [servable.model.signature_def_map]
         seat = self._seats.get(id)
         if seat is not None and seat.definitions is None:
-            seat.definitions = servable.model.signature_def_map
+            seat.definitions = told[-1]
         return servable
 
     @property

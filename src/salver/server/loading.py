@@ -47,6 +47,7 @@ class Loader:
         warming: Warming,
         metrics: Metrics,
         describe: Callable[[bytes], object],
+        is_serving: Callable[[], bool] = lambda: True,
     ) -> None:
         """Load nothing yet.
 
@@ -56,12 +57,15 @@ class Loader:
             warming: replays what a version brings for that.
             metrics: counts what the versions do.
             describe: called with the signatures of each model.
+            is_serving: whether anybody is served whom a load could hold up.
         """
         # Every name in the configuration means SavedModels; the file may give several, with
         # settings of their own.
         self._platforms = {
             name: _Platform(
-                open_backend(DEFAULT_PLATFORM, _backend_options(config, configuration.options)),
+                open_backend(
+                    DEFAULT_PLATFORM, _backend_options(config, configuration.options, is_serving)
+                ),
                 config,
             )
             for name, config in configuration.platforms.items()
@@ -70,6 +74,7 @@ class Loader:
         self._warming = warming
         self._metrics = metrics
         self._describe = describe
+        self._is_serving = is_serving
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -88,7 +93,11 @@ class Loader:
             warmup = platform.config.warmup
             if warmup.is_enabled:
                 observe = self._metrics.loads.warmed_up
-                replay = Replay(warmup.num_iterations, warmup.num_threads, observe=observe)
+                replay = Replay(
+                    *(warmup.num_iterations, warmup.num_threads),
+                    observe=observe,
+                    rests=self._is_serving,
+                )
                 self._warming.warm(replay, servable, id, directory)
             return servable
 
@@ -181,7 +190,9 @@ def _scheduler(setup: BatchingSetup) -> BatchScheduler:
     return BatchScheduler(setup.num_threads, thread_pool_name=setup.thread_pool_name)
 
 
-def _backend_options(config: PlatformConfig, options: ServerOptions) -> BackendOptions:
+def _backend_options(
+    config: PlatformConfig, options: ServerOptions, is_serving: Callable[[], bool]
+) -> BackendOptions:
     session, tflite = config.session, config.tflite
     return BackendOptions(
         saved_model_tags=session.saved_model_tags,
@@ -195,4 +206,5 @@ def _backend_options(config: PlatformConfig, options: ServerOptions) -> BackendO
         num_tflite_pools=max(1, tflite.num_pools),
         num_tflite_interpreters_per_pool=max(1, tflite.num_interpreters_per_pool),
         keras=keras_options(options),
+        is_serving=is_serving,
     )

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import cast
 
+from salver.transport.filling import Filling
 from salver.transport.gzip_body import inflate
 from salver.transport.heads import Refusal, RequestHead
 from salver.transport.messages import HttpRequest, HttpResponse
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         "_head",
         "_is_blocked",
         "_is_eof",
+        "_is_filling",
         "_is_gone",
         "_is_paused",
         "_loop",
@@ -77,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._peer: str | None = None
         self._is_blocked = False
         self._is_eof = False
+        self._is_filling = False
         self._is_gone = False
         self._is_paused = False
 
@@ -185,6 +188,32 @@ class Connection(asyncio.Protocol):
         if self._reader.wants_continue:
             self._reader.wants_continue = False
             self._transport.write(_CONTINUE)
+        if stage is Stage.BODY:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Have the rest of a large body read in place; TLS has buffers of its own in between."""
+        body = self._reader.begin_in_place() if self._transport.can_write_eof() else None
+        if body is not None:
+            self._is_filling = True
+            self._speak(Filling(self, body, self._filled))
+
+    def _filled(self, count: int) -> None:
+        request = self._reader.wrote(count)
+        if request is not None:
+            self._end_filling()
+            self._dispatch(*request)
+
+    def _end_filling(self) -> None:
+        if self._is_filling:
+            self._is_filling = False
+            self._speak(self)
+
+    def _speak(self, protocol: asyncio.BaseProtocol) -> None:
+        self._transport.set_protocol(protocol)
+        # uvloop looks at whose buffer to read into only when it begins to read.
+        self._transport.pause_reading()
+        self._transport.resume_reading()
 
     def _hold(self, data: bytes) -> None:
         """Keep what came too early; past a bound, stop reading."""
@@ -322,6 +351,7 @@ class Connection(asyncio.Protocol):
         response = service.refusal_page(refusal, None if begun is None else begun.target)
         self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._reader = RequestReader(service.heads, service.limits)
+        self._end_filling()
         if self._is_eof:
             self._close()
         else:

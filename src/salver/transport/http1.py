@@ -16,6 +16,7 @@ from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
 from salver.transport.messages import ErrorPage, Handler, PageHeaders, RunInPool
 from salver.transport.service import AccessRecord, Service
+from salver.transport.turns import Turns
 
 __all__ = ["HttpServer"]
 
@@ -121,6 +122,7 @@ class HttpServer:
         ssl_context: ssl.SSLContext | None = None,
         *,
         is_shared: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         """Serve on sockets that are bound already, which become the server's.
 
@@ -128,6 +130,7 @@ class HttpServer:
             sockets: see there.
             ssl_context: serve HTTPS.
             is_shared: other processes accept from them too, and somebody has them listen.
+            turns: with these processes.
 
         Raises:
             OSError: one of them cannot listen.
@@ -136,8 +139,9 @@ class HttpServer:
         limits = self._service.limits
         for listener in sockets:
             if is_shared:
-                timeouts = _tls_timeouts(loop, limits) if ssl_context else {}
-                self._listeners.append(Acceptor(listener, self._protocol, ssl_context, **timeouts))
+                more: dict[str, Any] = _tls_timeouts(loop, limits) if ssl_context else {}
+                more.update(turns=turns, held=lambda: self.connections)
+                self._listeners.append(Acceptor(listener, self._protocol, ssl_context, **more))
                 continue
             self._listeners.append(
                 await loop.create_server(

@@ -7,6 +7,7 @@ length, or decoded from chunks. What comes in pieces gives the same requests as 
 import enum
 
 from salver.transport.chunked import ChunkedBody
+from salver.transport.filling import LARGEST_BYTES, SMALLEST_BYTES, LargeBody
 from salver.transport.heads import (
     CHUNKED,
     HeadCache,
@@ -44,6 +45,7 @@ class RequestReader:
         "_chunks",
         "_head",
         "_heads",
+        "_in_place",
         "_known_head",
         "_limits",
         "_missing",
@@ -66,6 +68,7 @@ class RequestReader:
         self._chunks: ChunkedBody | None = None
         self._pieces: list[bytes] = []
         self._missing = 0
+        self._in_place: LargeBody | None = None
         self.received = 0
         self.wants_continue = False
 
@@ -142,6 +145,34 @@ class RequestReader:
         self._position = self._scanned = 0
         self._begin_body(head)
         return self._continue_body(head)
+
+    def begin_in_place(self) -> LargeBody | None:
+        """Where the rest of the current body is to be written, in place of `feed`; None: nowhere.
+
+        From then on `wrote` takes the place of `read`, until it returns the request.
+        """
+        missing = self._missing
+        if self._head is None or not SMALLEST_BYTES <= missing <= LARGEST_BYTES - self.received:
+            return None
+        try:
+            self._in_place = LargeBody(self.received + missing, self._pieces)
+        except MemoryError:
+            return None
+        return self._in_place
+
+    def wrote(self, count: int) -> tuple[RequestHead, bytes] | None:
+        """Count what was written in place; the request, when that was the last of it."""
+        assert self._head is not None
+        assert self._in_place is not None
+        self.received += count
+        self._missing -= count
+        body = self._in_place.wrote(count)
+        if body is None:
+            return None
+        head = self._head
+        self._head = self._in_place = None
+        self._pieces = []
+        return head, body
 
     def _wait_for_head(self) -> None:
         self._skip_empty_lines()

@@ -59,8 +59,9 @@ class Replay:
         num_threads: how many records are asked at the same time; below 1 counts as 1.
         observe: see there.
         clock: seconds, monotonic.
-        sleep: waits so many seconds; called after each answer, because small requests one right
-            after the other would keep the loop busy while others are served.
+        sleep: waits so many seconds.
+        rests: whether to rest after an answer, because small requests one right after the other
+            would keep the loop busy while others are served.
     """
 
     num_iterations: int = 1
@@ -68,6 +69,7 @@ class Replay:
     observe: Observe = _unobserved
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    rests: Callable[[], bool] = lambda: True
 
     def __call__(self, directory: str, ask: Ask) -> None:
         """Ask what the warmup file of a version says, if it has one.
@@ -119,7 +121,8 @@ class Replay:
     def _with_rests(self, ask: Ask) -> Ask:
         def ask_and_rest(kind: LogKind, request: bytes) -> None:
             ask(kind, request)
-            self.sleep(_REST_S)
+            if self.rests():
+                self.sleep(_REST_S)
 
         return ask_and_rest
 

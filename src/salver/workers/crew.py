@@ -345,6 +345,8 @@ class Crew:
         self, deaths: int, error: ServingError, platform: str, id: ServableId, path: str
     ) -> None:
         """See whether it is a version that workers die of; raises if so."""
+        with self._changed:
+            self._check()  # who stops while it loads has not died of that
         if deaths >= _MOST_DEATHS:
             raise Deadly(f"Workers die while they load {id}: {error.message}")
         self.is_careful = True

@@ -148,11 +148,16 @@ class Keeper:
             slot.events.put(renewal)
             try:
                 old = renewal.done.result()
+            except Cancelled:
+                return False
             except ServingError as error:
                 _log.error("Worker %d was not replaced: %s", slot.number, error.message)
                 return False
             if old is not None:  # so that there is never more than one process too many
-                old.ended.wait(idle_s + timeout_s + _LEAVE_S)
+                limit_s = idle_s + timeout_s + _LEAVE_S
+                if not old.ended.wait(limit_s):
+                    _log.warning("%s does not leave within %g s: it is killed", old, limit_s)
+                    old.kill()
         return True
 
     def stop(self) -> None:
@@ -228,7 +233,7 @@ class Keeper:
         born_s = self._clock()
         try:
             member = self._spawn(slot.number)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no process, or no thread to talk to it
             _log.error("A worker cannot be started: %s", error)
             slot.failures += 1
             return None
@@ -236,6 +241,8 @@ class Keeper:
         with self._settling:
             self._present.add(member)
         member.start()
+        if self._stopping.is_set():  # whoever stops may not have seen it
+            member.kill()
         try:
             self._bring_up(slot, member)
         except CannotCatchUp as failure:

@@ -81,6 +81,7 @@ class Member:
         self._loading: list[ServableId] = []
         self.died_loading: tuple[ServableId, ...] = ()
         self._has_greeted = False
+        self._reason = ""
         self._channel = Channel(
             connection, self._hear, name=f"salver-worker-{slot}", on_end=self._end
         )
@@ -128,8 +129,13 @@ class Member:
         """Have it unload a version."""
         return self._channel.ask(Close(id))
 
-    def kill(self) -> None:
-        """End it at once."""
+    def kill(self, reason: str = "") -> None:
+        """End it at once.
+
+        Args:
+            reason: the cause of its end, where the signal alone would mislead.
+        """
+        self._reason = self._reason or reason
         self._process.kill()
 
     def _hear(self, message: Any) -> Any:
@@ -155,7 +161,7 @@ class Member:
             self._process.kill()
             code = self._process.wait()
         self.died_loading = tuple(self._loading)
-        self.cause = cause_of_end(code, self.died_loading)
+        self.cause = self._reason or cause_of_end(code, self.died_loading)
         self._channel.fail_with(f"Worker {self.slot} has ended: {self.cause}")
         self._on_end(self)
         self.ended.set()

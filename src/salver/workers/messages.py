@@ -21,6 +21,7 @@ __all__ = [
     "InheritedPort",
     "Load",
     "Open",
+    "Ping",
     "Publish",
     "Reading",
     "Scrape",
@@ -55,12 +56,15 @@ class Begin:
 
     Attributes:
         ports: `rest`, `grpc` and `unix`, as far as there are.
+        board: descriptor of the memory of `transport.turns`, where each slot has two places: one
+            for connections to gRPC, one for those to REST.
     """
 
     slot: int
     num_workers: int
     configuration: Configuration
     ports: Mapping[str, InheritedPort]
+    board: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,11 @@ class Drain:
 
     timeout_s: float
     idle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answered by the loop that answers requests, so that whoever asks sees that it turns."""
 
 
 @dataclass(frozen=True, slots=True)

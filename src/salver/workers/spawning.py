@@ -33,6 +33,7 @@ class Spawner:
         ports: Ports,
         *,
         num_workers: int,
+        board: int,
         handle: HandleAsked,
     ) -> None:
         """Start nothing yet.
@@ -43,12 +44,14 @@ class Spawner:
             configuration: see there.
             ports: that are bound; workers inherit them.
             num_workers: how many there are.
+            board: see `Begin`; it stays the caller's.
             handle: see there.
         """
         self.configuration = configuration
         self._command = tuple(command)
         self._ports = inherited_ports(ports)
         self._num_workers = num_workers
+        self._board = board
         self._handle = handle
 
     def __call__(
@@ -74,7 +77,7 @@ class Spawner:
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*self._command, str(theirs.fileno()), str(slot)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *inherited),
+                pass_fds=(theirs.fileno(), self._board, *inherited),
             )
         except OSError:
             ours.close()
@@ -82,7 +85,7 @@ class Spawner:
         finally:
             theirs.close()
         connection = Connection(ours.detach())
-        begin = Begin(slot, self._num_workers, self.configuration, self._ports)
+        begin = Begin(slot, self._num_workers, self.configuration, self._ports, self._board)
         with suppress(OSError):  # it has ended already, as the member will find
             connection.send_bytes(encode(preparation))
             connection.send_bytes(encode(begin))

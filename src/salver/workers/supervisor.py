@@ -30,6 +30,7 @@ from salver.server.lazy import is_lazy
 from salver.server.models import core_options
 from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
 from salver.transport.listeners import BACKLOG
+from salver.transport.turns import make_board, open_board, take_off
 from salver.workers.crew import Crew
 from salver.workers.everywhere import BroadcastMap, load_everywhere
 from salver.workers.keeping import Keeper
@@ -48,6 +49,7 @@ from salver.workers.messages import (
 from salver.workers.shares import share_of_worker
 from salver.workers.spawning import Preparation, Spawner
 from salver.workers.trial import try_alone
+from salver.workers.watch import Watch
 
 __all__ = ["run"]
 
@@ -115,6 +117,8 @@ class _Supervisor:
         self._has_heard = False  # of the first signal to stop
         self._is_stopping = False
         self._renewing: threading.Thread | None = None
+        self._is_to_renew_again = False
+        self._trials: set[Member] = set()
         self._ledger = Ledger()
         self._crew = Crew(self._try_alone)
         self._serving = BroadcastMap(self._crew)
@@ -129,9 +133,12 @@ class _Supervisor:
         )
         self._polling = make_config_polling(self._options, self._core)
         self._ports = Ports()
+        self._board_fd = make_board(2 * count)
+        self._board = open_board(self._board_fd)
         self._command = command
         self._spawner: Spawner | None = None
         self._keeper = Keeper(self._crew, self._spawn, count, self._lose)
+        self._watch = Watch(self._keeper.present)
 
     def main(self) -> None:
         """Start, serve, stop; see `run`."""
@@ -164,9 +171,11 @@ class _Supervisor:
             self._configuration,
             self._ports,
             num_workers=self._count,
+            board=self._board_fd,
             handle=self._handle,
         )
         self._keeper.start()
+        self._watch.start()
         is_open_first = self._options.open_ports_before_load
         self._in_thread(self._keeper.wait_until_up)
         if is_open_first:
@@ -256,7 +265,7 @@ class _Supervisor:
         self._is_stopping = True
 
     def _end_at_once(self, number: int) -> None:
-        for member in self._keeper.present():
+        for member in (*self._keeper.present(), *tuple(self._trials)):
             with suppress(OSError):
                 member.kill()
         signal.signal(number, signal.SIG_DFL)
@@ -264,8 +273,10 @@ class _Supervisor:
 
     def _renew(self) -> None:
         if self._renewing is not None and self._renewing.is_alive():
-            _log.info("SIGHUP: the workers are being replaced already")
+            _log.info("SIGHUP: the workers will be replaced again when they have been")
+            self._is_to_renew_again = True
             return
+        self._is_to_renew_again = False
         try:
             configuration = self._read()
         except ServingError as error:
@@ -281,6 +292,13 @@ class _Supervisor:
         timeout_s = self._options.drain_timeout_seconds
         if self._keeper.renew(idle_s=_IDLE_S, timeout_s=timeout_s):
             _log.info("All workers have been replaced")
+        self._events.put(self._renewed)
+
+    def _renewed(self) -> None:
+        assert self._renewing is not None
+        self._renewing.join()
+        if self._is_to_renew_again:
+            self._renew()
 
     # -- models ----------------------------------------------------------------------------------
 
@@ -314,6 +332,9 @@ class _Supervisor:
         return member
 
     def _ended(self, member: Member) -> None:
+        if not member.is_removed:  # if it is, its successor accepts
+            for kind in range(2):
+                take_off(self._board, 2 * member.slot + kind)
         self._ledger.closed(member)
         self._keeper.ended(member)
 
@@ -321,7 +342,13 @@ class _Supervisor:
         assert self._spawner is not None
         member = self._spawner(self._count, self._preparation())
         _log.warning("A worker died while it was loading %s: trying that alone", id)
-        try_alone(member, platform, id, path)
+        self._trials.add(member)
+        if self._is_stopping:
+            member.kill()
+        try:
+            try_alone(member, platform, id, path)
+        finally:
+            self._trials.discard(member)
 
     # -- what workers say ------------------------------------------------------------------------
 
@@ -342,7 +369,9 @@ class _Supervisor:
 
     def _others(self, asking: Member) -> list[Report]:
         """What everybody else has counted."""
-        asked = {m.ask(TakeReading()): m for m in self._crew.members if m is not asking}
+        # Those that leave still answer requests, and those that come load models.
+        there = (m for m in self._keeper.present() if m.has_greeted and m is not asking)
+        asked = {m.ask(TakeReading()): m for m in there}
         done, _ = wait(asked, _SCRAPE_S)
         for answer in done:
             if answer.exception() is None:
@@ -386,6 +415,9 @@ class _Supervisor:
         self._core.interrupt()
         self._crew.stop()
         self._keeper.stop()
+        self._watch.stop()
+        for trial in tuple(self._trials):
+            trial.kill()
         self._crew.set_phase(SetPhase(is_started=True, is_draining=True))
         if self._options.drain_delay_seconds > 0 and self._crew.is_open:
             time.sleep(self._options.drain_delay_seconds)
@@ -397,11 +429,15 @@ class _Supervisor:
             self._polling.close(_END_S)
         self._ports.remove_unix()
         self._keeper.join(_END_S)
+        os.close(self._board_fd)
 
     def _drain_workers(self, limit_s: float) -> None:
         members = self._keeper.present()
         for member in members:
-            member.tell(Drain(limit_s))
+            if member.has_greeted:
+                member.tell(Drain(limit_s))
+            else:  # it has nothing to lose, and is long about its imports
+                member.kill()
         until_s = time.monotonic() + limit_s + _WORKER_END_S
         for member in members:
             if not member.ended.wait(max(0.0, until_s - time.monotonic())):

@@ -16,8 +16,10 @@ from salver.servable import ServableId
 from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
 from salver.server.lazy import LazyModels, is_lazy
 from salver.server.memory import freeze_at_start
+from salver.server.models import core_options
 from salver.server.ports import Port, Ports
 from salver.threads import Pool
+from salver.transport.turns import Turns, open_board
 from salver.workers.channel import Channel, decode
 from salver.workers.counts import Counts
 from salver.workers.messages import (
@@ -29,6 +31,7 @@ from salver.workers.messages import (
     InheritedPort,
     Load,
     Open,
+    Ping,
     Publish,
     SetLabels,
     SetLogs,
@@ -49,6 +52,7 @@ _log = logging.getLogger(__name__)
 _LOAD_THREADS: Final = 64  # as many as the supervisor wants; it knows how many at once
 _LOG_S: Final = 2.0  # request logs get this long to write what is queued
 _GOODBYE_S: Final = 2.0
+_LOAD_GRACE_S: Final = 1.0  # for loads that are running, which nobody needs any more
 _ORPHAN_DRAIN_S: Final = 30.0
 
 
@@ -90,8 +94,12 @@ class _Worker:
         self._lazy = None
         if is_lazy(configuration.options):
             self._lazy = LazyModels(
-                parts.loader, configuration.options, after_change=parts.after_change
+                parts.loader,
+                configuration.options,
+                transient_load_bytes=core_options(configuration).load.transient_load_bytes,
+                after_change=parts.after_change,
             )
+            parts.metrics.add_collector(self._lazy.families)
         self._core = WorkerCore(self._channel.ask, lazy=self._lazy)
         parts.attach(self._core)
         self._counts = Counts(begin.slot, parts.metrics, self._channel, parts.loop, self._accepted)
@@ -123,7 +131,7 @@ class _Worker:
 
     def _close_models(self, timeout_s: float) -> bool:
         """Unload what no request is in; in a thread."""
-        has_ended = self._loads.close(timeout_s)
+        has_ended = self._loads.close(min(timeout_s, _LOAD_GRACE_S))
         busy = {id for id, count in self._core.in_flight().items() if count}
         for id in self._loaded.keys() - busy:
             self._core.withdraw_if_published(id)
@@ -154,12 +162,14 @@ class _Worker:
                 return self._servable(id).signatures if self._lazy is None else {}
             case SetLogs(configs):
                 return self._in(self._logging, lambda: self._parts.logs.update(configs))
+            case Ping():
+                turned: Future[None] = Future()
+                self._loop.call_soon_threadsafe(turned.set_result, None)
+                return turned
             case TakeReading():
                 return self._counts.take()
             case Open():
                 return asyncio.run_coroutine_threadsafe(self._open(), self._loop)
-            case Sync():
-                return None
             case _:
                 return self._learn(message)
 
@@ -175,6 +185,8 @@ class _Worker:
                 self._loop.call_soon_threadsafe(self._set_phase, message)
             case Drain():
                 self._loop.call_soon_threadsafe(self._drain, message)
+            case Sync():
+                pass
             case _:
                 raise Unavailable(f"A worker knows nothing of {type(message).__name__}")
 
@@ -198,7 +210,13 @@ class _Worker:
         self._loop.call_soon_threadsafe(self._drain, Drain(min(timeout_s, _ORPHAN_DRAIN_S)))
 
     async def _open(self) -> None:
-        await self._doors.serve(self._ports, is_shared=True)
+        slots = range(self._begin.num_workers)
+        board = open_board(self._begin.board)
+        grpc, rest = (
+            Turns(board, 2 * self._begin.slot + kind, [2 * slot + kind for slot in slots])
+            for kind in range(2)
+        )
+        await self._doors.serve(self._ports, is_shared=True, turns=(grpc, rest))
 
     # -- models ----------------------------------------------------------------------------------
 

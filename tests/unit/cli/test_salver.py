@@ -68,6 +68,13 @@ def test_grpc_alone_can_be_served(model: Path, grpc: str) -> None:
     assert len(server.started) == 1
 
 
+def test_one_port_can_do_for_both_apis(model: Path) -> None:
+    server = _Server()
+    assert _main("serve", str(model), "--port=8501", server=server) == 0
+    options = server.started[0][0]
+    assert (options.port, options.rest_api_port) == (8501, 8501)
+
+
 def test_flags_override_the_friendly_defaults(model: Path) -> None:
     server = _Server()
     assert _main("serve", "--host", "::1", "--", str(model), server=server) == 0
@@ -147,7 +154,11 @@ def test_a_flag_without_effect_gives_one_warning(
             "--rest_api_port=0 and --port=0 leave nothing to listen on",
         ),
         (
-            ("serve", "p", "--rest_api_port=8500"),
+            ("serve", "p", "--rest_api_port=8500", "--enable_port_sharing=false"),
+            "--rest_api_port and --port must differ; both are 8500",
+        ),
+        (
+            ("serve", "p", "--rest_api_port=8500", "--grpc_transport=grpcio"),
             "--rest_api_port and --port must differ; both are 8500",
         ),
         (("serve", "p", "--model_name=m"), "name a model by NAME=PATH, not by --model_name"),

@@ -130,3 +130,27 @@ print(*(name for name, path in late.items() if path and path.endswith(".so")))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+def test_what_the_default_flags_do_not_ask_for_is_not_imported() -> None:
+    program = """
+import sys
+import salver.server.process
+import salver.server.doors
+late = (
+    "grpc",
+    "salver.backends.keras.backend",
+    "salver.backends.tflite",
+    "salver.bench",
+    "salver.request_log.json_forms",
+    "salver.rpc.aio_server",
+    "salver.workers",
+    "tensorflow",
+    "watchfiles",
+)
+print(*(name for name in late if name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

@@ -19,9 +19,10 @@ FLOAT = signature(x=DataType.FLOAT)
 TWO = signature(a=DataType.FLOAT, b1=DataType.INT32)
 
 
-@pytest.fixture(autouse=True)
-def small_rows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[0, 1 << 30], ids=["by lengths", "by text"])
+def small_rows_too(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_flat, "_SMALLEST_NAMED_ROW_BYTES", 0)
+    monkeypatch.setattr(json_flat, "_BYTES_A_LENGTH", request.param)
 
 
 def read(body: bytes, wanted: Signature) -> list[Any] | None:
@@ -204,3 +205,16 @@ def test_documents_in_hand_at_the_same_time_keep_apart(monkeypatch: pytest.Monke
         found = document.inputs(FLOAT)
         assert found is not None
         assert found.arrays[0].tolist() == [number] * (number + 1)
+
+
+@pytest.mark.parametrize(
+    "ragged",
+    [
+        b"[[1,2],3,[[4,5,6]]]",  # as many numbers and lists as in three rows of two
+        b"[[1,2],[3],[4,5,6]]",
+        b"[[1,2],[[3],4]]",
+        b"[[[1],[2]],[3,[4]]]",
+    ],
+)
+def test_ragged_lists_of_the_right_size_are_left_to_others(ragged: bytes) -> None:
+    assert read(b'{"instances":%b}' % ragged, FLOAT) is None

@@ -82,7 +82,16 @@ _Check = Callable[[ServerOptions], None]
             ServerOptions(rest_api_port=-1),
             "--rest_api_port must be from 0 to 65535, not -1.",
         ),
-        (checks.check_ours, ServerOptions(workers=-1), "--workers must be from 0 up, not -1."),
+        (
+            checks.check_ours,
+            ServerOptions(workers=-1),
+            "--workers must be from 0 to 1024, not -1.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(workers=1025),
+            "--workers must be from 0 to 1024, not 1025.",
+        ),
         (
             checks.check_ours,
             ServerOptions(workers=0, grpc_transport="grpcio"),

@@ -642,3 +642,63 @@ def test_without_a_thread_to_free_a_model_in_it_is_freed_all_the_same(
 
 def _refuse(_job: object) -> None:
     raise ResourceExhausted("no thread")
+
+
+def test_what_can_never_fit_drives_nobody_out(make: Callable[..., World]) -> None:
+    world = make(max_memory_bytes=200)
+    small = world.seat("small")
+    world.ask(small)
+    world.files.size_bytes = 1000
+    large = world.seat("large")
+    with large.claim() as claim:
+        assert isinstance(ended(claim), ResourceExhausted)
+    assert small.is_in_memory
+    assert world.residency.counts.evictions == {}
+
+
+def test_what_can_never_fit_is_no_reason_to_refuse_others(make: Callable[..., World]) -> None:
+    world = make(max_memory_bytes=200)
+    world.hold("a")
+    a, b = world.seat("a"), world.seat("b")
+    world.files.size_bytes = 1000
+    large = world.seat("large")
+    with a.claim() as first, large.claim() as second, b.claim() as third:
+        assert isinstance(ended(second), ResourceExhausted)
+        world.let_go("a")
+        assert ended(first) is None
+        assert a.pin().name == "a"
+        a.unpin()
+        first.__exit__()
+        assert ended(third) is None
+        assert b.pin().name == "b"
+    b.unpin()
+
+
+def test_a_load_in_vain_keeps_its_place_until_it_is_freed(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1, num_threads=2)
+    world.hold("a")
+    a, b = world.seat("a"), world.seat("b")
+    with a.claim(), b.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+        a.close()
+        world.let_go("a")
+        assert ended(claim) is None
+    assert world.closed == ["a"]
+    assert world.most == 1
+
+
+def test_a_version_that_comes_back_waits_until_its_earlier_load_has_ended(
+    make: Callable[..., World],
+) -> None:
+    world = make(max_memory_bytes=1000, num_threads=2)
+    world.hold("a")
+    before = world.seat("a")
+    with before.claim():
+        assert world.entered["a"].wait(WAIT_S)
+        before.close()
+    after = world.seat("a")
+    with after.claim() as claim:
+        world.let_go("a")
+        assert ended(claim) is None
+    assert (world.loaded, world.closed, world.most) == (["a", "a"], ["a"], 1)
+    assert ServableId("a", 1) in world.residency.reserved

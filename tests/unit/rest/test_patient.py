@@ -12,6 +12,7 @@ from salver.lifecycle.handles import Entry
 from salver.lifecycle.residency import Residency, ResidencyOptions
 from salver.lifecycle.seats import Held, Seat
 from salver.requests import ServableRequest
+from salver.rest.calls import InferenceCalls
 from salver.rest.patient import PatientCalls
 from salver.servable import ServableId
 from salver.transport.messages import HttpResponse
@@ -102,6 +103,26 @@ async def test_the_wait_ends_when_the_time_of_a_request_is_over(
 ) -> None:
     with pytest.raises(DeadlineExceeded, match="to be loaded"):
         await response_of(make_calls(0.0).predict(b'{"instances": [1.0]}', ServableRequest("m")))
+
+
+async def test_the_run_has_the_time_that_the_wait_has_left(
+    make_calls: Callable[..., PatientCalls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float | None] = []
+    predict = InferenceCalls.predict
+
+    def noted(calls: InferenceCalls, body: bytes, servable: ServableRequest) -> object:
+        limits.append(calls._timeout_s)
+        return predict(calls, body, servable)
+
+    monkeypatch.setattr(InferenceCalls, "predict", noted)
+    calls = make_calls(WAIT_S)
+    await response_of(calls.predict(b'{"instances": [1.0]}', ServableRequest("m")))
+    first, second = limits
+    assert first == WAIT_S
+    assert second is not None
+    assert 0.0 < second < WAIT_S
+    assert calls._timeout_s == WAIT_S
 
 
 async def test_what_fails_otherwise_fails_at_once(

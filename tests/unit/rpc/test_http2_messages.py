@@ -40,8 +40,11 @@ def test_large_pieces_make_a_large_message() -> None:
     assert reader.read(stream[10_010:]) == [(False, data), (False, b"next")]
 
 
-def test_only_the_last_bit_of_the_flags_says_that_a_message_is_compressed() -> None:
-    assert MessageReader(9).read(whole(b"a", 2) + whole(b"b", 3)) == [(False, b"a"), (True, b"b")]
+def test_flags_that_there_are_not_are_refused() -> None:
+    assert MessageReader(9).read(whole(b"a") + whole(b"b", 1)) == [(False, b"a"), (True, b"b")]
+    with pytest.raises(Internal) as caught:
+        MessageReader(9).read(whole(b"a", 2))
+    assert caught.value.message == "Bad GRPC frame type 0x02"
 
 
 def test_a_message_over_the_limit_is_refused_as_soon_as_it_says_so() -> None:
@@ -81,11 +84,21 @@ class TestCompression:
                 inflater.up_to(first) or inflater.message()
             assert caught.value.message == "Decompressed message larger than max"
 
-    @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"some" * 100)[:-9], b""])
-    def test_a_broken_one_is_refused(self, data: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("data", "why"),
+        [
+            (b"no gzip", "zlib error"),
+            (gzip.compress(b"some" * 100, mtime=0)[:-9], "data error"),
+            (b"", "data error"),
+            (gzip.compress(b"some", mtime=0) + b"more", "not all input consumed"),
+        ],
+    )
+    def test_a_broken_one_is_refused_in_the_words_of_the_c_core(
+        self, data: bytes, why: str
+    ) -> None:
         with pytest.raises(Internal) as caught:
             Inflater(data, b"gzip", 1000).up_to(1001)
-        assert caught.value.message == "Decompression failed due to zlib error"
+        assert caught.value.message == f"Decompression failed due to {why}"
 
     def test_one_that_ends_where_the_limit_does_without_its_end_is_broken(self) -> None:
         inflater = Inflater(gzip.compress(bytes(1000))[:-8], b"gzip", 1000)

@@ -48,9 +48,15 @@ def test_timeouts_of_whole_milliseconds_are_exact(number: int, unit: str) -> Non
         ("plain ~ text", b"plain ~ text"),
         ("100%", b"100%25"),
         ("föö\n\x01", b"f%C3%B6%C3%B6%0A%01"),
+        ("spaces within", b"spaces within"),
+        ("  at its ends: ", b"%20%20at its ends:%20"),
+        ("100% ", b"100%25%20"),
+        ("  ", b"%20%20"),
     ],
 )
-def test_a_message_is_percent_encoded_as_the_c_core_does(message: str, written: bytes) -> None:
+def test_a_message_is_percent_encoded_and_keeps_the_spaces_at_its_ends(
+    message: str, written: bytes
+) -> None:
     assert percent_encoded(message) == written
 
 

@@ -1,7 +1,9 @@
 """gRPC over a session in this process: what its clients may not do, or seldom do."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -35,11 +37,13 @@ class Methods:
         self.taken = 0
         self.never = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.kept: weakref.ref[Any] | None = None
 
     def table(self) -> MethodTable:
         return {
             "/t/Echo": self.echo,
             "/t/Wait": self.wait,
+            "/t/FailsLate": self.fails_late,
             "/t/GivenUp": self.given_up,
             "/t/Future": self.future,
             "/t/Each": Stream(self.each),
@@ -57,6 +61,12 @@ class Methods:
         finally:
             self.cancelled.set()
         raise AssertionError
+
+    async def fails_late(self, _data: bytes, _call: Call) -> bytes:
+        kept = Kept(range(23))
+        self.kept = weakref.ref(kept)
+        await asyncio.sleep(0)
+        raise NotFound(f"none of {len(kept)}")
 
     async def given_up(self, _data: bytes, _call: Call) -> bytes:
         raise asyncio.CancelledError
@@ -85,6 +95,10 @@ class Methods:
         async for data in requests:
             if data == b"say something":
                 yield data
+
+
+class Kept(list[int]):
+    """What can be watched as it goes."""
 
 
 async def in_pool(call: Callable[[], Any]) -> Any:
@@ -168,8 +182,9 @@ async def test_an_answer_has_the_head_and_the_trailers_of_the_c_core() -> None:
         (
             head(("grpc-encoding", "gzip")),
             message(b"x", 1),
-            ("13", "Decompression failed due to zlib error"),
+            ("13", "Decompression failed due to data error"),
         ),
+        (head(("grpc-encoding", "gzip")), message(b"", 1), ("0", "")),
         (head(path="/t/GivenUp"), message(b""), ("1", "Cancelled on the server side")),
         (head(path="/t/Each"), message(b"give up"), ("1", "Cancelled on the server side")),
         (head(path="/t/Each"), message(b"a") + message(b"none"), ("5", "none")),
@@ -375,3 +390,23 @@ async def test_a_silent_call_is_one_whose_message_has_not_come() -> None:
         answer = served.asking.send(stream, message(b"a"), is_last=True)
         await served.asking.until_over(answer)
         assert not served.service.is_silent(open_stream)
+
+
+async def test_what_a_failed_call_had_in_hand_goes_with_it() -> None:
+    served = Served()
+    gc.disable()
+    try:
+        assert await status(served, head(path="/t/FailsLate"), message(b"")) == ("5", "none of 23")
+        assert served.methods.kept is not None
+        assert served.methods.kept() is None
+    finally:
+        gc.enable()
+
+
+async def test_an_inflated_message_has_a_limit_of_its_own() -> None:
+    served = Served(MessageLimits(max_inflated_bytes=1000))
+    fields = head(("grpc-encoding", "gzip"))
+    expected = ("8", "Decompressed message larger than max")
+    assert await status(served, fields, message(gzip.compress(bytes(1001)), 1)) == expected
+    assert await status(served, fields, message(gzip.compress(bytes(1000)), 1)) == ("0", "")
+    assert await status(served, head(), message(bytes(1001))) == ("0", "")

@@ -156,6 +156,20 @@ def test_signatures_that_only_a_load_tells_are_remembered(bench: Bench) -> None:
     assert caught.value.definitions == DEFINITIONS
 
 
+def test_signatures_that_only_a_load_tells_are_known_of_what_was_loaded_at_once(
+    bench: Bench,
+) -> None:
+    bench.publish("a")
+    bench.publish("b")
+    bench.ask("a")
+    bench.loader.definitions = None
+    bench.publish("a", 2)
+    bench.ask("b")
+    with pytest.raises(NotLoaded) as caught:
+        bench.lazy.serving.acquire("a", 2)
+    assert caught.value.definitions == DEFINITIONS
+
+
 def test_a_new_version_of_what_is_in_memory_is_loaded_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ServerOptions(lazy_load_models=True, flush_filesystem_caches=False))
     bench.publish("a")

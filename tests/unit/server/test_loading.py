@@ -18,7 +18,7 @@ from salver.requests import Array
 from salver.servable import ServableId
 from salver.server.loading import Loader
 from salver.server.warming import Warming, service_maker
-from salver.warmup.replay import REQUESTS_FILE
+from salver.warmup.replay import REQUESTS_FILE, Replay
 
 ID = ServableId("m", 1)
 X = (DataType.FLOAT, (-1,))
@@ -86,7 +86,11 @@ async def make(backend: Shelf, pool: RunPool) -> Make:
     async def in_pool(call: Callable[[], object]) -> object:
         return await asyncio.wrap_future(pool.submit(call))
 
-    def make(describe: Callable[[bytes], object] = lambda _: None, **flags: object) -> Loader:
+    def make(
+        describe: Callable[[bytes], object] = lambda _: None,
+        is_serving: Callable[[], bool] = lambda: True,
+        **flags: object,
+    ) -> Loader:
         options = replace(
             ServerOptions(port=1, model_name="m", model_base_path="/m"),
             **flags,  # type: ignore[arg-type]
@@ -97,6 +101,7 @@ async def make(backend: Shelf, pool: RunPool) -> Make:
             warming=Warming(service_maker(options, in_pool), loop),
             metrics=Metrics(lambda _: True),
             describe=describe,
+            is_serving=is_serving,
         )
 
     return make
@@ -166,6 +171,28 @@ async def test_a_version_whose_warmup_fails_is_closed(
     with pytest.raises(DataLoss):
         await loaded(make(), tmp_path)
     assert backend.model.closings == 1
+
+
+async def test_a_load_is_told_whether_anybody_is_served(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_serving = False
+    told: list[BackendOptions] = []
+    replays: list[Replay] = []
+
+    def open_backend(platform: str, options: BackendOptions) -> Shelf:
+        told.append(options)
+        return Shelf()
+
+    def warm(_warming: Warming, replay: Replay, *_what: object) -> None:
+        replays.append(replay)
+
+    monkeypatch.setattr("salver.server.loading.open_backend", open_backend)
+    monkeypatch.setattr(Warming, "warm", warm)
+    await loaded(make(is_serving=lambda: is_serving), tmp_path)
+    assert not any((told[0].is_serving(), replays[0].rests()))
+    is_serving = True
+    assert all((told[0].is_serving(), replays[0].rests()))
 
 
 async def test_without_warmup_nobody_looks_at_the_warmup_file(make: Make, tmp_path: Path) -> None:

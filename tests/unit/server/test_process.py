@@ -147,9 +147,8 @@ def test_grpc_alone_is_served(
 
 
 def test_rest_alone_is_served(options: ServerOptions, models: tuple[ModelConfig, ...]) -> None:
-    announced, found = _life(replace(options, port=0), models, _rest_status)
+    _, found = _life(replace(options, port=0), models, _rest_status)
     assert found == 200
-    assert announced.grpc_address == ""
 
 
 def test_a_taken_grpc_port_ends_the_start(
@@ -175,7 +174,7 @@ def test_a_taken_grpc_port_is_given_up_where_nobody_asked_for_it(
             tolerate_taken_grpc_port=True,
         )
     assert found == 200
-    assert announced.grpc_address == ""
+    assert announced.grpc_address == f"{HOST}:{options.rest_api_port}"  # which answers it too
 
 
 def test_a_taken_rest_port_ends_what_grpc_has_begun(
@@ -199,6 +198,17 @@ def test_one_number_for_both_ports_does_for_both(
     assert announced.rest_url == f"http://127.0.0.1:{options.port}"
     _, found = _life(same, models, _rest_status)
     assert found == 200
+
+
+def test_a_rest_port_that_answers_grpc_too_is_announced_for_both(
+    options: ServerOptions, models: tuple[ModelConfig, ...]
+) -> None:
+    announced, found = _life(replace(options, port=0), models, _rest_status)
+    assert found == 200
+    assert announced.grpc_address == f"127.0.0.1:{options.rest_api_port}"
+    alone = replace(options, port=0, enable_port_sharing=False)
+    announced, _ = _life(alone, models, _rest_status)
+    assert announced.grpc_address == ""
 
 
 def test_without_sharing_one_number_for_both_ports_is_grpc_s(

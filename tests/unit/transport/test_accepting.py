@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from salver.transport.accepting import Acceptor
+from salver.transport.turns import Turns, make_board, open_board
 
 WAIT_S = 10.0
 
@@ -64,6 +66,34 @@ async def test_each_turn_of_the_loop_takes_one_connection(listener: socket.socke
         acceptor.close()
     for client in clients:
         client.close()
+
+
+async def test_who_holds_more_lets_the_other_go_first_and_takes_what_is_left(
+    listener: socket.socket,
+) -> None:
+    board_descriptor = make_board(2)
+    board = open_board(board_descriptor)
+    made: list[str] = []
+    all_made = asyncio.Event()
+
+    def make() -> asyncio.Protocol:
+        made.append("one")
+        if len(made) == 6:
+            all_made.set()
+        return asyncio.Protocol()
+
+    acceptor = Acceptor(listener, make, turns=Turns(board, 0, (0, 1)), held=lambda: 5)
+    Turns(board, 1, (0, 1))  # which holds none, and accepts none either
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(6)]
+    for _ in range(20):  # turns of the loop, which take less than the other gets
+        await asyncio.sleep(0)
+    assert made == []
+
+    await asyncio.wait_for(all_made.wait(), WAIT_S)
+    acceptor.close()
+    for client in clients:
+        client.close()
+    os.close(board_descriptor)
 
 
 def _noting(made: list[str], name: str) -> Callable[[], asyncio.Protocol]:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salver.transport import request_reader
 from salver.transport.connection import Connection
+from salver.transport.filling import Filling
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import HttpRequest, HttpResponse
 from salver.transport.service import AccessRecord, Service
@@ -47,6 +49,7 @@ class MemoryTransport(asyncio.Transport):
         self.unsent_bytes = 0
         self.high_water: int | None = None
         self.protocol: Connection | None = None
+        self.spoken: Connection | Filling | None = None
         self.ends: Ends | None = Ends()
         self.peer = peer
         self._is_tls = is_tls
@@ -84,6 +87,10 @@ class MemoryTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.log.append("resume")
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, Connection | Filling)
+        self.spoken = protocol
 
 
 class Wire:
@@ -886,3 +893,64 @@ async def test_the_server_hears_of_the_last_connection() -> None:
     assert heard == ["made", "made", "empty"]
     wire.send(GET)
     assert wire.sent == b""
+
+
+# Large bodies.
+
+
+def fill(wire: Wire, data: bytes) -> None:
+    filling = wire.transport.spoken
+    assert isinstance(filling, Filling)
+    filling.get_buffer(-1)[: len(data)] = data
+    filling.buffer_updated(len(data))
+
+
+@pytest.fixture
+def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_reader, "SMALLEST_BYTES", 3)
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_a_large_body_is_read_in_place_each_time() -> None:
+    wire = Wire()
+    for _ in range(2):
+        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\na")
+        fill(wire, b"bcd")
+        assert wire.transport.log[-2:] == ["pause", "resume"]
+        fill(wire, b"ef")
+        assert wire.transport.spoken is wire.connection
+        assert wire.requests[-1].body == b"abcdef"
+    wire.send(GET)
+    assert wire.targets == ["/a", "/a", "/a"]
+    assert wire.transport.log == ["pause", "resume"] * 4
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_a_client_that_waits_for_leave_to_send_a_large_body_gets_it_once() -> None:
+    wire = Wire()
+    wire.send(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    assert wire.sent == CONTINUE
+    fill(wire, b"abcd")
+    assert wire.sent == CONTINUE + ok(b"/a")
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_a_large_body_that_stops_coming_is_refused_and_the_rest_dropped() -> None:
+    wire = Wire()
+    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 60\r\n\r\na")
+    fill(wire, b"b" * 20)
+    wire.sweep(50)
+    assert not wire.sent
+    wire.sweep(100)
+    assert wire.sent.startswith(b"HTTP/1.1 408 ")
+    assert wire.transport.spoken is wire.connection
+    wire.send(b"c" * 39)
+    assert not wire.requests
+
+
+@pytest.mark.usefixtures("all_are_large")
+async def test_over_tls_a_large_body_comes_in_pieces() -> None:
+    wire = Wire(is_tls=True)
+    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n", b"abc", b"def")
+    assert wire.requests[0].body == b"abcdef"
+    assert wire.transport.spoken is None

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salver.transport import request_reader
 from salver.transport.heads import HeadCache, Refusal
 from salver.transport.limits import HttpLimits
 from salver.transport.request_reader import RequestReader, Stage
@@ -199,3 +200,61 @@ def test_garbage_comes_to_the_same_in_pieces_of_any_size(words: list[bytes], ste
         if isinstance(end[-1], int):
             end[-1] = same.get(end[-1], end[-1])
     assert at_once[-1] == in_pieces[-1]
+
+
+# Large bodies.
+
+
+def reader_of_large(monkeypatch: pytest.MonkeyPatch, *data: bytes) -> RequestReader:
+    monkeypatch.setattr(request_reader, "SMALLEST_BYTES", 3)
+    monkeypatch.setattr(request_reader, "LARGEST_BYTES", 50)
+    reader = reader_of()
+    for piece in data:
+        assert reader.read(piece) is None
+    return reader
+
+
+def test_the_rest_of_a_large_body_can_be_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
+    reader = reader_of_large(monkeypatch, head + b"a", b"b")
+    place = reader.begin_in_place()
+    assert place is not None
+    place.rest[:3] = b"cde"
+    assert reader.wrote(3) is None
+    assert (reader.received, reader.stage) == (5, Stage.BODY)
+    place.rest[:1] = b"f"
+    request = reader.wrote(1)
+    assert request is not None
+    assert (request[0].target, request[1]) == ("/a", b"abcdef")
+    assert reader.stage is Stage.IDLE
+    following = reader.read(b"POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\ngh")
+    assert following is not None
+    assert (following[0].target, following[1]) == ("/b", b"gh")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /a HTT",
+        b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nabcd",
+        b"POST /a HTTP/1.1\r\nContent-Length: 51\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab",
+    ],
+)
+def test_what_is_small_or_huge_or_of_unknown_length_has_no_place(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reader_of_large(monkeypatch, data).begin_in_place() is None
+
+
+def test_without_memory_a_body_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(size: int, pieces: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(request_reader, "LargeBody", no_memory)
+    head = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
+    reader = reader_of_large(monkeypatch, head, b"abc")
+    assert reader.begin_in_place() is None
+    request = reader.read(b"def")
+    assert request is not None
+    assert request[1] == b"abcdef"

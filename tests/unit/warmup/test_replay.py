@@ -137,6 +137,14 @@ def test_there_is_a_rest_after_each_answer(directory: Path, write: Write) -> Non
     assert all(0 < rest_s < 1e-3 for _, rest_s in rests)
 
 
+def test_there_is_no_rest_while_nobody_is_served(directory: Path, write: Write) -> None:
+    write(PREDICT, PREDICT)
+    asked, rests = Asked(), list[float]()
+    Replay(sleep=rests.append, rests=lambda: len(asked) > 1)(str(directory), asked)
+    assert len(asked) == 2
+    assert len(rests) == 1
+
+
 @pytest.mark.parametrize("iterations", [0, -1])
 def test_without_iterations_records_are_only_parsed(
     directory: Path, write: Write, observed: Observed, iterations: int

@@ -318,6 +318,17 @@ def test_a_new_worker_that_cannot_log_serves_all_the_same(
     assert "A worker cannot log requests: no such collector" in caplog.text
 
 
+def test_who_ends_with_the_server_while_it_loads_has_not_died_of_that(bench: Bench) -> None:
+    def ends_with_all(worker: FakeWorker, id: ServableId) -> None:
+        bench.crew.stop()
+        dies(worker, id)
+
+    bench.admitted(ends_with_all)
+    with pytest.raises(Unavailable, match="The server is stopping"):
+        bench.load()
+    assert bench.tried == []
+
+
 def test_after_stop_nothing_is_loaded_and_nobody_comes_in(bench: Bench) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(bench.load)

@@ -25,7 +25,8 @@ class Bench:
         self.spawned: list[FakeWorker] = []
         self.on_load: Load = lambda _worker, _id: None
         self.greets = True
-        self.spawn_error: OSError | None = None
+        self.spawn_error: Exception | None = None
+        self.on_spawn: Callable[[], None] = lambda: None
         self.pauses: list[float] = []
         self.lost: list[tuple[ServableId, ServingError]] = []
         self.now_s = 0.0
@@ -68,6 +69,7 @@ class Bench:
         with self._changed:
             self.spawned.append(worker)
             self._changed.notify_all()
+        self.on_spawn()
         if not self.greets:
             worker.die(3)
         return worker.member
@@ -156,13 +158,35 @@ def test_one_that_lived_long_is_replaced_at_once(up: Bench) -> None:
     assert up.pauses == []
 
 
-def test_a_system_without_processes_is_asked_again(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "error", [OSError("Resource temporarily unavailable"), RuntimeError("can't start new thread")]
+)
+def test_a_system_without_processes_or_threads_is_asked_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    bench.spawn_error = OSError("Resource temporarily unavailable")
+    bench.spawn_error = error
     bench.keeper.start()
     bench.keeper.wait_until_up()
-    assert "A worker cannot be started: Resource temporarily unavailable" in caplog.text
+    assert f"A worker cannot be started: {error}" in caplog.text
+
+
+def test_a_worker_that_is_started_while_all_stop_is_killed(up: Bench) -> None:
+    up.on_spawn = up.keeper.stop
+    up.worker(0).die()
+    late = up.worker(2)
+    assert late.member.ended.wait(WAIT_S)
+    assert late.member.cause.startswith("SIGKILL")
+
+
+def test_a_predecessor_that_does_not_leave_is_killed(
+    up: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salver.workers.keeping._LEAVE_S", 0.01)
+    before = up.serving()
+    before[0].stays = True
+    assert up.keeper.renew(idle_s=0.0, timeout_s=0.0)
+    assert before[0].member.ended.wait(WAIT_S)
+    assert f"{before[0].member} does not leave within 0.01 s: it is killed" in caplog.text
 
 
 def test_workers_that_never_come_up_end_the_start(bench: Bench) -> None:

@@ -91,7 +91,7 @@ def test_serves_by_workers_and_announces_itself_once(
         get(announced, "/")
 
 
-def test_a_hangup_reads_the_files_again_and_replaces_the_workers(
+def test_each_hangup_reads_the_files_again_and_replaces_the_workers(
     options: ServerOptions,
     models: tuple[ModelConfig, ...],
     tmp_path: Path,
@@ -108,8 +108,10 @@ def test_a_hangup_reads_the_files_again_and_replaces_the_workers(
         _until(lambda: "SIGHUP: the workers stay as they are" in caplog.text)
         file.write_text('prometheus_config { enable: true path: "/two" }')
         os.kill(os.getpid(), signal.SIGHUP)
+        _until(lambda: "SIGHUP: replacing the workers one by one" in caplog.text)
         os.kill(os.getpid(), signal.SIGHUP)
-        _until(lambda: "All workers have been replaced" in caplog.text)
+        _until(lambda: "SIGHUP: the workers will be replaced again" in caplog.text)
+        _until(lambda: caplog.text.count("All workers have been replaced") == 2)
         return before, get(announced, "/two")
 
     changed = replace(options, monitoring_config_file=str(file))

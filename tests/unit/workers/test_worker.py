@@ -18,6 +18,8 @@ from salver.config.options import ServerOptions
 from salver.config.start_up import Configuration, read_configuration
 from salver.errors import NotFound, ServingError, Unavailable
 from salver.servable import ServableId
+from salver.server.loading import Loader
+from salver.transport.turns import make_board
 from salver.workers import worker
 from salver.workers.channel import Channel, encode
 from salver.workers.messages import (
@@ -30,6 +32,7 @@ from salver.workers.messages import (
     InheritedPort,
     Load,
     Open,
+    Ping,
     Publish,
     SetLabels,
     SetLogs,
@@ -68,7 +71,7 @@ class Life:
         mine, other = Pipe()
         listener.listen()
         ports = {"rest": InheritedPort("http://x", (listener.detach(),))}
-        mine.send_bytes(encode(Begin(0, 2, configuration, ports)))
+        mine.send_bytes(encode(Begin(0, 2, configuration, ports, make_board(4))))
         self.channel = Channel(mine, self._hear, name="supervisor")
         self.channel.start()
         self.thread = threading.Thread(target=lambda: self.result.append(worker.run(other)))
@@ -132,6 +135,7 @@ def test_answers_by_what_it_is_told_to_and_says_goodbye(
     life.channel.tell(SetNames(("m",), None))
     life.channel.tell(SetPhase(is_started=True))
     life.do(SetLogs({}))
+    life.do(Ping())
     life.do(Open())
     assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
     assert life.ask("POST", "/v1/models/m/labels/stable:predict", PREDICT[2])[0] == 200
@@ -178,6 +182,7 @@ def test_models_may_be_loaded_when_they_are_asked_for(
     assert life.do(Signatures(ID)) == {}
     life.do(Open())
     assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
+    assert life.do(TakeReading()).report["salver_resident_versions"] == [((), 1)]
 
 
 def test_without_its_supervisor_it_ends(start: Callable[..., Life], load: Load) -> None:
@@ -187,3 +192,23 @@ def test_without_its_supervisor_it_ends(start: Callable[..., Life], load: Load) 
     life.channel.close(WAIT_S)
     life.thread.join(WAIT_S)
     assert life.result == [True]
+
+
+def test_a_load_that_goes_on_does_not_hold_up_the_end(
+    start: Callable[..., Life], load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salver.workers.worker._LOAD_GRACE_S", 0.01)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def take_long(*_: object) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    monkeypatch.setattr(Loader, "__call__", take_long)
+    life = start()
+    life.channel.ask(load)
+    assert has_begun.wait(WAIT_S)
+    life.channel.tell(Drain(10 * WAIT_S))
+    life.thread.join(WAIT_S)
+    may_end.set()
+    assert life.result == [False]

@@ -46,6 +46,7 @@ class TensorFlowBackend:
             session_config=override_session(session_config, settings or directory),
             target=options.session_target,
             thread_pool=options.load_thread_pool,
+            steps_back=options.is_serving(),
         )
 
     def _open(self) -> Library:

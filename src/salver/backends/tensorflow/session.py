@@ -223,6 +223,7 @@ def load_saved_model(
     session_config: bytes,
     target: str = "",
     thread_pool: int | None = None,
+    steps_back: bool = True,
 ) -> SavedModel:
     """Load one variant of a SavedModel: restore variables, assets and tables, run its init ops.
 
@@ -233,6 +234,7 @@ def load_saved_model(
         session_config: a serialized `tensorflow.ConfigProto`.
         target: where the session runs; empty for this process.
         thread_pool: which of the thread pools of `session_config` loads; None for the usual one.
+        steps_back: whether it runs behind requests where that can be; see `in_background`.
 
     Raises:
         ServingError: with TensorFlow's code and text.
@@ -246,7 +248,7 @@ def load_saved_model(
         quick.TF_SetConfig(options, session_config, len(session_config), status)
         library.check(status)
         quick.TF_SetTarget(options, target.encode())
-        is_behind = library.has_pools and not _has_own_pools(session_config)
+        is_behind = steps_back and library.has_pools and not _has_own_pools(session_config)
         run_options = Buffer.of(_load_options(thread_pool, is_behind=is_behind))
         load = partial(
             library.long.TF_LoadSessionFromSavedModel,

@@ -8,6 +8,8 @@ __all__ = ["Bodies"]
 
 # What a frame that moves something earns in frames that do not.
 _FRAMES_PER_DATA = 3
+# Smaller parts of a body that nobody waits for are paid for.
+_LATE_BYTES = 256
 # A smaller part is handed over as a copy: a view keeps the whole read it came in.
 _VIEW_FROM_BYTES = 16 * 1024
 
@@ -84,9 +86,9 @@ class Bodies:
             pos = self._read_padding(data, pos, length)
         self._is_last = bool(flags & Flag.END_STREAM)
         self._stream = stream = self._judge(stream, stream_id, length)
-        if self._left:
+        if self._left and (stream is not None or self._left >= _LATE_BYTES):
             self._streams.purse.left += 1
-        else:
+        elif not self._left:
             self._streams.pay()
         self._inflow.credit(stream, self._padding + pos - start)
         if not self._left and stream is not None and self._is_last:

@@ -23,7 +23,9 @@ class Http2Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answerer",
+        "_dropped_bytes",
         "_ending_since",
+        "_is_behind",
         "_is_ending",
         "_is_gone",
         "_is_paused",
@@ -55,8 +57,10 @@ class Http2Connection(asyncio.Protocol):
         self._ending_since = 0.0
         self._unsent_bytes = 0
         self._unsent_since = 0.0
+        self._dropped_bytes = 0
         self._is_gone = False
-        self._is_paused = False
+        self._is_behind = False  # what has been read waits for its turn
+        self._is_paused = False  # the client does not read
         self._is_waking = False
 
     @property
@@ -96,10 +100,36 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_ending:
+            self._drop(len(data))
+            return
         session = self._session
         session.receive(data)
         if session.out.parts or session.out.waiting or session.is_done:
             self._flush()
+        if session.has_more and not self._is_behind:
+            self._is_behind = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Other connections have had their turn."""
+        if self._is_gone or self._is_paused or not self._is_behind:
+            return
+        self._is_behind = False
+        self.data_received(b"")
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, if nothing stands against it."""
+        if not (self._is_behind or self._is_paused or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def _drop(self, count: int) -> None:
+        """Who sends more than what was on its way is not going to read why the connection ends."""
+        self._dropped_bytes += count
+        if self._dropped_bytes > self._limits.connection_window_bytes:
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         return False  # an HTTP/2 connection has no use for one direction
@@ -117,10 +147,12 @@ class Http2Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._session.out.block(False)
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
+        was_paused, self._is_paused = self._is_paused, False
+        if was_paused:
+            self._read_on()
         self._flush()
+        if was_paused and self._is_behind:
+            self._loop.call_soon(self._go_on)
 
     # Writing.
 

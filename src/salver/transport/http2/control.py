@@ -26,6 +26,8 @@ DRAIN_PING = b"salver\x00\x01"
 KEEPALIVE_PING = b"salver\x00\x02"
 
 _FRAMES_PER_DATA = 3
+# A change of all windows costs a frame more for every so many streams.
+_STREAMS_PER_FRAME_SHIFT = 5
 # Without requests, RFC 1122's interval of TCP keepalives is asked of pings, as gRPC's C core does.
 _IDLE_PING_INTERVAL_S = 7200.0
 _DEFAULT_TABLE_BYTES = 4096
@@ -193,8 +195,9 @@ class Control:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "window too large")
             change = value - out.initial_window
             out.initial_window = value
+            self._streams.purse.left -= len(self._streams.open) >> _STREAMS_PER_FRAME_SHIFT
             for stream in self._streams.open.values():
-                stream.send_window += change
+                stream.widen(change)
                 if stream.send_window > MAX_WINDOW:
                     raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "window too large")
         elif number == Setting.MAX_FRAME_SIZE:
@@ -229,7 +232,7 @@ class Control:
         elif not increment:
             streams.fault(stream, Code.PROTOCOL_ERROR)
         else:
-            stream.send_window += increment
+            stream.widen(increment)
             if stream.send_window > MAX_WINDOW:
                 streams.fault(stream, Code.FLOW_CONTROL_ERROR)
 

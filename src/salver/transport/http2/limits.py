@@ -21,7 +21,8 @@ class Http2Limits:
 
     Attributes:
         max_concurrent_streams: requests at one time, cancelled ones whose work still runs among
-            them; more are refused (gRPC's C core: no bound; Go, envoy: 100 or so is advised).
+            them; more are refused (gRPC's C core: no bound). A client's library queues what is
+            beyond, so that neither a batch of one client nor its watches may need more.
         max_header_list_bytes: a request's fields, 32 more for each (HPACK's measure); twice as much
             ends the connection, be it of the block as it arrives.
         max_continuation_frames: parts of one header block behind its first (CVE-2024-27316).
@@ -64,7 +65,7 @@ class Http2Limits:
         linger_s: how long a client has to read why its connection ends.
     """
 
-    max_concurrent_streams: int = 256
+    max_concurrent_streams: int = 2048
     max_header_list_bytes: int = 64 * 1024
     max_continuation_frames: int = 16
     header_table_bytes: int = 4096

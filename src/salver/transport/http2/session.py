@@ -32,6 +32,13 @@ _unpack = FRAME_HEAD.unpack_from
 _ID_MASK = MAX_WINDOW
 _LAST_ID = 2**31 - 1
 _FRAME_HEAD_BYTES = 9
+# What one turn may cost, in frames, about a microsecond each: other connections wait meanwhile, and
+# a loop may bring megabytes of frames of ten octets at once.
+_TURN_COST = 2048
+_REQUEST_COST = 16
+# So many octets beyond a usual header block, and of other frames, cost what a frame does.
+_COST_SHIFT = 3
+_SHORT_BLOCK_BYTES = 512
 
 
 class Session:
@@ -40,6 +47,8 @@ class Session:
     Attributes:
         limits: on the client.
         out: what is to be written.
+        has_more: frames wait though they are whole: `receive` is to be called again, be it with
+            nothing.
         heard: the tick of the last bytes received.
         is_closed: nothing more is read; what is written is to be sent, and the socket closed.
         is_draining: a graceful end has begun.
@@ -64,6 +73,7 @@ class Session:
         "_rest",
         "_streams",
         "drain_since",
+        "has_more",
         "heard",
         "is_closed",
         "is_draining",
@@ -113,6 +123,7 @@ class Session:
         self.partial_since: float | None = None
         self.ping_since: float | None = None
         self.is_closed = self.is_draining = self.is_final = False
+        self.has_more = False
         self._greet()
 
     def _greet(self) -> None:
@@ -181,10 +192,11 @@ class Session:
     def _read(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
+        self.has_more = False
         began = self._begin(data)
         pos = self._read_frames(data, began) if self._has_preface else began
         self._rest = data[pos:]
-        if not self._rest and self._block is None:
+        if self.has_more or (not self._rest and self._block is None):
             self.partial_since = None
         elif self.partial_since is None or pos > began:
             self.partial_since = self.out.tick
@@ -207,15 +219,16 @@ class Session:
         return 0
 
     def _read_frames(self, data: bytes, pos: int) -> int:
-        """Take all frames that are whole, and of DATA what is there.
+        """Take the frames that are whole, as many as a turn allows, and of DATA what is there.
 
         Returns:
-            Where in `data` the first frame begins that is not.
+            Where in `data` the first frame begins that was not taken.
         """
         size = len(data)
+        cost = 0
         most = self.limits.max_frame_bytes
         take_data = self._bodies.take
-        while size - pos >= _FRAME_HEAD_BYTES:
+        while cost < _TURN_COST and size - pos >= _FRAME_HEAD_BYTES:
             word, flags, stream_id = _unpack(data, pos)
             length = word >> 8
             kind = word & 0xFF
@@ -223,6 +236,7 @@ class Session:
             start = pos + _FRAME_HEAD_BYTES
             if length > most:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "frame too long")
+            cost += 1
             if self._is_expecting:
                 self._check_expected(kind, stream_id)
             if kind == 0:
@@ -235,9 +249,12 @@ class Session:
             else:
                 pos = start + length
                 if kind == 1:
+                    cost += _REQUEST_COST + (max(length - _SHORT_BLOCK_BYTES, 0) >> _COST_SHIFT)
                     self._on_headers(data[start:pos], flags, stream_id)
                 else:
+                    cost += length >> _COST_SHIFT
                     self._on_other(kind, data[start:pos], flags, stream_id)
+        self.has_more = cost >= _TURN_COST and size - pos >= _FRAME_HEAD_BYTES
         return pos
 
     def _check_expected(self, kind: int, stream_id: int) -> None:
@@ -365,6 +382,7 @@ class Session:
     def abandon(self) -> None:
         """The socket is gone, or about to be: tell the service of every stream."""
         self.is_closed = True
+        self.has_more = False
         self._rest = b""
         self._block = None
         self._streams.leave_all()

@@ -93,7 +93,8 @@ class Outbox:
         window: of the connection.
         initial_window: of a new stream.
         max_frame_bytes: the longest frame the client takes.
-        waiting: streams with data that windows or the socket hold up, in turn.
+        waiting: streams with data that the connection's window or the socket hold up, in turn; not
+            those whose own window is spent: they come back when it grows.
         is_blocked: the socket takes no more.
         unwritten_bytes: of bodies in `parts`.
         data_frames: sent so far, without those that move next to nothing.
@@ -166,19 +167,13 @@ class Outbox:
         """Add what the waiting streams can send, a burst at most."""
         most = _BURST_BYTES
         waiting = self.waiting
-        stuck: list[Stream] = []
         while waiting and most > 0 and self.window > 0 and not self.is_blocked:
             stream = next(iter(waiting))
             del waiting[stream]
             sent = stream.pump(min(most, _TURN_BYTES))
             most -= sent
-            if stream.is_waiting:
-                if sent:
-                    waiting[stream] = None
-                else:
-                    stuck.append(stream)
-        for stream in stuck:
-            waiting[stream] = None
+            if stream.is_waiting and stream.send_window > 0:
+                waiting[stream] = None
 
     @property
     def can_pump(self) -> bool:
@@ -394,6 +389,12 @@ class Stream:
         self._out.waiting.pop(self, None)
         self._release_waiter()
 
+    def widen(self, increment: int) -> None:
+        """The client takes so much more of it, or less."""
+        self.send_window += increment
+        if self._queue and self.send_window > 0:
+            self._out.waiting[self] = None
+
     def pump(self, most: int) -> int:
         """Add frames of what waits, as windows allow.
 
@@ -445,7 +446,7 @@ class Stream:
                 self.pump(_TURN_BYTES)
         else:
             self._queue.extend(chunks)
-        if self._queue:
+        if self._queue and self.send_window > 0:
             out.waiting[self] = None
         out.wake()
 

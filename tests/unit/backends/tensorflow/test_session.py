@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
+from salver.backends.registry import BackendOptions
+from salver.backends.tensorflow.backend import TensorFlowBackend
 from salver.backends.tensorflow.library import Library
 from salver.backends.tensorflow.session import SavedModel, SavedModelProgram, load_saved_model
 from salver.dtypes import DataType, numpy_dtype
@@ -530,6 +532,17 @@ def test_the_first_load_makes_the_pools_that_all_share_and_later_ones_step_back(
         assert ask(model, "serving_default", x=floats(1.0))["y"].tolist() == [2.5]
         model.close()
     assert names == ["salver-free", "salver-restore", "salver-free"]
+
+
+def test_a_load_that_holds_up_nobody_does_not_step_back(
+    library: Library, version_path: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "has_pools", True)
+    names = threads_of(monkeypatch)
+    directory = str(version_path("half_plus_two"))
+    backend = TensorFlowBackend(BackendOptions(is_serving=lambda: False))
+    backend.load(directory).close()
+    assert names == ["salver-free"]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable, Iterable
 import pytest
 from tests.unit.transport.http2.talk import (
     HEAD,
+    REQUEST,
     TAIL,
     Clock,
     Ledger,
+    block,
     data,
     echo,
     frame,
@@ -77,6 +79,9 @@ class MemoryTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.log.append("resume")
 
+    def is_closing(self) -> bool:
+        return "close" in self.log or "abort" in self.log
+
 
 def _run_at_once(work: Callable[[], bytes]) -> Awaitable[bytes]:
     raise NotImplementedError
@@ -144,6 +149,87 @@ async def test_answers_of_one_read_are_one_write() -> None:
     ids = [sid for kind, _, sid, _ in door.output() if kind == 0]
     assert ids == [1, 3, 5]
     assert "gather" not in door.transport.log
+
+
+_MANY = b"".join(data(1, b"x") for _ in range(5000))
+
+
+def _turns(log: list[str]) -> list[str]:
+    return [what for what in log if what in ("pause", "resume")]
+
+
+async def test_many_frames_of_one_read_are_taken_in_several_turns_of_the_loop() -> None:
+    door = Door()
+    door.send(GREETING, headers(1), _MANY, data(1, b"y", end=True))
+    assert 0 < len(door.ledger.body(1)) < 5000
+    assert _turns(door.transport.log) == ["pause"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert door.ledger.body(1) == b"x" * 5000 + b"y"
+    assert door.ledger.complete == [1]
+    assert _turns(door.transport.log) == ["pause", "pause", "resume"]
+    assert door.output()
+
+
+async def test_bytes_that_come_between_two_turns_wait_behind_the_others() -> None:
+    door = Door()
+    door.send(GREETING, headers(1), _MANY)
+    door.send(data(1, b"y", end=True))  # as TLS may bring them though it was told to pause
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert door.ledger.body(1) == b"x" * 5000 + b"y"
+
+
+async def test_long_header_blocks_take_more_of_a_turn() -> None:
+    door = Door()
+    long = block([*REQUEST, ("x-long", "a" * 30_000)])
+    door.send(GREETING, headers(1, long, end=True), headers(3, end=True))
+    assert door.ledger.complete == [1]
+    await asyncio.sleep(0)
+    assert door.ledger.complete == [1, 3]
+
+
+async def test_a_connection_that_is_lost_between_two_turns_has_none() -> None:
+    door = Door()
+    door.send(GREETING, headers(1), _MANY)
+    door.connection.connection_lost(None)
+    before = door.ledger.body(1)
+    await asyncio.sleep(0)
+    assert door.ledger.body(1) == before
+
+
+async def test_a_client_that_does_not_read_has_no_further_turn_until_it_does() -> None:
+    door = Door(Http2Limits(max_unread_output_bytes=10))
+    door.send(GREETING)
+    door.transport.high_water = 20
+    door.send(headers(1), headers(3, end=True), _MANY)
+    before = door.ledger.body(1)
+    await asyncio.sleep(0)
+    assert door.ledger.body(1) == before
+    door.transport.high_water = None
+    door.read_by_client()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert door.ledger.body(1) == b"x" * 5000
+    assert _turns(door.transport.log)[-1] == "resume"
+
+
+async def test_a_connection_that_ends_in_a_later_turn_is_not_read_on() -> None:
+    door = Door(is_tls=True)
+    door.send(GREETING, headers(1), _MANY, frame(5, 0, 1))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert door.transport.log[-1] == "close"
+
+
+async def test_who_sends_on_and_on_after_the_end_is_cut_off() -> None:
+    limits = Http2Limits(stream_window_bytes=100_000, connection_window_bytes=100_000)
+    door = Door(limits)
+    door.send(b"no HTTP/2, but as long as the preface of it")
+    door.send(bytes(100_000))
+    assert door.transport.log == ["eof"]
+    door.send(b"x")
+    assert door.transport.log == ["eof", "abort"]
 
 
 async def test_later_answers_of_one_turn_of_the_loop_are_one_write() -> None:

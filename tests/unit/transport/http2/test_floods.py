@@ -285,3 +285,26 @@ def test_a_slow_upload_forgives_pings() -> None:
 def test_any_number_of_pings_may_be_permitted() -> None:
     raw = Raw(Http2Limits(max_ping_strikes=0))
     assert _pings(raw, 50, 0.1) is None
+
+
+def test_small_parts_of_a_body_that_nobody_waits_for_run_out_of_credit() -> None:
+    raw = Raw(QUIET)
+    raw.send(headers(1))
+    raw.stream(1).refuse(HEAD)
+    large = raw.send(*(data(1, bytes(256)) for _ in range(100)))
+    assert goaway_of(large) is None
+    output = raw.send(*(data(1, b"x") for _ in range(100)))
+    assert goaway_of(output) == (CALM, b"too many frames that move nothing")
+
+
+def test_changes_of_many_windows_cost_more_than_of_one() -> None:
+    def frames_until_the_end(streams: int) -> int:
+        raw = Raw(Http2Limits(control_burst=1000))
+        raw.send(*(headers(2 * n + 1) for n in range(streams)))
+        raw.session.tick(raw.clock())
+        sent = 0
+        while goaway_of(raw.send(setting(4, sent % 2 * 1000))) is None:
+            sent += 1
+        return sent
+
+    assert frames_until_the_end(96) * 3 < frames_until_the_end(1)

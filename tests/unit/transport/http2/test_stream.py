@@ -159,6 +159,16 @@ def test_a_stream_without_window_does_not_hold_up_another() -> None:
     assert len(_body(raw.send(frame(8, 0, 3, number(50))), 3)) == 50
 
 
+def test_streams_without_window_are_not_looked_at_until_it_grows() -> None:
+    raw = Raw()
+    raw.send(setting(4, 0), headers(1, end=True), headers(3, end=True))
+    for stream_id in (1, 3):
+        raw.stream(stream_id).respond(HEAD, bytes(100), TAIL)
+    assert not raw.session.out.waiting
+    assert len(_body(raw.send(setting(4, 100)), 1)) == 100
+    assert not raw.session.streams
+
+
 def test_frames_are_as_long_as_the_client_takes_them() -> None:
     raw = Raw()
     raw.send(setting(5, 40_000), setting(4, 2**20), frame(8, 0, 0, number(2**20)))

@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+
+import pytest
+
+from salver import heap
+from salver.heap import keep_freed_pages, unfilled_bytes
+
+
+@pytest.fixture(autouse=True)
+def ask_anew() -> Iterator[None]:
+    keep_freed_pages.cache_clear()
+    yield
+    keep_freed_pages.cache_clear()
+
+
+def test_bytes_hold_what_is_written_to_their_view() -> None:
+    whole, view = unfilled_bytes(5)
+    view[:2] = b"ab"
+    view[2:] = b"cde"
+    assert whole == b"abcde"
+    assert len(view) == 5
+
+
+def test_too_much_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError):
+        unfilled_bytes(1 << 60)
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_the_environment_has_the_last_word(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert not keep_freed_pages()
+
+
+def test_an_allocator_that_cannot_be_told_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heap, "_python", object())
+    assert not keep_freed_pages()
+
+
+def test_the_allocator_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Allocator:
+        def mallopt(self, parameter: int, value: int) -> int:
+            told.append((parameter, value))
+            return 1
+
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(heap, "_python", Allocator())
+    assert keep_freed_pages()
+    assert keep_freed_pages()
+    assert told == [(-3, 32 << 20), (-1, 32 << 20)]
