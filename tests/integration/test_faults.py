@@ -77,7 +77,7 @@ class TestHttp:
         "sent",
         [
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,  # a TLS ClientHello
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nno preface\r\n\r\n",
             b"hello\r\n\r\n",
             b"GET\r\n\r\n",
             b"GET /v1/models/m HTTP/9.9\r\n\r\n",
