@@ -1,6 +1,7 @@
 """Full speed for minutes: no error, and flat memory.
 
-    python benchmarks/endurance.py [--minutes 5] [--json FILE] [-- flags of the server]
+    python benchmarks/endurance.py [--minutes 5] [--clients h2load ...] [--json FILE]
+                                   [-- flags of the server]
 
 Three clients, one after the other, each for so many minutes and as fast as they can, ask
 half_plus_two: h2load over gRPC (its own counts of what failed, and the bytes of the answers: a
@@ -136,6 +137,7 @@ CLIENTS: dict[str, Client] = {
     f"grpcio, {CALLERS} calls over {CHANNELS} channels, each checked": by_grpcio,
     "wrk, 16 connections, REST": by_wrk,
 }
+KINDS = ("h2load", "grpcio", "wrk")
 
 
 def endure(server: Running, name: str, client: Client, seconds: int, scratch: Path) -> Phase:
@@ -159,13 +161,19 @@ def endure(server: Running, name: str, client: Client, seconds: int, scratch: Pa
 
 
 def measured(
-    models: Path, scratch: Path, seconds: int, flags: Sequence[str] = ()
+    models: Path,
+    scratch: Path,
+    seconds: int,
+    flags: Sequence[str] = (),
+    clients: Sequence[str] = KINDS,
 ) -> tuple[list[Phase], int]:
     """What each client saw, and the server's exit status."""
     server = salver(*flags)(small(models), scratch)
     phases = []
     try:
         for name, client in CLIENTS.items():
+            if not name.startswith(tuple(clients)):
+                continue
             phases.append(endure(server, name, client, seconds, scratch))
             print(phases[-1].line(), flush=True)
     finally:
@@ -176,6 +184,7 @@ def measured(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="of each client")
+    parser.add_argument("--clients", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--json", type=Path, help="write what was seen here")
     parser.add_argument("--models", type=Path, default=cache() / "models", help="keep them here")
     parser.add_argument("flags", nargs="*", help="of the server, behind --")
@@ -187,7 +196,9 @@ def main() -> None:
     print("| client | time | answers | rate | failed | memory | growth of its floor | |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="endurance-") as directory:
-        phases, status = measured(arguments.models, Path(directory), seconds, arguments.flags)
+        phases, status = measured(
+            arguments.models, Path(directory), seconds, arguments.flags, arguments.clients
+        )
     print(CRITERION)
     if status:
         print(f"the server ended with status {status}")

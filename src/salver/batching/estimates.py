@@ -9,6 +9,7 @@ together, or each in turn.
 from typing import Final
 
 __all__ = [
+    "FEW_RUNS",
     "FIRST_PROOF_RUNS",
     "FREEZE_S",
     "MOST_PROOF_RUNS",
@@ -21,9 +22,10 @@ INLINE_BELOW_S: Final = 100e-6  # the hop's cost
 TOO_LONG_INLINE_S: Final = 1e-3  # an inline run this long goes back to the pool
 FREEZE_S: Final = 20e-3  # of computing: not a loop that had to wait, but a model that turned slow
 LONGEST_WAIT_S: Final = 0.2  # a process over its quota of CPU is stopped for up to 0.1 s
-LOOK_EACH_S: Final = 10e-3  # at the loop's CPU time
+LOOK_EACH_S: Final = 0.4e-3  # at the loop's CPU time; less than half of a long run
 FIRST_PROOF_RUNS: Final = 4
 MOST_PROOF_RUNS: Final = 4096
+FEW_RUNS: Final = 16  # between two that waited: a processor is not taken away that often
 LONG_SHARE: Final = 0.02  # of all time that long runs may have of the loop
 LONG_AT_ONCE_S: Final = 50e-3  # and how much of it may come together
 MOST_COUNTED_S: Final = 100e-3  # of one run: no single one closes the loop for more than 5 s
@@ -35,7 +37,7 @@ class Estimate:
     Attributes:
         is_inline: its runs may be made in the loop.
         inline_s: how long one of those takes, by the shortest of late; 0 before the first.
-        inline_runs: since it was let into the loop.
+        inline_runs: since it was let into the loop, or the last that waited for long.
     """
 
     __slots__ = ("inline_runs", "inline_s", "is_inline", "needed", "shortest_s", "taken")
@@ -86,7 +88,7 @@ class LoopGuard:
     It also tells a long computation from a long wait. A machine with more to do than processors
     takes the processor away in the middle of a run, and a container over its quota stands still for
     most of 0.1 s; neither says anything of the model. Reading the thread's CPU time costs as much
-    as a thirtieth of a short run, so it is read each 10 ms, and after a long run.
+    as a thirtieth of a short run, so it is read each 0.4 ms, and after a long run.
 
     Attributes:
         closed_until_s: until then nothing is to run in the loop, by the programs' clock.
@@ -109,19 +111,17 @@ class LoopGuard:
         self._cpu_s = cpu_s
         self.look_at_s = now_s + LOOK_EACH_S
 
-    def has_frozen(self, seconds: float, cpu_s: float) -> bool:
-        """Whether a run in the loop, that has just ended, was far too long by its own doing.
+    def has_computed(self, seconds: float, cpu_s: float) -> bool:
+        """Whether a run in the loop, that has just ended, was long by its own doing.
 
-        What the thread did since the last look, 10 ms before the run or less, is counted in; for a
-        run that did not compute that is at most half of the time. No quota takes 0.2 s, so a run
+        What the thread did since the last look, 0.4 ms before the run or less, is counted in; for a
+        run that did not compute that is less than half of the time. No quota takes 0.2 s, so a run
         that long counts whatever it did.
 
         Args:
             seconds: the run took.
             cpu_s: the CPU time that the loop's thread has used by now.
         """
-        if seconds < FREEZE_S:
-            return False
         return seconds >= LONGEST_WAIT_S or cpu_s - self._cpu_s > seconds / 2
 
     def is_paid(self, seconds: float) -> bool:

@@ -5,9 +5,11 @@ program is first run in the pool and measured, per size of its inputs; where the
 than the hop, the next ones are made in the loop. An inline run cannot be interrupted, so one that
 turns out long sends all sizes back to the pool at once, to prove themselves again, eight times
 longer each time. If the short runs before had saved as much as the long one cost, it sends only its
-own size back, and to no longer proof. Without that exception a busy machine, which now and then
-takes the processor away in the middle of a run, drove half_plus_two out of the loop for good:
-11,600 runs/s beside two busy processes on two cores, 76,900 with it.
+own size back, and to no longer proof; and one that did not compute all that time, only if the last
+such was a few runs ago. For a busy machine now and then takes the processor away in the middle of a
+run. Without these exceptions such a machine drove half_plus_two out of the loop for good (11,600
+runs/s beside two busy processes on two cores, 76,900 with the first), and the proofs in the pool
+were most of the tail of latencies while other models loaded.
 
 Some models take long for some values, whatever their size. A graph with loops is never run in the
 loop, and after one run that froze it (20 ms of computing: a processor that was taken away is no
@@ -27,7 +29,9 @@ from time import perf_counter, thread_time
 from typing import Any, Final, TypeVar
 
 from salver.batching.estimates import (
+    FEW_RUNS,
     FIRST_PROOF_RUNS,
+    FREEZE_S,
     MOST_PROOF_RUNS,
     TOO_LONG_INLINE_S,
     Estimate,
@@ -287,8 +291,14 @@ class MeasuredProgram:
 
     def _ran_long(self, estimate: Estimate, seconds: float, ended: float) -> None:
         guard, cpu_s = self._guard, self._cpu_clock()
-        has_frozen = guard.has_frozen(seconds, cpu_s)
+        has_computed = guard.has_computed(seconds, cpu_s)
         guard.look(ended, cpu_s)
+        if not has_computed:  # it lost the processor, or waits for other threads
+            if estimate.inline_runs < FEW_RUNS:
+                estimate.prove_again(estimate.needed)
+            estimate.inline_runs = 0
+            return
+        has_frozen = seconds >= FREEZE_S
         if guard.is_paid(seconds) and estimate.has_earned(seconds) and not has_frozen:
             estimate.prove_again(FIRST_PROOF_RUNS)
             return

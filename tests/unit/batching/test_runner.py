@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from salver.batching.estimates import FEW_RUNS
 from salver.batching.runner import MeasuredProgram, RunPool, size_of
 from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from salver.requests import Array
@@ -151,14 +152,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_program_runs_in_the_loop_only_after_it_has_proven_short(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 3, program)
     assert echo.where == ["pool"] * FIRST_PROOF + ["inline"] * 3
 
 
 async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
     echo = Echo(Clock(), takes_s=1e-9)
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await outputs_of(program)
     echo.takes_s = 1.0
     await run_times(20, program)
@@ -167,7 +168,7 @@ async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
 
 async def test_a_long_program_stays_in_the_pool(pool: RunPool) -> None:
     echo = Echo(Clock(), takes_s=101e-6)
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(30, program)
     assert set(echo.where) == {"pool"}
 
@@ -176,7 +177,7 @@ async def test_one_short_run_of_the_proof_is_enough_because_the_others_may_have_
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock(), takes_s=5e-3)
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF - 1, program)
     echo.takes_s = 20e-6
     await run_times(2, program)
@@ -185,7 +186,7 @@ async def test_one_short_run_of_the_proof_is_enough_because_the_others_may_have_
 
 async def test_each_size_of_the_inputs_is_proven_by_itself(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 1, program)
     await outputs_of(program, [np.zeros(1000, np.float32)])
     await outputs_of(program)
@@ -194,7 +195,7 @@ async def test_each_size_of_the_inputs_is_proven_by_itself(pool: RunPool) -> Non
 
 async def test_the_size_of_strings_is_that_of_what_they_hold(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     short, long = np.array([b"x"], object), np.array([b"x" * 10_000], object)
     await run_times(FIRST_PROOF + 1, program, [short])
     await outputs_of(program, [long])
@@ -203,7 +204,7 @@ async def test_the_size_of_strings_is_that_of_what_they_hold(pool: RunPool) -> N
 
 async def test_a_program_without_inputs_is_proven_too(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 1, program, [])
     assert echo.where[-1] == "inline"
 
@@ -212,7 +213,7 @@ async def test_a_run_that_is_long_in_the_loop_sends_its_size_back_to_the_pool(
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF, program)
     echo.takes_s = 10.0
     await run_times(3, program)
@@ -221,7 +222,7 @@ async def test_a_run_that_is_long_in_the_loop_sends_its_size_back_to_the_pool(
 
 async def test_the_proof_grows_eightfold_each_time_it_was_wrong(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     proofs: list[int] = []
     for _ in range(6):
         echo.takes_s = 20e-6
@@ -264,11 +265,26 @@ async def test_a_run_that_only_waited_for_the_processor_keeps_no_program_out(
     echo = Echo(Clock())
     program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
     await run_times(FIRST_PROOF + 1000, program)
-    echo.takes_s = 90e-3
-    await outputs_of(program)
-    echo.takes_s = 20e-6
-    await run_times(FIRST_PROOF + 1, program)
-    assert echo.where[-FIRST_PROOF - 2 :] == ["inline", *["pool"] * FIRST_PROOF, "inline"]
+    for _ in range(3):
+        echo.takes_s = 90e-3
+        await outputs_of(program)
+        echo.takes_s = 20e-6
+        await run_times(FEW_RUNS, program)
+    assert set(echo.where[-3 * (FEW_RUNS + 1) :]) == {"inline"}
+
+
+async def test_what_waits_again_after_a_few_runs_proves_itself_in_the_pool(pool: RunPool) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
+    await run_times(FIRST_PROOF + 1000, program)
+    for _ in range(2):
+        echo.takes_s = 90e-3
+        await outputs_of(program)
+        echo.takes_s = 20e-6
+        await run_times(FEW_RUNS - 2, program)
+    short = FEW_RUNS - 2
+    assert echo.where[-short:] == ["pool"] * FIRST_PROOF + ["inline"] * (short - FIRST_PROOF)
+    assert set(echo.where[-2 * short - 1 : -short]) == {"inline"}
 
 
 async def test_a_run_that_waited_longer_than_any_quota_keeps_the_program_out(
@@ -301,7 +317,7 @@ async def test_what_the_loop_computed_just_before_is_not_the_runs(pool: RunPool)
 
 async def test_a_program_that_is_long_for_some_of_one_size_proves_nothing(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     for _ in range(100):
         for takes_s in (20e-6, 20e-6, 20e-6, 21e-3):
             echo.takes_s = takes_s
@@ -318,7 +334,7 @@ async def test_of_many_sizes_that_turn_slow_together_only_one_holds_the_loop(
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     for feeds in sizes(20):
         await run_times(FIRST_PROOF, program, feeds)
     echo.where.clear()
@@ -332,7 +348,7 @@ async def test_sizes_that_have_each_earned_a_long_run_do_not_have_them_in_a_row(
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     for feeds in sizes(20):
         await run_times(FIRST_PROOF + 300, program, feeds)
     echo.where.clear()
@@ -346,7 +362,7 @@ async def test_a_size_proves_itself_as_long_as_the_one_that_was_wrong_of_its_pro
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     one, other = sizes(2)
     for feeds in (one, other):
         await run_times(FIRST_PROOF, program, feeds)
@@ -425,7 +441,7 @@ async def test_while_the_loop_is_closed_short_programs_are_answered_from_the_poo
 async def test_a_program_with_loops_is_never_run_in_the_loop(pool: RunPool) -> None:
     echo = Echo(Clock())
     echo.can_loop = True
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(30, program)
     assert set(echo.where) == {"pool"}
 
@@ -439,7 +455,7 @@ async def test_a_long_run_after_short_ones_that_saved_more_costs_no_further_proo
 ) -> None:
     # The processor was taken away in the middle of a run, as happens on a busy machine.
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 29, program)
     echo.takes_s = 2.9e-3
     await outputs_of(program)
@@ -450,7 +466,7 @@ async def test_a_long_run_after_short_ones_that_saved_more_costs_no_further_proo
 
 async def test_a_long_run_after_too_few_short_ones_costs_a_longer_proof(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 27, program)
     echo.takes_s = 2.9e-3
     await outputs_of(program)
@@ -462,7 +478,7 @@ async def test_a_long_run_after_too_few_short_ones_costs_a_longer_proof(pool: Ru
 async def test_failing_runs_prove_nothing(pool: RunPool) -> None:
     echo = Echo(Clock())
     echo.error = InvalidArgument("bad feed")
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     for _ in range(20):
         with pytest.raises(InvalidArgument, match="bad feed"):
             await outputs_of(program)
@@ -473,7 +489,7 @@ async def test_a_run_in_the_loop_returns_the_outputs_themselves_and_ends_once(
     pool: RunPool,
 ) -> None:
     echo, ends = Echo(Clock()), Ends()
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF, program)
     assert program.start(ONE, timeout_s=0.0, on_end=ends) == ONE
     assert ends.calls == ["MainThread"]
@@ -483,7 +499,7 @@ async def test_an_error_of_a_run_in_the_loop_is_raised_at_once_and_ends_once(
     pool: RunPool,
 ) -> None:
     echo, ends = Echo(Clock()), Ends()
-    program = MeasuredProgram(echo, pool, clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF, program)
     echo.error = InvalidArgument("bad feed")
     with pytest.raises(InvalidArgument, match="bad feed"):
@@ -768,7 +784,7 @@ class TestRunsDecidedByOthers:
 
     def proven(self, pool: RunPool, echo: Echo) -> MeasuredProgram:
         """A program that was measured elsewhere, and is short."""
-        program = MeasuredProgram(echo, pool, clock=echo.clock)
+        program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
         for _ in range(FIRST_PROOF):
             assert program.inline_estimate(self.SIZE) is None
             program.ran_elsewhere(self.SIZE, 50e-6)
