@@ -50,7 +50,7 @@ def service() -> Service:
     """What connections need of a server; nothing here speaks HTTP/1.1."""
 
     def refuse(request: HttpRequest) -> HttpResponse:
-        raise NotImplementedError
+        return HttpResponse(404)
 
     def page(status: int, message: str, hint: str | None) -> HttpResponse:
         return HttpResponse(status, message.encode())
