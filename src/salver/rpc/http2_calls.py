@@ -7,33 +7,55 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from salver.errors import Internal, ServingError
+from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
 from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of
 from salver.rpc.http2_messages import HEAD_BYTES, Inflater, MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
 from salver.rpc.http2_running import (
+    EXPIRED,
     LARGE_BYTES,
     NO_MESSAGE,
+    OVERTIME_S,
     Data,
-    EndingCall,
     Running,
     broken,
 )
+from salver.rpc.table import Call
 from salver.transport.http2.stream import Stream
 
 __all__ = ["UnaryCall"]
 
 
-class UnaryCall(EndingCall):
+class UnaryCall:
     """A call of one message, answered by one."""
 
-    __slots__ = ("_is_asked", "_message", "_reader")
+    __slots__ = (
+        "_expires",
+        "_is_asked",
+        "_is_over",
+        "_message",
+        "_reader",
+        "_route",
+        "_running",
+        "_stream",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self, running: Running, stream: Stream, route: Route) -> None:
-        super().__init__(running, stream, route)
+        self._running = running
+        self._stream = stream
+        self._route = route
         self._reader: MessageReader | None = None
         self._message: tuple[bool, bytes] | None = None
         self._is_asked = False
+        self._is_over = False
+        self._task: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expires: float | None = None
+        if route.timeout_s is not None:
+            self._expires = running.loop.time() + route.timeout_s
+            running.time(self)
 
     @property
     def is_silent(self) -> bool:
@@ -58,6 +80,12 @@ class UnaryCall(EndingCall):
                 self._ask(bytes(data[HEAD_BYTES:]))
                 return
         self._gather(data, is_last)
+
+    def left(self) -> None:
+        """The client waits no more."""
+        self._end()
+        if self._task is not None:
+            self._task.cancel()
 
     def _gather(self, data: Data, is_last: bool) -> None:
         if self._message is None:
@@ -107,7 +135,10 @@ class UnaryCall(EndingCall):
 
     def _method(self, data: bytes) -> bytes | Awaitable[bytes]:
         method: Any = self._route.method
-        made: bytes | Awaitable[bytes] = method(data, self._call())
+        expires = self._expires
+        made: bytes | Awaitable[bytes] = method(
+            data, Call(None if expires is None else expires - self._running.loop.time())
+        )
         return made
 
     def _ask(self, data: bytes) -> None:
@@ -130,13 +161,19 @@ class UnaryCall(EndingCall):
         self._task.add_done_callback(self._answered)
 
     def _answered(self, task: "asyncio.Future[Any]") -> None:
-        error = self._error_of(task)
+        self._running.tasks.discard(task)
+        self._stream.let_go()
+        self._task = None  # its failure knows the call, and what that has read; no cycle of them
+        if task.cancelled():
+            error: BaseException | None = Cancelled("Cancelled on the server side")
+        else:
+            error = task.exception()
         if self._is_over:
             return
         if error is None:
             self._answer(task.result())
         else:
-            self._fail(error)
+            self._fail(error if isinstance(error, ServingError) else broken(error))
 
     def _answer(self, answer: bytes) -> None:
         running = self._running
@@ -178,5 +215,21 @@ class UnaryCall(EndingCall):
         self._stream.refuse(refusal_of(error))
 
     def _end(self) -> None:
-        super()._end()
+        self._is_over = True
         self._reader = self._message = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def start_timer(self) -> None:
+        """See `Running.time`."""
+        if not self._is_over and self._expires is not None:
+            loop = self._running.loop
+            self._timer = loop.call_at(self._expires + OVERTIME_S, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if not self._is_over:
+            self._fail(DeadlineExceeded(EXPIRED))
+            if self._task is not None:
+                self._task.cancel()

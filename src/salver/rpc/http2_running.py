@@ -2,22 +2,20 @@
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
+from salver.errors import Internal, ServingError
 from salver.rpc.http2_messages import Inflater, sent_too_large
-from salver.rpc.http2_route import MessageLimits, Route
-from salver.rpc.table import Call
-from salver.transport.http2.stream import Stream
+from salver.rpc.http2_route import MessageLimits
 
 __all__ = [
+    "EXPIRED",
     "LARGE_BYTES",
     "NO_MESSAGE",
+    "OVERTIME_S",
     "Data",
-    "EndingCall",
     "Running",
     "broken",
 ]
@@ -29,11 +27,18 @@ InPool = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function in some other thread."""
 
 NO_MESSAGE: Final = "The call ended without its message"  # INTERNAL, as a C++ server's
-_EXPIRED: Final = "Deadline Exceeded"  # gRPC's own words
+EXPIRED: Final = "Deadline Exceeded"  # gRPC's own words
 LARGE_BYTES: Final = 1 << 16  # what is larger is inflated and deflated in another thread
-_OVERTIME_S: Final = 0.01
+OVERTIME_S: Final = 0.01
 """So much later than the method, which has the same deadline, the transport ends a call: then the
 failure is counted as what it is."""
+
+
+class Timed(Protocol):
+    """A call with a deadline."""
+
+    def start_timer(self) -> None:
+        """See `Running.time`."""
 
 
 class Running:
@@ -57,9 +62,9 @@ class Running:
         self.loop: AbstractEventLoop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Future[Any]] = set()
         self.draining: asyncio.Future[None] = self.loop.create_future()
-        self._timed: list[EndingCall] = []
+        self._timed: list[Timed] = []
 
-    def time(self, call: "EndingCall") -> None:
+    def time(self, call: "Timed") -> None:
         """Have a call end at its deadline, if it has not ended by the next turn of the loop."""
         if not self._timed:
             self.loop.call_soon(self._start_timers)
@@ -110,69 +115,6 @@ class Running:
         most_bytes = self.limits.max_send_bytes
         if most_bytes is not None and len(answer) > most_bytes:
             raise sent_too_large(len(answer), most_bytes)
-
-
-class EndingCall(ABC):
-    """What any call has: an end, by its answer, its deadline or its client."""
-
-    __slots__ = ("_expires", "_is_over", "_route", "_running", "_stream", "_task", "_timer")
-
-    def __init__(self, running: Running, stream: Stream, route: Route) -> None:
-        self._running = running
-        self._stream = stream
-        self._route = route
-        self._is_over = False
-        self._task: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._expires: float | None = None
-        if route.timeout_s is not None:
-            self._expires = running.loop.time() + route.timeout_s
-            running.time(self)
-
-    def left(self) -> None:
-        """The client waits no more."""
-        self._end()
-        if self._task is not None:
-            self._task.cancel()
-
-    def start_timer(self) -> None:
-        """See `Running.time`."""
-        if not self._is_over and self._expires is not None:
-            self._timer = self._running.loop.call_at(self._expires + _OVERTIME_S, self._expire)
-
-    @abstractmethod
-    def _fail(self, error: ServingError) -> None:
-        """End the call with an error."""
-
-    def _end(self) -> None:
-        self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _call(self) -> Call:
-        """What the method learns of the call."""
-        expires = self._expires
-        return Call(None if expires is None else expires - self._running.loop.time())
-
-    def _error_of(self, task: "asyncio.Future[Any]") -> ServingError | None:
-        """Let go of a task that has ended; what it failed with."""
-        self._running.tasks.discard(task)
-        self._stream.let_go()
-        self._task = None  # its failure knows the call, and what that has read; no cycle of them
-        if task.cancelled():
-            return Cancelled("Cancelled on the server side")
-        error = task.exception()
-        if error is None or isinstance(error, ServingError):
-            return error
-        return None if self._is_over else broken(error)
-
-    def _expire(self) -> None:
-        self._timer = None
-        if not self._is_over:
-            self._fail(DeadlineExceeded(_EXPIRED))
-            if self._task is not None:
-                self._task.cancel()
 
 
 def broken(error: BaseException) -> ServingError:

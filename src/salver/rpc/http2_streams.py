@@ -6,27 +6,43 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from salver.errors import Internal, ServingError
+from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
 from salver.rpc import table
 from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of, trailers_of
 from salver.rpc.http2_messages import MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
-from salver.rpc.http2_running import LARGE_BYTES, NO_MESSAGE, Data, EndingCall, Running
+from salver.rpc.http2_running import (
+    EXPIRED,
+    LARGE_BYTES,
+    NO_MESSAGE,
+    OVERTIME_S,
+    Data,
+    Running,
+    broken,
+)
+from salver.rpc.table import Call
 from salver.transport.http2.stream import Stream
 
 __all__ = ["StreamCall"]
 
 
-class StreamCall(EndingCall):
+class StreamCall:
     """A call of any number of messages, both ways."""
 
     __slots__ = (
+        "_expires",
         "_failure",
         "_has_begun",
         "_is_complete",
+        "_is_over",
         "_messages",
         "_method",
         "_reader",
+        "_route",
+        "_running",
+        "_stream",
+        "_task",
+        "_timer",
         "_uncredited",
         "_waiter",
     )
@@ -34,7 +50,9 @@ class StreamCall(EndingCall):
     def __init__(
         self, running: Running, stream: Stream, route: Route, method: table.Stream
     ) -> None:
-        super().__init__(running, stream, route)
+        self._running = running
+        self._stream = stream
+        self._route = route
         self._method = method
         self._reader = MessageReader(running.limits.max_receive_bytes)
         self._messages: deque[tuple[bool, bytes]] = deque()
@@ -43,8 +61,15 @@ class StreamCall(EndingCall):
         self._is_complete = False  # the client sends no more
         self._failure: ServingError | None = None  # of what it has sent
         self._has_begun = False  # the answer
+        self._is_over = False
+        self._task: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expires: float | None = None
         stream.auto_credit = False
         stream.is_patient = True
+        if route.timeout_s is not None:
+            self._expires = running.loop.time() + route.timeout_s
+            running.time(self)
         if not method.is_request_single:
             self._start()
 
@@ -77,6 +102,12 @@ class StreamCall(EndingCall):
         if self._task is None and (self._messages or self._is_complete):
             self._start_single()
 
+    def left(self) -> None:
+        """The client waits no more."""
+        self._end()
+        if self._task is not None:
+            self._task.cancel()
+
     def _start_single(self) -> None:
         if self._messages:
             self._is_complete = True
@@ -96,10 +127,12 @@ class StreamCall(EndingCall):
         self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
+        expires = self._expires
+        call = Call(None if expires is None else expires - self._running.loop.time())
         stream = self._stream
         async with (
             aclosing(self._requests()) as requests,
-            aclosing(self._method.method(requests, self._call())) as responses,
+            aclosing(self._method.method(requests, call)) as responses,
         ):
             async for response in responses:
                 await self._send(response)
@@ -147,11 +180,17 @@ class StreamCall(EndingCall):
         self._stream.send_data(framed(response if made is None else made, made is not None))
 
     def _ended(self, task: "asyncio.Future[Any]") -> None:
-        error = self._error_of(task)
+        self._running.tasks.discard(task)
+        self._stream.let_go()
+        self._task = None  # see there: no cycle of call, task, failure and its frames
+        if task.cancelled():
+            error: BaseException | None = Cancelled("Cancelled on the server side")
+        else:
+            error = task.exception()
         if self._is_over:
             return
         if error is not None:
-            self._fail(error)
+            self._fail(error if isinstance(error, ServingError) else broken(error))
             return
         self._end()
         if not self._has_begun:
@@ -168,5 +207,21 @@ class StreamCall(EndingCall):
             self._stream.refuse(refusal_of(error))
 
     def _end(self) -> None:
-        super()._end()
+        self._is_over = True
         self._messages.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def start_timer(self) -> None:
+        """See `Running.time`."""
+        if not self._is_over and self._expires is not None:
+            loop = self._running.loop
+            self._timer = loop.call_at(self._expires + OVERTIME_S, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if not self._is_over:
+            self._fail(DeadlineExceeded(EXPIRED))
+            if self._task is not None:
+                self._task.cancel()
