@@ -53,8 +53,8 @@ class FunctionProgram:
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         return list(self.function(*feeds))
 
-    def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
-        return self.run(feeds)
+    run_in_caller = run
+    run_inline = run
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ class Program(Protocol):
         """
         ...
 
+    def run_in_caller(self, feeds: Sequence[Array]) -> list[Array]:
+        """The same, in the calling thread, for runs too short to be worth sharing out."""
+        ...
+
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
         """The same, in the calling thread and without letting another Python thread in.
 

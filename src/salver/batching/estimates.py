@@ -28,7 +28,7 @@ MOST_PROOF_RUNS: Final = 4096
 FEW_RUNS: Final = 16  # between two that waited: a processor is not taken away that often
 LONG_SHARE: Final = 0.02  # of all time that long runs may have of the loop
 LONG_AT_ONCE_S: Final = 50e-3  # and how much of it may come together
-MOST_COUNTED_S: Final = 100e-3  # of one run: no single one closes the loop for more than 5 s
+MOST_COUNTED_S: Final = 100e-3  # of one run: no single one closes the loop for more than 2.5 s
 
 
 class Estimate:
@@ -65,6 +65,11 @@ class Estimate:
         if self.taken > self.needed:
             self.is_inline = self.shortest_s < INLINE_BELOW_S
             self.taken = 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the last proof, or what there is of a new one, found a run short."""
+        return 0.0 < self.shortest_s < INLINE_BELOW_S
 
     def has_earned(self, seconds: float) -> bool:
         """Whether its runs in the loop have saved as much as one of them took too long."""
@@ -137,7 +142,9 @@ class LoopGuard:
             now_s: when it ended.
         """
         credit_s = (now_s - self._since_s) * LONG_SHARE
-        owed_s = max(0.0, self._owed_s - credit_s) + min(seconds, MOST_COUNTED_S)
+        # One alone, that may have been the machine's doing, does not close the loop.
+        most_s = LONG_AT_ONCE_S if seconds < LONGEST_WAIT_S else MOST_COUNTED_S
+        owed_s = max(0.0, self._owed_s - credit_s) + min(seconds, most_s)
         self._owed_s, self._since_s = owed_s, now_s
         if owed_s > LONG_AT_ONCE_S:
             self.closed_until_s = now_s + (owed_s - LONG_AT_ONCE_S) / LONG_SHARE

@@ -94,3 +94,7 @@ def test_what_is_owed_closes_the_loop_until_a_fiftieth_of_the_time_has_paid_for_
     assert guard.closed_until_s == pytest.approx(100.5)
     guard.owe(3600.0, 110.0)  # which counts as 0.1 s
     assert guard.closed_until_s == pytest.approx(112.5)
+    guard.owe(0.199, 120.0)  # which may have been the machine's doing, and counts as 50 ms
+    assert guard.closed_until_s < 120.0
+    guard.owe(1e-3, 120.0)
+    assert guard.closed_until_s == pytest.approx(120.05)

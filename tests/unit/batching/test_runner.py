@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salver.batching.estimates import FEW_RUNS
+from salver.batching.estimates import FEW_RUNS, MOST_PROOF_RUNS
 from salver.batching.runner import MeasuredProgram, RunPool, size_of
 from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from salver.requests import Array
@@ -35,8 +35,13 @@ class Echo:
         self.takes_s = takes_s
         self.error: ServingError | None = None
         self.where: list[str] = []
+        self.alone = 0
 
     def run(self, feeds: Sequence[Array]) -> list[Array]:
+        return self._run("pool", feeds)
+
+    def run_in_caller(self, feeds: Sequence[Array]) -> list[Array]:
+        self.alone += 1
         return self._run("pool", feeds)
 
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
@@ -69,8 +74,10 @@ class Gate:
             raise self.error
         return list(feeds)
 
-    def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
-        raise AssertionError("it was never proven short")
+    def run_in_caller(self, feeds: Sequence[Array]) -> list[Array]:
+        raise AssertionError("it was never found short")
+
+    run_inline = run_in_caller
 
 
 class Ends:
@@ -155,6 +162,21 @@ async def test_a_program_runs_in_the_loop_only_after_it_has_proven_short(pool: R
     program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     await run_times(FIRST_PROOF + 3, program)
     assert echo.where == ["pool"] * FIRST_PROOF + ["inline"] * 3
+
+
+async def test_in_the_pool_a_program_runs_in_its_thread_alone_once_it_is_known_to_be_short(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    echo.can_loop = True  # so that it stays in the pool
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    for takes_s, alone in ((0.1, 0), (0.11e-3, 0), (0.09e-3, 4)):
+        echo.takes_s = takes_s
+        await run_times(FIRST_PROOF, program)  # the shortest of an earlier proof is forgotten
+        echo.alone = 0
+        await run_times(4, program)
+        assert echo.alone == alone
+    assert set(echo.where) == {"pool"}
 
 
 async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
@@ -242,21 +264,43 @@ async def test_a_run_that_froze_the_loop_keeps_the_whole_program_out_for_a_while
     program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     other_size = [np.zeros(1000, np.float32)]
     await run_times(FIRST_PROOF, program, other_size)
-    for ban_s, proof in ((60.0, 40), (120.0, 300)):
+    for ban_s, proof in ((0.25, 40), (1.0, 300), (4.0, 2100), (16.0, 4200)):
         echo.takes_s = 20e-6
         await run_times(40, program)  # enough to pay for the long run, if that were allowed
         echo.takes_s = 21e-3
         await outputs_of(program)
         assert echo.where[-1] == "inline"
+        banned_s = echo.clock.now_s
         echo.takes_s = 20e-6
         await run_times(proof, program)
         await outputs_of(program, other_size)
-        echo.clock.now_s += ban_s - 1.0
+        echo.clock.now_s = banned_s + ban_s - 0.001
         await outputs_of(program)
-        assert set(echo.where[-42:]) == {"pool"}
-        echo.clock.now_s += 1.0
+        assert "inline" not in echo.where[-42:]
+        echo.clock.now_s += 0.002
         await outputs_of(program)
         assert echo.where[-1] == "inline"
+
+
+async def test_a_program_that_froze_the_loop_long_ago_is_kept_out_as_if_for_the_first_time(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    for ban_s, good_s in ((0.25, 4.8), (1.0, 19.0), (4.0, 81.0), (0.25, 1.0), (1.0, 0.0)):
+        echo.takes_s = 20e-6
+        await run_times(FIRST_PROOF + MOST_PROOF_RUNS, program)
+        echo.takes_s = 21e-3
+        await outputs_of(program)
+        assert echo.where[-1] == "inline"
+        froze_s = echo.clock.now_s
+        echo.takes_s = 20e-6
+        await run_times(FIRST_PROOF + MOST_PROOF_RUNS, program)
+        for after_s, where in ((-1e-3, "pool"), (1e-3, "inline")):
+            echo.clock.now_s = froze_s + ban_s + after_s
+            await outputs_of(program)
+            assert echo.where[-1] == where, (ban_s, after_s)
+        echo.clock.now_s = froze_s + ban_s + good_s
 
 
 async def test_a_run_that_only_waited_for_the_processor_keeps_no_program_out(
@@ -296,8 +340,9 @@ async def test_a_run_that_waited_longer_than_any_quota_keeps_the_program_out(
     echo.takes_s = 0.2
     await outputs_of(program)
     echo.takes_s = 20e-6
+    banned_s = echo.clock.now_s
     await run_times(40, program)
-    echo.clock.now_s += 50.0
+    echo.clock.now_s = banned_s + 0.249
     await outputs_of(program)
     assert echo.where[-41:] == ["pool"] * 41
 

@@ -38,6 +38,8 @@ class Swap:
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
         return list(reversed(feeds))
 
+    run_in_caller = run_inline
+
 
 class SwapModel:
     """A model of two signatures, one of which names a tensor that is not there."""

@@ -90,6 +90,10 @@ class SavedModelProgram:
         """Run in TensorFlow's thread pools, without the GIL."""
         return self._run(feeds, self._library.long_run, None)
 
+    def run_in_caller(self, feeds: Sequence[Array]) -> list[Array]:
+        """Run in the calling thread, without the GIL."""
+        return self._run(feeds, self._library.long_run, self._options)
+
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
         """Run in the calling thread, with the GIL."""
         return self._run(feeds, self._library.quick_run, self._options)

@@ -44,6 +44,8 @@ class TFLiteProgram:
         layout = self._layout(feeds)
         return self._pool.run(self._subgraph, layout, feeds, self._fetches)
 
+    run_in_caller = run
+
     def run_inline(self, feeds: Sequence[Array]) -> list[Array]:
         """The same, without waiting.
 

@@ -20,7 +20,7 @@ from salver.requests import Array
 
 Load = Callable[[str], SavedModel]
 Paths = Callable[[str], Path]
-WAYS = ("run", "run_inline")
+WAYS = ("run", "run_in_caller", "run_inline")
 MIB = 1 << 20
 
 
