@@ -3,6 +3,7 @@
 import os
 import shutil
 import statistics
+from collections.abc import Mapping
 
 import swaps
 from contestants import OURS, YARDSTICK
@@ -13,6 +14,11 @@ from turns import chart
 # With a core left for the load, and on two cores with the generator.
 GOALS = {"apart": most(1.5), "shared": most(3.0)}
 LOADS = ("load", "swap", "resnet")  # the others have no target
+WORDS = {"copy": "another process reads 200 MB, nothing loads"}
+
+
+def _values(of: Mapping[str, float], prefix: str) -> list[float]:
+    return [of[f"{prefix}{each}"] for each in ("lowest", "ratio", "highest")]
 
 
 def swapped(stage: Stage) -> Result:
@@ -35,9 +41,12 @@ def swapped(stage: Stage) -> Result:
         for what, of in found["disturbances"].items():
             bars.append(Bar(what, (of["p99_ms"],), YARDSTICK if what == "quiet" else OURS))
             if what != "quiet":
-                values = [of["lowest"], of["ratio"], of["highest"]]
+                said = f"p99 while: {WORDS.get(what, what)}, {where}, beside the quiet p99"
                 bound = goal if what in LOADS else None
-                result.add(f"p99 while: {what}, {where}, beside the quiet p99", values, goal=bound)
+                result.add(said, _values(of, ""), goal=bound)
+                if "still_ms" in of and what in (*LOADS, "copy"):
+                    aside = "without requests under way while the machine stood still"
+                    result.add(f"{said}, {aside}", _values(of, "moving_"))
         groups[where] = tuple(bars)
         failed = 100 * found["failed"] / max(found["requests"], 1)
         text = f"failed requests of {found['requests']:,}, {where}"

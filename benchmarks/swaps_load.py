@@ -6,6 +6,8 @@ asks half_plus_two over REST, evenly, until its standard input is closed, and th
 saw: per request three doubles, when it was due (`time.monotonic`), how many seconds after that its
 answer came, and 1 where that was right. A request for which no connection is free waits, and that
 counts too. So does what this process itself is late: on few cores it is a part of the experiment.
+It asks for short slices of the processor, as the server does, so that it is late for what is before
+it and not for its turn.
 """
 
 import select
@@ -14,6 +16,8 @@ import sys
 import time
 from array import array
 from collections import deque
+
+from salver.threads import take_short_slices
 
 BODY = b'{"instances": [1.0, 2.0, 5.0]}'
 REQUEST = (
@@ -79,6 +83,7 @@ class Load:
 
 
 def main(port: int, rate: float, connections: int) -> None:
+    take_short_slices()
     load = Load(port, rate, connections)
     load.run()
     sys.stdout.buffer.write(load.seen.tobytes())

@@ -1,9 +1,12 @@
+import os
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from salver import heap
-from salver.heap import keep_freed_pages, unfilled_bytes
+from salver.heap import keep_freed_pages, return_freed_pages, unfilled_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +54,25 @@ def test_the_allocator_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert keep_freed_pages()
     assert keep_freed_pages()
     assert told == [(-3, 32 << 20), (-1, 32 << 20)]
+
+
+def test_an_allocator_without_a_way_to_return_pages_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heap, "_allocator", object())
+    assert not return_freed_pages()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_pages_between_what_is_kept_are_returned() -> None:
+    size, count = 64_000, 1600  # each too small for pages of its own
+    kept = [(bytes(size), bytearray(b"x") * size)[0] for _ in range(count)]
+    full = resident_bytes()
+    del kept[1::2]
+    return_freed_pages()
+    assert resident_bytes() < full - size * count // 4
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -2,11 +2,14 @@ import os
 import sys
 import threading
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from salver import threads
 from salver.errors import ResourceExhausted
-from salver.threads import Breather, Pool, in_background
+from salver.threads import Breather, Pool, in_background, take_short_slices
 
 WAIT_S = 10
 
@@ -221,3 +224,53 @@ def test_a_thread_that_has_computed_for_long_rests_and_begins_anew() -> None:
     breathe()
     assert len(rests) == 2
     assert all(rest_s > 0 for rest_s in rests)
+
+
+def slice_ns() -> int | None:
+    """What this thread may run at once by the kernel's own account; None where it does not say."""
+    try:
+        lines = Path("/proc/thread-self/sched").read_text().splitlines()
+    except OSError:
+        return None
+    values = [line.rpartition(":")[2] for line in lines if line.startswith("se.slice ")]
+    return int(values[0]) if values else None
+
+
+def test_short_slices_are_this_threads_alone() -> None:
+    seen: list[tuple[bool, int | None]] = []
+    children: list[int | None] = []
+
+    def work() -> None:
+        seen.append((take_short_slices(), slice_ns()))
+        child = threading.Thread(target=lambda: children.append(slice_ns()))
+        child.start()
+        child.join()
+
+    usual_ns = slice_ns()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    ((is_taken, short_ns),) = seen
+    if not is_taken or short_ns is None or short_ns == usual_ns:
+        pytest.skip("this kernel gives no slices of their own to threads, or does not show them")
+    assert short_ns == 100_000
+    assert children == [usual_ns] == [slice_ns()]
+
+
+@pytest.mark.parametrize("what", ["platform", "machine", "before others", "not as others"])
+def test_slices_are_left_alone_where_they_are_not_known(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*_: object) -> int:
+        raise AssertionError("the system was asked")
+
+    monkeypatch.setattr(threads, "_system_call", call)
+    if what == "platform":
+        monkeypatch.setattr(sys, "platform", "darwin")
+    elif what == "machine":
+        monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
+    elif what == "before others":
+        monkeypatch.setattr(os, "getpriority", lambda *_: -1)
+    else:
+        monkeypatch.setattr(os, "sched_getscheduler", lambda _: 3, raising=False)
+    assert not take_short_slices()

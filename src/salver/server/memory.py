@@ -6,9 +6,10 @@ all that is loaded each time took the mean of a 3 MB image from 17 to 79 ms. So 
 frozen after each load and unload.
 
 What is frozen is collected no more, and a version that goes leaves a few objects that only a
-collection frees: 10 to 20 for each load and unload, measured. So now and then everything is thawed
-and collected: 10 ms for a few models, more for many. To do that after each load and unload, as the
-server did once, was the longest stall of a swap: p99 16 ms in place of 4 while a version unloaded.
+collection frees: 3 for each load and unload of a SavedModel, 10 to 20 of others, measured. So now
+and then everything is thawed and collected: 10 ms for a few models, 20 to 30 for a hundred. To do
+that after each load and unload, as the server did once, was the longest stall of a swap (p99 16 ms
+in place of 4 while a version unloaded), and each 64th time still was that of a whole minute.
 """
 
 import gc
@@ -18,7 +19,7 @@ from typing import Final
 
 __all__ = ["Settling", "freeze_at_start"]
 
-_CHANGES: Final = 64  # loads and unloads; they leave some 100 kB
+_CHANGES: Final = 1024  # loads and unloads; they leave 1 or 2 MB
 _SHARE: Final = 1000  # of the time that passes, one part at most goes to whole collections
 
 

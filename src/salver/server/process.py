@@ -15,6 +15,7 @@ from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
 from salver.server.config_polling import make_config_polling
 from salver.server.memory import freeze_at_start
 from salver.server.models import make_core
+from salver.threads import take_short_slices
 
 if TYPE_CHECKING:
     from salver.server.doors import Doors
@@ -50,6 +51,7 @@ def run(
     """
     configuration = read_configuration(options, models)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    take_short_slices()
     loop = new_loop()
     try:
         return loop.run_until_complete(_serve(configuration, mode or ServeMode()))

@@ -18,7 +18,7 @@ from salver.server.lazy import LazyModels, is_lazy
 from salver.server.memory import freeze_at_start
 from salver.server.models import core_options
 from salver.server.ports import Port, Ports
-from salver.threads import Pool
+from salver.threads import Pool, take_short_slices
 from salver.transport.turns import Turns, open_board
 from salver.workers.channel import Channel, decode
 from salver.workers.counts import Counts
@@ -67,6 +67,7 @@ def run(connection: "Connection[Any, Any]") -> bool:
     """
     begin: Begin = decode(connection.recv_bytes())
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    take_short_slices()
     loop = new_loop()
     try:
         return loop.run_until_complete(_serve(connection, begin))

@@ -6,7 +6,7 @@ import pytest
 
 from salver.server.memory import Settling, freeze_at_start
 
-OFTEN = 64  # after so many changes everything is collected
+OFTEN = 1024  # after so many changes everything is collected
 
 
 class Ring:

@@ -15,6 +15,7 @@ from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_me
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
+from salver.heap import return_freed_pages
 from salver.requests import Array
 from salver.signature import Signature
 from salver.threads import in_background
@@ -190,6 +191,7 @@ class SavedModel:
             long.TF_CloseSession(self._session.address, status)
             long.TF_DeleteSession(self._session.address, status)
             long.TF_DeleteGraph(self._graph)
+            return_freed_pages()
 
         in_background(_CLOSE_THREAD, free)
         for each in (status, *self._session.statuses):
