@@ -64,6 +64,12 @@ def take_turns(
     return Race(samples)
 
 
+def joined(races: Sequence[Race]) -> Race:
+    """The turns of several races of the same lanes, one after the other."""
+    return Race({lane: [each for race in races for each in race.samples[lane]]
+                 for lane in races[0].samples})  # fmt: skip
+
+
 def chart(name: str, title: str, unit: str, groups: dict[str, tuple[Bar, ...]]) -> Chart:
     note = "blue: Salver; grey: bare yardsticks; orange: other servers"
     return Chart(name, title, unit, groups, note)
