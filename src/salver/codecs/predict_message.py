@@ -6,7 +6,7 @@ image: 2.8 against 24 (`benchmarks/tensor_codec.py`). Other forms go through the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,7 +23,12 @@ from salver.dtypes import DataType, numpy_dtype
 from salver.errors import Internal
 from salver.requests import Array
 
-__all__ = ["PredictMessage", "decode_predict_request", "encode_predict_response"]
+__all__ = [
+    "PredictMessage",
+    "around_output",
+    "decode_predict_request",
+    "encode_predict_response",
+]
 
 _NONE: Final[Mapping[str, DataType]] = MappingProxyType({})
 _LARGE_BYTES: Final = 1 << 12  # above this a view of a tensor costs less than a copy
@@ -40,11 +45,14 @@ class PredictMessage:
         inputs: alias → a serialized `tensorflow.TensorProto`; a large one is a view of the
             request.
         output_filter: aliases; empty for all.
+        inputs_end: where in the request the last of the inputs ends, and its tensor with it; 0
+            where it has none, or is not of the usual form.
     """
 
     spec: ModelSpec | None
     inputs: Mapping[str, Bytes]
     output_filter: tuple[str, ...]
+    inputs_end: int = field(default=0, compare=False)
 
 
 def decode_predict_request(data: bytes) -> PredictMessage:
@@ -65,7 +73,7 @@ def _decode_usual(data: bytes) -> PredictMessage | None:
     spec: ModelSpec | None = None
     inputs: dict[str, Bytes] = {}
     output_filter: list[str] = []
-    at = 0
+    at = inputs_end = 0
     end = len(data)
     while at < end:
         tag = data[at]
@@ -79,6 +87,7 @@ def _decode_usual(data: bytes) -> PredictMessage | None:
         if tag == 0x12:  # inputs
             if not _read_entry(data, at, stop, inputs):
                 return None
+            inputs_end = stop
         elif tag == 0x0A:  # model_spec
             if spec is not None:
                 return None
@@ -88,7 +97,7 @@ def _decode_usual(data: bytes) -> PredictMessage | None:
         else:
             return None
         at = stop
-    return PredictMessage(spec, inputs, tuple(output_filter))
+    return PredictMessage(spec, inputs, tuple(output_filter), inputs_end)
 
 
 def _read_entry(data: bytes, at: int, stop: int, inputs: dict[str, Bytes]) -> bool:
@@ -154,6 +163,23 @@ def encode_predict_response(
             parts += (head, raw_elements(array))
     parts.append(_spec_field(spec.name, spec.version, spec.label, spec.signature_name))
     return b"".join(parts)
+
+
+def around_output(
+    spec: ModelSpec, alias: str, array: Array, *, as_content: bool
+) -> tuple[bytes, bytes] | None:
+    """What a response with one output, of no quantized dtype, has before and after its elements.
+
+    Returns:
+        None where the elements are not written as they are in memory.
+
+    Raises:
+        Internal: no tensor has such elements.
+    """
+    head = _output_head(alias, array.dtype, array.shape, as_content)
+    if head is None:
+        return None
+    return head, _spec_field(spec.name, spec.version, spec.label, spec.signature_name)
 
 
 def _quantized_tensor(array: Array, dtype: DataType, as_content: bool) -> bytes:

@@ -35,7 +35,13 @@ from salver.codecs.wire import (
 from salver.errors import InvalidArgument, ServingError
 from salver.requests import Array
 
-__all__ = ["decode_tensor", "encode_tensor", "fixed_tensor_head", "raw_elements"]
+__all__ = [
+    "decode_tensor",
+    "encode_tensor",
+    "fixed_tensor_head",
+    "has_raw_elements",
+    "raw_elements",
+]
 
 _MESSAGE: Final = "tensorflow.TensorProto"
 _STRING_TAG: Final = 0x42
@@ -229,6 +235,26 @@ def fixed_tensor_head(
         return head
     tag = bytes((CONTENT_TAG,)) if as_content else form.tag_bytes
     return head + tag + varint(n_bytes)
+
+
+def has_raw_elements(data: Bytes, array: Array) -> bool:
+    """Whether a tensor is written as most are, and ends with its elements as they are in memory.
+
+    Then the same message with any other bytes in their place is a tensor with those elements.
+
+    Args:
+        data: a serialized tensor.
+        array: what `decode_tensor` has made of it.
+    """
+    dtype, shape = array.dtype, array.shape
+    n_bytes = array.nbytes
+    if not n_bytes or dtype.kind in "bO":  # not every byte is a bool, and strings lie elsewhere
+        return False
+    head = data[: len(data) - n_bytes]
+    # Both of these begin with dtype and shape, so only one reading of `head` leads to the array.
+    return head == fixed_tensor_head(dtype, shape, False) or head == fixed_tensor_head(
+        dtype, shape, True
+    )
 
 
 def raw_elements(array: Array) -> Bytes:

@@ -4,10 +4,8 @@ Source: TensorFlow Serving, `model_servers/prediction_service_impl.cc` and what 
 `servables/tensorflow/`.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import lru_cache, partial
-from time import perf_counter
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from salver.codecs.example_messages import (
     ExamplesRequest,
@@ -19,15 +17,10 @@ from salver.codecs.example_messages import (
     encode_regression_response,
 )
 from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import (
-    PredictMessage,
-    decode_predict_request,
-    encode_predict_response,
-)
-from salver.codecs.room import Room, TakesLong
+from salver.codecs.predict_message import decode_predict_request
+from salver.codecs.room import Room
 from salver.codecs.service_messages import decode_metadata_request, encode_metadata_response
-from salver.codecs.tensor_proto import decode_tensor
-from salver.errors import InvalidArgument, ServingError, Unknown
+from salver.errors import InvalidArgument
 from salver.inference.examples import (
     CheckSignature,
     check_classify_signature,
@@ -39,26 +32,20 @@ from salver.inference.examples import (
 )
 from salver.inference.logged import NO_LOGS, CallLogs, LogCall, Method, log_of_messages
 from salver.inference.multi import MultiTask, multi_plan, multi_results
-from salver.inference.predict import (
-    check_predict_signature,
-    predict_feeds,
-    predict_fetches,
-    unknown_serving_signature,
-)
+from salver.inference.predict import predict_fetches
 from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running, Start
 from salver.inference.servable import Servable, SignatureCall
-from salver.inference.serving import Handle, Serving, definitions_of
+from salver.inference.serving import Serving, definitions_of
 from salver.requests import Array
 from salver.rpc.calls import Answering, given_spec, servable_request
 from salver.rpc.table import Call, MethodTable
+from salver.rpc.usual_predict import Answer, UsualPredict, answered_spec, encoder, take_request
 from salver.signature import DEFAULT_SIGNATURE
 
 __all__ = ["PredictionService"]
 
 _SERVICE: Final = "/tensorflow.serving.PredictionService"
 _SIGNATURE_DEF: Final = "signature_def"
-
-Answer = bytes | Coroutine[Any, Any, bytes]
 
 
 class PredictionService:
@@ -91,8 +78,10 @@ class PredictionService:
         self._logs = logs
         self._serving = serving
         self._answer = Answering(in_pool)
-        self._running = Running(in_pool)
         self._is_usual = not is_method_checked
+        self._answer_usual = UsualPredict(
+            serving, Running(in_pool), as_content=as_content, entrance=entrance
+        ).answer
         self._predict_meter = ("predict", entrance)
         self._is_method_checked = is_method_checked
         self._as_content = as_content
@@ -120,7 +109,7 @@ class PredictionService:
             and (timeout_s is None or timeout_s > 0)
             and not self._logs.loggers
         ):
-            answer = self._predict_usual(data, timeout_s)
+            answer = self._answer_usual(data, timeout_s)
             if answer is not None:
                 return answer
         return self._answer(self._prepare_predict, data, call)
@@ -156,85 +145,13 @@ class PredictionService:
         id, definitions = definitions_of(self._serving, servable_request(spec))
         return encode_metadata_response(ModelSpec(id.name, id.version), definitions)
 
-    def _predict_usual(self, data: bytes, timeout_s: float | None) -> Answer | None:
-        """Answer what most calls are: a small one for all outputs of a signature.
-
-        It does what `_prepare_predict` and `Running.small` do for everything else, in one go, which
-        saves a fifth of such a call's time. None: they are to do it.
-        """
-        begun_s = perf_counter()
-        message = decode_predict_request(data)
-        if message.output_filter:
-            return None
-        try:
-            handle, call, feeds = self._take(message, Room(len(data), made_bytes=LARGE_BYTES))
-        except TakesLong:
-            return None
-        version = handle.id.version
-        run_begun = perf_counter()
-        try:
-            outputs = call.start(feeds, timeout_s=timeout_s, on_end=handle.release)
-            encode = self._encoder(message.spec or _NO_SPEC, version, call, call.output_names)
-            meter = call.meters[self._predict_meter]
-            if type(outputs) is list and len(outputs) == 1 and _is_small(outputs[0]):
-                run_s = perf_counter() - run_begun
-                answer = encode(outputs)
-                if meter is not None:
-                    meter.succeeded(perf_counter() - begun_s, run_s)
-                return answer
-        except ServingError as error:
-            error.version = version
-            raise
-        prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)
-        return self._running.started(outputs, prepared, run_begun)
-
-    def _take(
-        self, message: PredictMessage, room: Room
-    ) -> tuple[Handle, SignatureCall, list[Array]]:
-        """The version that a request wants, its signature, and what is fed to it.
-
-        Raises:
-            ServingError: nothing is held then.
-            TakesLong: nor then.
-        """
-        spec = given_spec(message.spec)
-        handle = self._serving.acquire(servable_request(spec))
-        try:
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            call = handle.model.call(name)
-            if call is None:
-                raise unknown_serving_signature(name, handle.model.signatures)  # noqa: TRY301
-            if self._is_method_checked:
-                check_predict_signature(call.signature)
-            decode = partial(decode_tensor, room=room)
-            return handle, call, predict_feeds(call.signature, message.inputs, decode)
-        except BaseException as error:
-            handle.release()
-            if isinstance(error, ServingError):
-                error.version = handle.id.version
-            raise
-
-    def _encoder(
-        self, spec: ModelSpec, version: int, call: SignatureCall, fetches: Sequence[str]
-    ) -> Callable[[list[Array]], bytes]:
-        answered = _answered(spec.name, version, spec.signature_name)
-        as_content, quantized = self._as_content, call.quantized
-
-        def encode(outputs: list[Array]) -> bytes:
-            if len(outputs) != len(fetches):
-                raise Unknown("Predict internal error")
-            named = list(zip(fetches, outputs, strict=True))
-            return encode_predict_response(
-                answered, named, as_content=as_content, quantized=quantized
-            )
-
-        return encode
-
     # -- decoding: each of these runs in the loop or in the pool ---------------------------------
 
     def _prepare_predict(self, data: bytes, room: Room) -> Prepared[bytes]:
         message = decode_predict_request(data)
-        handle, call, feeds = self._take(message, room)
+        handle, call, feeds = take_request(
+            self._serving, message, room, is_method_checked=self._is_method_checked
+        )
         try:
             fetches, start = call.output_names, call.start
             if message.output_filter:
@@ -244,7 +161,7 @@ class PredictionService:
             handle.release()
             raise
         spec, version = given_spec(message.spec), handle.id.version
-        encode = self._encoder(spec, version, call, fetches)
+        encode = encoder(spec, version, call, fetches, as_content=self._as_content)
         log = self._log_of("predict", spec, version, data) if self._logs.loggers else None
         return Prepared(handle, start, feeds, encode, call.meters[self._predict_meter], log=log)
 
@@ -301,7 +218,7 @@ class PredictionService:
             handle.release()
             raise
         names = call.output_names
-        answered = _answered(spec.name, handle.id.version, spec.signature_name)
+        answered = answered_spec(spec.name, handle.id.version, spec.signature_name)
         log = self._log_of(method, spec, handle.id.version, data) if self._logs.loggers else None
         return Prepared(
             handle,
@@ -334,7 +251,9 @@ class PredictionService:
             handle.release()
             raise
         self._count_examples(handle.id.name, len(request.examples))
-        answered = [_answered(spec.name, handle.id.version, spec.signature_name) for spec in specs]
+        answered = [
+            answered_spec(spec.name, handle.id.version, spec.signature_name) for spec in specs
+        ]
 
         def encode(outputs: list[Array]) -> bytes:
             fetched = dict(zip(plan.fetches, outputs, strict=True))
@@ -365,13 +284,3 @@ def _start_of(servable: Servable, call: SignatureCall, fetches: Sequence[str]) -
         [spec.tensor_name for spec in signature.inputs.values()],
         [signature.outputs[alias].tensor_name for alias in fetches],
     ).start
-
-
-def _is_small(array: Array) -> bool:
-    return array.nbytes <= LARGE_BYTES and array.dtype.kind != "O"  # strings are not in the array
-
-
-@lru_cache(maxsize=1024)
-def _answered(name: str, version: int, signature_name: str) -> ModelSpec:
-    """What a response says of who answered: never a label."""
-    return ModelSpec(name, version, None, signature_name or DEFAULT_SIGNATURE)

@@ -12,6 +12,7 @@ from salver._pb import message_class
 from salver.codecs.model_spec import ModelSpec, encode_model_spec
 from salver.codecs.predict_message import (
     PredictMessage,
+    around_output,
     decode_predict_request,
     encode_predict_response,
 )
@@ -78,6 +79,26 @@ def test_an_input_is_decoded_by_its_alias() -> None:
     data = request(ModelSpec("m"), {"x": encode_tensor(HALF_PLUS_TWO, as_content=False)}, ())
     message = decode_predict_request(data)
     assert decode_tensor(message.inputs["x"]).tolist() == [1.0, 2.0, 5.0]
+
+
+@given(parts)
+def test_the_end_of_the_inputs_is_that_of_the_last_tensor(whole: tuple[Any, ...]) -> None:
+    data = request(*whole)
+    message = decode_predict_request(data)
+    end = message.inputs_end
+    if not message.inputs:
+        assert end == 0
+    elif end:  # no alias is long
+        last = [*message.inputs.values()][-1]
+        assert data[end - len(last) : end] == last
+        after = joined([(3, 2, sized(alias.encode())) for alias in message.output_filter])
+        assert data[end:] == after
+
+
+def test_an_unusual_request_does_not_tell_where_its_inputs_end() -> None:
+    usual = request(ModelSpec("m"), {"x": encode_tensor(HALF_PLUS_TWO, as_content=False)}, ())
+    assert decode_predict_request(usual).inputs_end == len(usual)
+    assert decode_predict_request(usual + b"\x78\x01").inputs_end == 0
 
 
 def test_a_large_input_is_not_copied() -> None:
@@ -192,6 +213,23 @@ def test_a_malformed_request_is_an_internal_error(data: bytes) -> None:
 def test_deep_groups_are_refused_and_do_not_exhaust_the_stack() -> None:
     with pytest.raises(Internal):
         decode_predict_request(b"\x43" * 100_000 + b"\x44" * 100_000)
+
+
+@pytest.mark.parametrize("as_content", [False, True])
+@pytest.mark.parametrize("array", [HALF_PLUS_TWO, HALF_PLUS_TWO[:0], np.ones((), np.complex64)])
+def test_around_its_elements_is_the_rest_of_a_response(array: Array, as_content: bool) -> None:
+    spec = ModelSpec("m", 7, None, "s")
+    around = around_output(spec, "y", array, as_content=as_content)
+    assert around is not None
+    head, tail = around
+    whole = encode_predict_response(spec, [("y", array)], as_content=as_content)
+    assert head + array.tobytes() + tail == whole
+
+
+def test_nothing_is_around_elements_that_are_not_as_in_memory() -> None:
+    numbers, texts = np.ones(2, np.int32), np.array([b"a"], object)
+    for array, as_content in ((numbers, False), (texts, False), (texts, True)):
+        assert around_output(ModelSpec("m"), "y", array, as_content=as_content) is None
 
 
 def response(data: bytes) -> tuple[ModelSpec, dict[str, Array]]:

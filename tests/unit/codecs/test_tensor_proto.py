@@ -30,6 +30,7 @@ from salver.codecs.tensor_proto import (
     decode_tensor,
     encode_tensor,
     fixed_tensor_head,
+    has_raw_elements,
     raw_elements,
 )
 from salver.codecs.wire import read_length
@@ -174,6 +175,41 @@ def test_a_head_goes_before_elements_that_are_as_in_memory(dtype: DataType) -> N
             assert head + array.tobytes() == encode_tensor(array, as_content=as_content)
         else:
             assert dtype is DataType.STRING or not as_content
+
+
+@pytest.mark.parametrize("dtype", OWN, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (600,)], ids=str)
+def test_other_bytes_instead_of_raw_elements_are_other_elements(
+    dtype: DataType, shape: tuple[int, ...]
+) -> None:
+    array, other = noise(dtype, shape), noise(dtype, shape, seed=1)
+    for as_content in (False, True):
+        data = encode_tensor(array, as_content=as_content)
+        is_raw = fixed_tensor_head(array.dtype, shape, as_content) is not None
+        assert has_raw_elements(data, decode_tensor(data)) is (
+            is_raw and dtype is not DataType.BOOL
+        )
+        if is_raw:
+            other_data = data[: len(data) - array.nbytes] + other.tobytes()
+            assert same(decode_tensor(other_data), other)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        serialized([0], dtype=1),
+        serialized([2], dtype=1, float_val=[1]),
+        serialized([1], dtype=1, float_val=[1, 2]),
+        serialized([1], dtype=1, float_val=[1]) + b"\x18\x01",
+        serialized([1], dtype=1, float_val=[1], tensor_content=b"abcd"),
+        serialized([2], dtype=3, int_val=[1, 2]),
+        serialized([1], dtype=int(DataType.QINT32), tensor_content=b"abcd"),
+        b"\x08\x01\x12\x00\x2d\x00\x00\x80\x3f",
+    ],
+    ids=["none", "few", "many", "version", "both", "varints", "quantized", "unpacked"],
+)
+def test_elements_that_are_not_raw_are_not_taken_for_it(data: bytes) -> None:
+    assert not has_raw_elements(data, decode_tensor(data))
 
 
 def test_an_array_no_tensor_holds_is_an_internal_error() -> None:
