@@ -31,6 +31,7 @@ import argparse
 import http.client
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -418,13 +419,21 @@ def judge(
     moving = [part[~under_way(part, still), 1] for part in parts]
     for what, of in _ratios(stretches, moving).items():
         standing = [_still_s(each, still) for each in stretches if each.what == what]
-        found[what] |= {**_spread("moving_", of), "still_ms": 1e3 * statistics.median(standing)}
+        known = [ratio for ratio in of if math.isfinite(ratio)]  # else nothing was left
+        if not known:
+            continue
+        found[what] |= {**_spread("moving_", known), "still_ms": 1e3 * statistics.median(standing)}
     return found
 
 
 def _still_s(stretch: Stretch, still: Any) -> float:
-    overlaps = np.minimum(still[:, 1], stretch.end_s) - np.maximum(still[:, 0], stretch.begin_s)
-    return float(overlaps.clip(min=0.0).sum())
+    total_s, until_s = 0.0, stretch.begin_s
+    for begin_s, end_s in sorted(still.tolist()):  # of several processors, perhaps at once
+        from_s, to_s = max(begin_s, until_s), min(end_s, stretch.end_s)
+        if to_s > from_s:
+            total_s += to_s - from_s
+            until_s = to_s
+    return total_s
 
 
 def _ratios(stretches: Sequence[Stretch], latencies: Sequence[Any]) -> dict[str, list[float]]:

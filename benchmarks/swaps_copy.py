@@ -11,11 +11,15 @@ import sys
 def copy(file: str, piece: int) -> None:
     fd = os.open(file, os.O_RDONLY)
     size = os.fstat(fd).st_size
-    with mmap.mmap(-1, size) as memory, memoryview(memory) as view:
+    kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # as a model's memory
+    with mmap.mmap(-1, size, flags=kind) as memory, memoryview(memory) as view:
         at = 0
         while at < size:
             with view[at : at + piece] as part:
-                at += os.preadv(fd, [part], at)
+                n_read = os.preadv(fd, [part], at)
+            if not n_read:
+                break
+            at += n_read
     os.close(fd)
 
 

@@ -109,9 +109,13 @@ def take_short_slices() -> bool:
     number = _SET_ATTRIBUTES.get(os.uname().machine)
     if number is None:
         return False
-    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    try:
+        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+    except OSError:  # not for this process to know
+        return False
     # Threads of one who stands before others would be set back with the rest.
-    if nice < 0 or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if nice < 0 or policy != os.SCHED_OTHER:
         return False
     attributes = _Attributes(
         size=ctypes.sizeof(_Attributes),

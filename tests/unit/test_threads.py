@@ -246,23 +246,31 @@ def test_short_slices_are_this_threads_alone() -> None:
         child.start()
         child.join()
 
-    usual_ns = slice_ns()
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
+    usual: list[int | None] = []
+    # The thread that runs the tests may have asked already, where one of them ran a server.
+    for target in (lambda: usual.append(slice_ns()), work):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    (usual_ns,) = usual
     ((is_taken, short_ns),) = seen
     if not is_taken or short_ns is None or short_ns == usual_ns:
         pytest.skip("this kernel gives no slices of their own to threads, or does not show them")
     assert short_ns == 100_000
-    assert children == [usual_ns] == [slice_ns()]
+    assert children == [usual_ns]
 
 
-@pytest.mark.parametrize("what", ["platform", "machine", "before others", "not as others"])
+@pytest.mark.parametrize(
+    "what", ["platform", "machine", "before others", "not as others", "not to be known"]
+)
 def test_slices_are_left_alone_where_they_are_not_known(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def call(*_: object) -> int:
         raise AssertionError("the system was asked")
+
+    def refuse(_: int) -> int:
+        raise OSError
 
     monkeypatch.setattr(threads, "_system_call", call)
     if what == "platform":
@@ -271,6 +279,8 @@ def test_slices_are_left_alone_where_they_are_not_known(
         monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="vax"))
     elif what == "before others":
         monkeypatch.setattr(os, "getpriority", lambda *_: -1)
-    else:
+    elif what == "not as others":
         monkeypatch.setattr(os, "sched_getscheduler", lambda _: 3, raising=False)
+    else:
+        monkeypatch.setattr(os, "sched_getscheduler", refuse, raising=False)
     assert not take_short_slices()

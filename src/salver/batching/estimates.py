@@ -12,6 +12,7 @@ __all__ = [
     "FEW_RUNS",
     "FIRST_PROOF_RUNS",
     "FREEZE_S",
+    "LONGEST_WAIT_S",
     "MOST_PROOF_RUNS",
     "TOO_LONG_INLINE_S",
     "Estimate",
@@ -28,7 +29,7 @@ MOST_PROOF_RUNS: Final = 4096
 FEW_RUNS: Final = 16  # between two that waited: a processor is not taken away that often
 LONG_SHARE: Final = 0.02  # of all time that long runs may have of the loop
 LONG_AT_ONCE_S: Final = 50e-3  # and how much of it may come together
-MOST_COUNTED_S: Final = 100e-3  # of one run: no single one closes the loop for more than 2.5 s
+MOST_COUNTED_S: Final = 100e-3  # of one run: no single one closes the loop for more than 5 s
 
 
 class Estimate:
@@ -58,6 +59,7 @@ class Estimate:
         if seconds >= FREEZE_S:  # short for some values, perhaps, and that long for others
             self.is_inline = False
             self.taken = 1
+            self.shortest_s = 0.0
             return
         # The shortest, because a pool run waits for the GIL when it ends, up to 5 ms when busy.
         if self.taken == 2 or seconds < self.shortest_s:
@@ -142,9 +144,10 @@ class LoopGuard:
             now_s: when it ended.
         """
         credit_s = (now_s - self._since_s) * LONG_SHARE
+        owed_s = max(0.0, self._owed_s - credit_s)
         # One alone, that may have been the machine's doing, does not close the loop.
-        most_s = LONG_AT_ONCE_S if seconds < LONGEST_WAIT_S else MOST_COUNTED_S
-        owed_s = max(0.0, self._owed_s - credit_s) + min(seconds, most_s)
+        is_alone = not owed_s and seconds < LONGEST_WAIT_S
+        owed_s += min(seconds, LONG_AT_ONCE_S if is_alone else MOST_COUNTED_S)
         self._owed_s, self._since_s = owed_s, now_s
         if owed_s > LONG_AT_ONCE_S:
             self.closed_until_s = now_s + (owed_s - LONG_AT_ONCE_S) / LONG_SHARE

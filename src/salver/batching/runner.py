@@ -14,13 +14,14 @@ were most of the tail of latencies while other models loaded.
 Some models take long for some values, whatever their size. A graph with loops is never run in the
 loop, and after one run that froze it (20 ms of computing: a processor that was taken away is no
 fault of the model's) the whole program is kept out, for a quarter of a second the first time and
-four times as long each time after, up to an hour; twenty times as long as it was kept out without
-another such run, and it counts as the first time again. One such run says little: where the
-machine is virtual and its host takes the processor away, that is counted as computing. To keep a
-program out for a minute at once, as this did, made such a moment a minute of overload: at 10,000
-requests per second, which is more than the pool could do there, p50 went from 0.13 to 4 and up to
-600 ms. What many programs do to the loop together, all at once or each in turn, a `LoopGuard`
-bounds.
+four times as long each time after, up to an hour. After twenty times as long without another such
+run, and 250 times as long as the run was, it counts as the first time again, so that they have 0.4
+% of the time. One such run says little: where the machine is virtual and its host takes the
+processor away, that is counted as computing. To keep a program out for a minute at once, as this
+did, made such a moment a minute of overload: at 10,000 requests per second, which is more than the
+pool could do there, p50 went from 0.13 to 4 and up to 600 ms. A run of 0.2 s is the model's own,
+and does cost it a minute. What many programs do to the loop together, all at once or each in turn,
+a `LoopGuard` bounds.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from salver.batching.estimates import (
     FEW_RUNS,
     FIRST_PROOF_RUNS,
     FREEZE_S,
+    LONGEST_WAIT_S,
     MOST_PROOF_RUNS,
     TOO_LONG_INLINE_S,
     Estimate,
@@ -49,9 +51,11 @@ from salver.requests import Array
 __all__ = ["DEADLINE_TEXT", "STOPPING_TEXT", "MeasuredProgram", "RunPool", "size_of"]
 
 FIRST_BAN_S: Final = 0.25
+FIRST_LONG_BAN_S: Final = 60.0  # after a run that no machine is the cause of
 LONGEST_BAN_S: Final = 3600.0
 BAN_GROWTH: Final = 4
-FORGIVEN_AFTER: Final = 20  # times the last ban: freezes of 20 ms are then 0.4 % of the time
+FORGIVEN_AFTER: Final = 20  # times the last ban
+FROZEN_SHARE: Final = 0.004  # of the time that freezes may have and be forgiven
 R = TypeVar("R")
 
 DEADLINE_TEXT: Final = "Timed out waiting for notification"
@@ -314,12 +318,15 @@ class MeasuredProgram:
         for each in self._estimates.values():
             each.prove_again(max(each.needed, needed))
         if has_frozen:
-            self._ban(ended)
+            self._ban(seconds, ended)
 
-    def _ban(self, now_s: float) -> None:
-        is_forgiven = now_s - self._banned_until_s >= FORGIVEN_AFTER * self._ban_s
-        longer_s = min(BAN_GROWTH * self._ban_s, LONGEST_BAN_S)
-        self._ban_s = FIRST_BAN_S if is_forgiven else longer_s
+    def _ban(self, frozen_s: float, now_s: float) -> None:
+        good_s = max(FORGIVEN_AFTER * self._ban_s, frozen_s / FROZEN_SHARE)
+        first_s = FIRST_BAN_S if frozen_s < LONGEST_WAIT_S else FIRST_LONG_BAN_S
+        if now_s - self._banned_until_s >= good_s:
+            self._ban_s = first_s
+        else:
+            self._ban_s = max(first_s, min(BAN_GROWTH * self._ban_s, LONGEST_BAN_S))
         self._banned_until_s = now_s + self._ban_s
 
     def _start_in_pool(
@@ -331,8 +338,11 @@ class MeasuredProgram:
     ) -> "asyncio.Future[list[Array]]":
         loop = asyncio.get_running_loop()
         clock = self._clock
-        # What is known to be short would spend most of its time on its way to other threads.
-        run = self._program.run_in_caller if estimate.is_short else self._program.run
+        # What is known to be short would spend most of its time on its way to other threads. How
+        # long a graph with loops takes depends on the values.
+        program = self._program
+        is_alone = estimate.is_short and not program.can_loop
+        run = program.run_in_caller if is_alone else program.run
 
         def timed() -> tuple[list[Array], float]:
             begun = clock()

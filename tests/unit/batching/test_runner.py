@@ -2,6 +2,7 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ async def test_in_the_pool_a_program_runs_in_its_thread_alone_once_it_is_known_t
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    echo.can_loop = True  # so that it stays in the pool
+    pool.loop_guard.closed_until_s = inf
     program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
     for takes_s, alone in ((0.1, 0), (0.11e-3, 0), (0.09e-3, 4)):
         echo.takes_s = takes_s
@@ -176,7 +177,22 @@ async def test_in_the_pool_a_program_runs_in_its_thread_alone_once_it_is_known_t
         echo.alone = 0
         await run_times(4, program)
         assert echo.alone == alone
+    echo.takes_s = 20e-3  # as long as a freeze, so nothing is known any more
+    await outputs_of(program)
+    echo.alone = 0
+    await outputs_of(program)
+    assert echo.alone == 0
     assert set(echo.where) == {"pool"}
+
+
+async def test_a_program_with_loops_is_never_run_alone_in_a_thread_of_the_pool(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    echo.can_loop = True
+    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    await run_times(3 * FIRST_PROOF, program)
+    assert (echo.alone, set(echo.where)) == (0, {"pool"})
 
 
 async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
@@ -287,7 +303,7 @@ async def test_a_program_that_froze_the_loop_long_ago_is_kept_out_as_if_for_the_
 ) -> None:
     echo = Echo(Clock())
     program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
-    for ban_s, good_s in ((0.25, 4.8), (1.0, 19.0), (4.0, 81.0), (0.25, 1.0), (1.0, 0.0)):
+    for ban_s, good_s in ((0.25, 4.8), (1.0, 19.0), (4.0, 81.0), (0.25, 5.1), (1.0, 0.0)):
         echo.takes_s = 20e-6
         await run_times(FIRST_PROOF + MOST_PROOF_RUNS, program)
         echo.takes_s = 21e-3
@@ -301,6 +317,26 @@ async def test_a_program_that_froze_the_loop_long_ago_is_kept_out_as_if_for_the_
             await outputs_of(program)
             assert echo.where[-1] == where, (ban_s, after_s)
         echo.clock.now_s = froze_s + ban_s + good_s
+
+
+@pytest.mark.parametrize(("takes_s", "every_s"), [(1.0, 6.0), (5.0, 30.0), (0.1, 6.0), (0.03, 5.3)])
+async def test_long_runs_that_come_again_and_again_have_a_small_part_of_the_time(
+    pool: RunPool, takes_s: float, every_s: float
+) -> None:
+    clock = Clock()
+    echo = Echo(clock)
+    program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
+    size, held_s, begun_s = ONE[0].nbytes, 0.0, clock.now_s
+    while clock.now_s < begun_s + 3600.0:
+        for _ in range(FIRST_PROOF + MOST_PROOF_RUNS):
+            program.ran_elsewhere(size, 20e-6)
+        estimate = program.inline_estimate(size)
+        if estimate is not None:
+            echo.takes_s = takes_s
+            program.run_here(ONE, estimate)
+            held_s += takes_s
+        clock.now_s += every_s - takes_s
+    assert held_s / 3600.0 < max(0.004, 3 * takes_s / 3600.0) * 1.5
 
 
 async def test_a_run_that_only_waited_for_the_processor_keeps_no_program_out(
@@ -342,7 +378,7 @@ async def test_a_run_that_waited_longer_than_any_quota_keeps_the_program_out(
     echo.takes_s = 20e-6
     banned_s = echo.clock.now_s
     await run_times(40, program)
-    echo.clock.now_s = banned_s + 0.249
+    echo.clock.now_s = banned_s + 59.9
     await outputs_of(program)
     assert echo.where[-41:] == ["pool"] * 41
 

@@ -47,7 +47,7 @@ def test_each_p99_is_taken_over_that_of_the_quiet_stretch_before_it(
 def test_what_was_under_way_while_the_machine_stood_still_is_left_out_of_a_second_ratio(
     swaps: Any, stretches: Any
 ) -> None:
-    still = np.array([(3.9, 4.1), (6.95, 7.5)])
+    still = np.array([(3.9, 4.1), (6.95, 7.5), (3.95, 4.05), (6.96, 6.97)])  # of two processors
     load = swaps.judge(SEEN, stretches, still)["load"]
     assert load["ratio"] == pytest.approx(4.5)
     # (3.5, 0.7) ended at 4.2; (6.5, 0.4) at 6.9, before anything stood still.

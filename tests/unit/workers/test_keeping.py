@@ -237,7 +237,7 @@ def test_a_version_that_no_worker_can_load_any_more_is_given_up(up: Bench) -> No
     up.on_load = refuses
     for worker in before:
         worker.die()
-    up.until(lambda: len(up.serving()) == 2)
+    up.until(lambda: len(up.serving()) == 2 and bool(up.lost))
     ((id, error),) = up.lost
     assert (id, error.message) == (ID, "its files are gone")
 
