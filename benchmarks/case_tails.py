@@ -44,7 +44,7 @@ def swapped(stage: Stage) -> Result:
                 said = f"p99 while: {WORDS.get(what, what)}, {where}, beside the quiet p99"
                 bound = goal if what in LOADS else None
                 result.add(said, _values(of, ""), goal=bound)
-                if "still_ms" in of and what in (*LOADS, "copy"):
+                if "moving_ratio" in of and what in (*LOADS, "copy"):
                     aside = "without requests under way while the machine stood still"
                     result.add(f"{said}, {aside}", _values(of, "moving_"))
         groups[where] = tuple(bars)

@@ -419,10 +419,10 @@ def judge(
     moving = [part[~under_way(part, still), 1] for part in parts]
     for what, of in _ratios(stretches, moving).items():
         standing = [_still_s(each, still) for each in stretches if each.what == what]
+        found[what]["still_ms"] = 1e3 * statistics.median(standing)
         known = [ratio for ratio in of if math.isfinite(ratio)]  # else nothing was left
-        if not known:
-            continue
-        found[what] |= {**_spread("moving_", known), "still_ms": 1e3 * statistics.median(standing)}
+        if known:
+            found[what] |= _spread("moving_", known)
     return found
 
 
@@ -550,7 +550,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
     for what, of in found["disturbances"].items():
         ratio = _text(of, "") if what != "quiet" else ""
-        moving = _text(of, "moving_") if what != "quiet" and "still_ms" in of else ""
+        moving = _text(of, "moving_") if what != "quiet" and "moving_ratio" in of else ""
         still = f"{of['still_ms']:.1f} ms" if "still_ms" in of else "not looked"
         yield (
             f"| {what} | {of['times']} | {of['seconds']:.2f} | {of['p50_ms']:.2f} ms "
