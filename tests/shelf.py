@@ -175,7 +175,7 @@ class Shelf:
         """How many requests hold a version now."""
         return sum(self.serving.in_flight().values())
 
-    async def in_pool(self, call: Callable[[], R]) -> R:
+    async def in_pool(self, call: Callable[[], R], size: int = 0) -> R:
         """Run a function in the pool."""
         self.pooled += 1
         return await asyncio.wrap_future(self.pool.submit(call))

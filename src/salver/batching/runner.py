@@ -158,6 +158,9 @@ class RunPool:
         else:
             self._has_run()
             future.set_result(result)
+        finally:
+            # The error's traceback holds this frame, which would hold the future, and so the error.
+            del future, call
 
     def _has_run(self) -> None:
         with self._lock:

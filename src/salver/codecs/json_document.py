@@ -164,12 +164,20 @@ class Document:
             if self._only_quickly and len(self._body) > _TINY_BODY_BYTES:
                 raise NotQuick
             long = self.is_long
-            self._tree = long_tree(self._body, self._check) if long else read_tree(self._body)
+            # The tree keeps the check: were that a method, document and tree would keep each other.
+            check = _check_of(self._is_wanted)
+            self._tree = long_tree(self._body, check) if long else read_tree(self._body)
         return self._tree
 
-    def _check(self) -> None:
-        if self._is_wanted is not None and not self._is_wanted():
+
+def _check_of(is_wanted: Callable[[], bool] | None) -> Callable[[], None]:
+    """What raises Cancelled when nobody wants the document any more."""
+
+    def check() -> None:
+        if is_wanted is not None and not is_wanted():
             raise Cancelled("Nobody waits for the answer any more")
+
+    return check
 
 
 def parse_document(

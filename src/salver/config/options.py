@@ -315,6 +315,19 @@ class ServerOptions:
         "compressed gRPC message, once they are inflated.",
         type=FlagType.INT64,
     )
+    max_inflate_ratio: int = _flag(
+        1000,
+        "Bytes that a gzipped REST request or a compressed gRPC message may become for each byte "
+        "that came; counted beyond 1 MiB inflated.",
+    )
+    max_memory_in_flight_bytes: int = _flag(
+        0,
+        "Memory that requests in flight may hold together: bodies as they come in, what they are "
+        "inflated to, and answers that are not read yet. Beyond it requests get 503 or "
+        "RESOURCE_EXHAUSTED. 0: half of the memory that the container or the machine has. Shared "
+        "by the workers.",
+        type=FlagType.INT64,
+    )
     max_header_bytes: int = _flag(1 << 16, "Largest head of a REST request, all fields together.")
     open_ports_before_load: bool = _flag(
         False, "Open ports before the first models have loaded; readiness then says no."

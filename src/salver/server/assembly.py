@@ -23,6 +23,7 @@ from salver.server.memory import Settling
 from salver.server.models import run_threads
 from salver.server.readiness import Readiness
 from salver.server.warming import Warming, service_maker
+from salver.transport.service import LARGE_BYTES
 
 if TYPE_CHECKING:
     from salver.server.doors import DoorCore, Doors, DrawPage
@@ -89,6 +90,9 @@ class Assembly:
         self._runs = RunPool(run_threads(configuration))
         # Of its own, so that a model that hangs keeps nobody else's bodies from being read.
         self._codecs = RunPool(max(2, num_codec_threads or schedulable_cpus()), name="salver-codec")
+        # Steps on such a body keep the GIL for long: one after the other, with time between them
+        # for the loop, and not in the way of smaller ones.
+        self._large_codecs = RunPool(1, name="salver-codec-large")
         self.metrics = Metrics(self._is_configured)
         self.logs = RequestLogs(
             options_of(self._options, configuration.saved_model_tags), self.metrics.logs
@@ -150,9 +154,10 @@ class Assembly:
         if self.doors is not None:
             self.doors.refresh_health()
 
-    async def in_codecs(self, call: Callable[[], R]) -> R:
-        """Run what reads or writes a large body."""
-        return await asyncio.wrap_future(self._codecs.submit(call))
+    async def in_codecs(self, call: Callable[[], R], size: int = 0) -> R:
+        """Run what reads or writes a large body; see `InPool`."""
+        pool = self._large_codecs if size > LARGE_BYTES else self._codecs
+        return await asyncio.wrap_future(pool.submit(call))
 
     def in_thread(self, name: str, call: Callable[[], R]) -> "asyncio.Future[R]":
         """Run what may wait for models or for the disk, in a thread made for it."""
@@ -207,9 +212,9 @@ class Assembly:
         has_ended = await self.in_thread("salver-close", lambda: close_models(left_s))
         self.metrics.loop_lag.stop()
         await self.loop.shutdown_default_executor()
-        if self._runs.running or self._codecs.running:
+        if self._runs.running or self._codecs.running or self._large_codecs.running:
             has_ended = False
-        for each in (self.loader, self._runs, self._codecs):
+        for each in (self.loader, self._runs, self._codecs, self._large_codecs):
             each.close() if has_ended else each.abandon()
         if not has_ended:
             _log.warning("Ending with runs or loads of models still going on")

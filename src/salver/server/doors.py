@@ -37,8 +37,10 @@ from salver.server.ports import (
 )
 from salver.server.readiness import Readiness
 from salver.server.rpc_services import InThread, RpcServices, Served
+from salver.threads import InPool
 from salver.transport.access_log import AccessLog
 from salver.transport.http1 import HttpServer
+from salver.transport.in_flight import MemoryInFlight, default_bytes_in_flight
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import Handler, HttpRequest, HttpResponse
 from salver.transport.tls import server_context
@@ -87,7 +89,7 @@ class Doors:
         core: DoorCore,
         configuration: Configuration,
         *,
-        in_pool: InThread,
+        in_pool: InPool,
         in_control: InThread,
         readiness: Readiness,
         is_serving: Callable[[], bool],
@@ -116,6 +118,8 @@ class Doors:
         self._configuration = configuration
         self._crossing = crossing_of(configuration)
         self._in_pool = in_pool
+        most_bytes = configuration.options.max_memory_in_flight_bytes
+        self._memory = MemoryInFlight(most_bytes or default_bytes_in_flight())
         options, grpc = configuration.options, configuration.grpc
         self._access_log = _access_log(options.access_log) if options.access_log else None
         self._front: RestFront | None = None
@@ -140,6 +144,7 @@ class Doors:
         self._settings = transport_settings(
             () if grpc is None else grpc.channel_arguments,
             max_inflated_bytes=options.max_inflated_bytes,
+            max_inflate_ratio=options.max_inflate_ratio,
         )
         if is_native and self._settings.warning is not None:
             _log.warning("%s", self._settings.warning)
@@ -149,7 +154,10 @@ class Doors:
         self._bound: Ports | None = None
         if self._front is not None:
             readings = ServerReadings(
-                core, connections=self.connections, dropped_lines=self.dropped_lines
+                core,
+                connections=self.connections,
+                dropped_lines=self.dropped_lines,
+                memory=self._memory,
             )
             metrics.add_collector(readings)
 
@@ -210,7 +218,9 @@ class Doors:
                 max_header_bytes=options.max_header_bytes,
                 max_body_bytes=options.max_request_bytes,
                 max_inflated_bytes=options.max_inflated_bytes,
+                max_inflate_ratio=options.max_inflate_ratio,
             ),
+            memory=self._memory,
             access=self._access_log,
             clock=time.time,  # noqa: TID251 - the clock that is injected
             run_in_pool=self._in_pool,
@@ -229,7 +239,7 @@ class Doors:
             return None
         from salver.rpc.aio_server import RpcServer
 
-        return RpcServer(self._services.table, grpc.channel_arguments)
+        return RpcServer(self._services.table, grpc.channel_arguments, memory=self._memory)
 
     # -- listening -------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def serve(
     with suppress(ModelsUnavailable):
         core.apply(models)
 
-    async def in_pool(call: Callable[[], Any]) -> Any:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     calls = InferenceCalls(core, in_pool=in_pool, timeout_s=30.0)

@@ -70,7 +70,7 @@ class Rpc:
 def rpc_of(core: ServerCore, pool: RunPool, *, is_method_checked: bool = False) -> Rpc:
     """The gRPC API of a server whose configuration stays as it is."""
 
-    async def in_pool(call: Callable[[], Any]) -> Any:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def apply(models: tuple[ModelConfig, ...]) -> None:

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ Make = Callable[..., Loader]
 async def make(backend: Shelf, pool: RunPool) -> Make:
     loop = asyncio.get_running_loop()
 
-    async def in_pool(call: Callable[[], object]) -> object:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def make(

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def servable_of(model: FunctionModel | Closing, pool: RunPool) -> Servable:
 
 @pytest.fixture
 async def make_warming(pool: RunPool) -> Callable[..., Warming]:
-    async def in_pool(call: Callable[[], object]) -> object:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def make(options: ServerOptions | None = None) -> Warming:
