@@ -15,8 +15,8 @@ import orjson
 
 from salver.codecs.json_arrays import PredictInputs
 from salver.codecs.json_example import example_messages
-from salver.codecs.json_flat import FlatDocument, flat_document, is_flat_cheap
-from salver.codecs.json_long import is_long, long_tree
+from salver.codecs.json_flat import FlatDocument, flat_document
+from salver.codecs.json_long import LARGEST_WHOLE_BYTES, is_long, long_tree
 from salver.codecs.json_plain import is_said_once, plain_inputs, tree_inputs
 from salver.codecs.json_predict import exact_inputs
 from salver.codecs.json_tree import read_tree
@@ -120,7 +120,7 @@ class Document:
         """Parse the body; see `parse_document`."""
         body = self._body
         if len(body) >= _LARGE_BODY_BYTES:
-            flat = flat_document(body) if is_flat_cheap(body) else None
+            flat = flat_document(body) if len(body) <= LARGEST_WHOLE_BYTES else None
             if flat is not None:
                 self._flat = flat
                 self.signature_name = flat.signature_name
