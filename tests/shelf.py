@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument, NotFound, ServingError
 from salver.inference.servable import ProgramNames, Servable, StartableProgram

@@ -119,7 +119,8 @@ def check_ours(options: ServerOptions) -> None:
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")
     limits = ("max_ended_versions", "max_model_memory_bytes", "conversion_cache_max_bytes")
-    for name in (*limits, "max_loaded_models", "max_memory_in_flight_bytes"):
+    runs = ("max_concurrent_runs_per_model", "max_queued_runs_per_model")
+    for name in (*limits, *runs, "max_loaded_models", "max_memory_in_flight_bytes"):
         most = getattr(options, name)
         if most < 0:
             raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")

@@ -320,6 +320,17 @@ class ServerOptions:
         "Bytes that a gzipped REST request or a compressed gRPC message may become for each byte "
         "that came; counted beyond 1 MiB inflated.",
     )
+    max_concurrent_runs_per_model: int = _flag(
+        0,
+        "Runs of one model at the same time, so that none keeps the threads from others. 0: half "
+        "of the threads in which models run, at least 1; of those that run batches, all. Runs that "
+        "are short enough for the event loop are not counted.",
+    )
+    max_queued_runs_per_model: int = _flag(
+        10000,
+        "Requests that may wait for a run of one model; beyond it they get 503 or "
+        "RESOURCE_EXHAUSTED. 0: no limit. Batches have a limit of their own.",
+    )
     max_memory_in_flight_bytes: int = _flag(
         0,
         "Memory that requests in flight may hold together: bodies as they come in, what they are "

@@ -267,8 +267,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "salver_rejected_requests_total",
         _C,
         ("model_name", "reason"),
-        "Requests that were refused because the server has too much to do: `memory` is what "
-        "requests in flight may hold; the model's name is empty then.",
+        "Requests that were refused because the server has too much to do: the `queue` of runs of "
+        "the model is full, or requests in flight hold all `memory` they may; the model's name is "
+        "empty then.",
     ),
     Metric(
         "salver_dropped_log_records_total",

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.options import schedulable_cpus
 from salver.config.start_up import Configuration
 from salver.metrics.registry import Metrics
@@ -87,7 +87,13 @@ class Assembly:
         self._changing = threading.Lock()
         self._configuration = configuration
         self._options = configuration.options
-        self._runs = RunPool(run_threads(configuration))
+        threads = run_threads(configuration)
+        self._runs = RunPool(
+            threads,
+            most_running_per_lane=self._options.max_concurrent_runs_per_model
+            or max(1, threads // 2),
+            most_queued_per_lane=self._options.max_queued_runs_per_model or None,
+        )
         # Of its own, so that a model that hangs keeps nobody else's bodies from being read.
         self._codecs = RunPool(max(2, num_codec_threads or schedulable_cpus()), name="salver-codec")
         # Steps on such a body keep the GIL for long: one after the other, with time between them
@@ -136,6 +142,7 @@ class Assembly:
             metrics=self.metrics,
             logs=self.logs,
             draw=draw,
+            rejected_runs=lambda: self._runs.rejected,
         )
         return doors
 

@@ -96,6 +96,7 @@ class Doors:
         metrics: Metrics,
         logs: CallLogs,
         draw: "DrawPage | None" = None,
+        rejected_runs: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Build them; nobody listens yet.
 
@@ -109,6 +110,7 @@ class Doors:
             metrics: count what is answered, and are read here.
             logs: take the calls that are answered.
             draw: makes the metrics page; by default of these `metrics`.
+            rejected_runs: see `ServerReadings`.
 
         Raises:
             InvalidArgument: the access log cannot be opened, or TLS settings make no sense.
@@ -158,6 +160,7 @@ class Doors:
                 connections=self.connections,
                 dropped_lines=self.dropped_lines,
                 memory=self._memory,
+                rejected_runs=rejected_runs,
             )
             metrics.add_collector(readings)
 

@@ -40,12 +40,14 @@ class ServerReadings:
         connections: how many the REST API has.
         dropped_lines: how many the access log has lost.
         memory: that requests hold.
+        rejected_runs: model → requests that found the queue of its runs full.
     """
 
     core: Meterable
     connections: Callable[[], int] = lambda: 0
     dropped_lines: Callable[[], int] = lambda: 0
     memory: MemoryInFlight = UNLIMITED
+    rejected_runs: Callable[[], Mapping[str, int]] = dict
 
     def __call__(self) -> Iterable[Family]:
         """Ask."""
@@ -55,9 +57,11 @@ class ServerReadings:
         yield _by_version("salver_reserved_memory_bytes", self.core.reserved)
         yield Family(BY_NAME["salver_connections"], [(("REST",), self.connections())])
         yield Family(BY_NAME["salver_memory_in_flight_bytes"], [((), self.memory.held_bytes)])
+        rejected: list[Cell] = [((name, "queue"), n) for name, n in self.rejected_runs().items()]
         if self.memory.rejected:
-            cells: list[Cell] = [(("", "memory"), self.memory.rejected)]
-            yield Family(BY_NAME["salver_rejected_requests_total"], cells)
+            rejected.append((("", "memory"), self.memory.rejected))
+        if rejected:
+            yield Family(BY_NAME["salver_rejected_requests_total"], rejected)
         if dropped:
             labels = ("access", "disk")
             yield Family(BY_NAME["salver_dropped_log_records_total"], [(labels, dropped)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from salver.backends.registry import BackendOptions, open_backend
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.models import Latest, ModelConfig, VersionPolicy
 from salver.inference.servable import Runner, Servable
 from salver.lifecycle.loader import LoadOptions

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.models import ModelConfig
 from salver.errors import ServingError
 from salver.rpc.models import ModelService

@@ -74,6 +74,8 @@ _OURS = [
     ("max_request_bytes", "int64", 1073741824),
     ("max_inflated_bytes", "int64", 100 << 20),
     ("max_inflate_ratio", "int32", 1000),
+    ("max_concurrent_runs_per_model", "int32", 0),
+    ("max_queued_runs_per_model", "int32", 10000),
     ("max_memory_in_flight_bytes", "int64", 0),
     ("max_header_bytes", "int32", 65536),
     ("open_ports_before_load", "bool", False),

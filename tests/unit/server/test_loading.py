@@ -9,7 +9,7 @@ import pytest
 from tests.shelf import FunctionModel, signature
 
 from salver.backends.registry import BackendOptions, InternalBatching
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.options import ServerOptions
 from salver.config.start_up import read_configuration
 from salver.dtypes import DataType

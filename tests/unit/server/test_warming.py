@@ -20,7 +20,8 @@ from tests.shelf import (
 )
 
 from salver._pb import message_class
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.codecs.model_spec import ModelSpec
 from salver.codecs.prediction_log import LogKind, encode_prediction_log
 from salver.codecs.request_messages import encode_examples_request, encode_predict_request
