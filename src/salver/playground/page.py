@@ -7,6 +7,8 @@
 | `/playground/FILE` | its style sheets and scripts |
 | `/playground/about` | JSON: where gRPC and the metrics are, the server's version |
 | `/playground/labels?model=M&version=N` | JSON: the names of a version's classes |
+| `/playground/description?model=M&version=N` | JSON: what a version says of itself |
+| `/playground/example?model=M&version=N&file=F` | a file that an example of it names |
 
 Everything else the page needs it asks of the public API.
 """
@@ -19,7 +21,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from salver.errors import ServingError
-from salver.playground.labels import find_labels
+from salver.playground.descriptions import describe, example_file
+from salver.playground.labels import EVERY_MODEL, find_labels
 from salver.playground.static_files import SECURITY_HEADERS, StaticFiles
 from salver.transport.messages import HttpRequest, HttpResponse
 
@@ -28,6 +31,7 @@ __all__ = ["About", "Playground"]
 _STATIC: Final = Path(__file__).with_name("static")
 _PREFIX: Final = "/playground/"
 _FRESH: Final = (*SECURITY_HEADERS, ("Cache-Control", "no-store"))
+_NO_PAGE: Final = ("Content-Disposition", "attachment")
 _GREATEST_VERSION: Final = 2**63 - 1
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -95,19 +99,27 @@ class Playground:
         name = path.removeprefix(_PREFIX)
         if name == "about":
             return self._about
-        if name == "labels":
-            return self._labels(query)
+        if name in ("labels", "description", "example"):
+            return self._of_version(name, query)
         return self._files.answer(name, request)
 
-    def _labels(self, query: str) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
+    def _of_version(
+        self, name: str, query: str
+    ) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         # The API takes names byte for byte, so those that are no UTF-8 come through here as well.
-        asked = parse_qs(query, errors="surrogateescape")
-        model, version = asked.get("model", [""])[0], asked.get("version", [""])[0]
+        asked = {
+            key: values[0] for key, values in parse_qs(query, errors="surrogateescape").items()
+        }
+        model, version = asked.get("model", ""), asked.get("version", "")
         is_number = version.isascii() and version.isdecimal() and len(version) < 20
         base_path = self._base_path_of(model)
         if base_path is None or not is_number or int(version) > _GREATEST_VERSION:
-            return _json({"error": "labels?model=NAME&version=NUMBER: no such model"}, 404)
-        return self._read_labels(model, int(version), base_path)
+            return _json({"error": f"{name}?model=NAME&version=NUMBER: no such model"}, 404)
+        if name == "labels":
+            return self._read_labels(model, int(version), base_path)
+        if name == "description":
+            return self._describe(model, int(version), base_path)
+        return self._example(asked.get("file", ""), int(version), base_path)
 
     async def _read_labels(self, model: str, version: int, base_path: str) -> HttpResponse:
         try:
@@ -119,6 +131,29 @@ class Playground:
         except OSError as error:
             return _json({"labels": None, "error": f"The labels cannot be read: {error.strerror}"})
         return _json({"labels": labels})
+
+    async def _describe(self, model: str, version: int, base_path: str) -> HttpResponse:
+        body: bytes = await self._in_thread(
+            lambda: json.dumps(
+                {
+                    **describe(base_path, version),
+                    "labels_come_first": any(
+                        name in self._labels_files for name in (model, EVERY_MODEL)
+                    ),
+                }
+            ).encode()
+        )
+        return HttpResponse(200, body, headers=_FRESH)
+
+    async def _example(self, file: str, version: int, base_path: str) -> HttpResponse:
+        try:
+            body = await self._in_thread(lambda: example_file(base_path, version, file))
+        except ServingError as error:
+            return _json({"error": error.message}, 404)
+        except OSError as error:
+            return _json({"error": f"{file} cannot be read: {error.strerror}"}, 404)
+        # Whatever it holds, no browser makes a page of it.
+        return HttpResponse(200, body, "application/octet-stream", (*_FRESH, _NO_PAGE))
 
 
 def _json(value: Any, status: int = 200) -> HttpResponse:
