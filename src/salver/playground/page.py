@@ -8,6 +8,7 @@
 | `/playground/about` | JSON: where gRPC and the metrics are, the server's version |
 | `/playground/labels?model=M&version=N` | JSON: the names of a version's classes |
 | `/playground/description?model=M&version=N` | JSON: what a version says of itself |
+| `/admin/v1/history` | JSON: what the dashboard has missed; see `metrics.history` |
 | `/playground/example?model=M&version=N&file=F` | a file that an example of it names |
 
 Everything else the page needs it asks of the public API.
@@ -30,6 +31,7 @@ __all__ = ["About", "Playground"]
 
 _STATIC: Final = Path(__file__).with_name("static")
 _PREFIX: Final = "/playground/"
+_HISTORY: Final = "/admin/v1/history"
 _FRESH: Final = (*SECURITY_HEADERS, ("Cache-Control", "no-store"))
 _NO_PAGE: Final = ("Content-Disposition", "attachment")
 _GREATEST_VERSION: Final = 2**63 - 1
@@ -63,6 +65,7 @@ class Playground:
         labels_files: Mapping[str, str],
         base_path_of: Callable[[str], str | None],
         in_thread: InThread,
+        draw_history: Callable[[], Callable[[], bytes]] | None = None,
     ) -> None:
         """Read the files of the page.
 
@@ -71,6 +74,8 @@ class Playground:
             labels_files: model → file of its labels; see `parse_labels_flag`.
             base_path_of: where the versions of a model are; None for an unknown model.
             in_thread: see there.
+            draw_history: takes down what was counted, on the loop; what it returns makes the
+                document of the past, in any thread. None where nothing of it is kept.
 
         Raises:
             OSError: the package lacks its files.
@@ -80,6 +85,7 @@ class Playground:
         self._labels_files = labels_files
         self._base_path_of = base_path_of
         self._in_thread = in_thread
+        self._draw_history = draw_history
 
     def __call__(
         self, request: HttpRequest
@@ -92,6 +98,8 @@ class Playground:
             return self._files.answer("index.html", request)
         if path == "/favicon.ico":  # asked for beside JSON, too
             return self._files.answer("icon.svg", request)
+        if path == _HISTORY and self._draw_history is not None:
+            return self._tell_history(self._draw_history())
         if path == "/playground":
             return HttpResponse(308, b"", None, (("Location", "/"),))
         if not path.startswith(_PREFIX):
@@ -102,6 +110,13 @@ class Playground:
         if name in ("labels", "description", "example"):
             return self._of_version(name, query)
         return self._files.answer(name, request)
+
+    async def _tell_history(self, make: Callable[[], bytes]) -> HttpResponse:
+        try:
+            body: bytes = await self._in_thread(make)
+        except ServingError as error:
+            return _json({"error": error.message}, 503)
+        return HttpResponse(200, body, headers=_FRESH)
 
     def _of_version(
         self, name: str, query: str

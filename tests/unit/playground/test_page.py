@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.shelf import response_of
 
+from salver.errors import Unavailable
 from salver.playground.page import About, Playground
 from salver.transport.messages import HttpRequest, HttpResponse
 
@@ -22,12 +23,13 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def playground(base: Path, **labels_files: str) -> Playground:
+def playground(base: Path, *, draw_history: Any = None, **labels_files: str) -> Playground:
     return Playground(
         About(version="1.2.3", grpc_port=8500, metrics_path="/metrics"),
         labels_files=labels_files,
         base_path_of={"m": str(base), "n": str(base)}.get,
         in_thread=at_once,
+        draw_history=draw_history,
     )
 
 
@@ -182,6 +184,24 @@ async def test_a_file_that_became_a_link_is_not_given(described: Path) -> None:
     response = await ask(playground(described), target)
     assert response.status == 404
     assert json.loads(response.body) == {"error": "assets/cat.html is no regular file"}
+
+
+async def test_the_past_is_told_where_it_is_kept(base: Path) -> None:
+    page = playground(base, draw_history=lambda: lambda: b'{"steps": []}')
+    response = await ask(page, "/admin/v1/history")
+    assert (response.status, response.body) == (200, b'{"steps": []}')
+    assert dict(response.headers)["Cache-Control"] == "no-store"
+    assert playground(base)(HttpRequest("GET", "/admin/v1/history")) is None
+    assert page(HttpRequest("POST", "/admin/v1/history")) is None
+
+
+async def test_a_past_that_cannot_be_had_is_unavailable(base: Path) -> None:
+    def fail() -> bytes:
+        raise Unavailable("The supervisor does not answer")
+
+    response = await ask(playground(base, draw_history=lambda: fail), "/admin/v1/history")
+    assert response.status == 503
+    assert json.loads(response.body) == {"error": "The supervisor does not answer"}
 
 
 @pytest.mark.parametrize("route", ["description", "example"])
