@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from salver.demo.models import Format, put_digits
 from tests.described import write_described
-from tests.integration.chromium import DESKTOP, PHONE, Page, browsing
+from tests.integration.chromium import DESKTOP, PHONE, Page, browsing, font, printed_digit
 from tests.integration.serving import Server, eventually, running
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -108,15 +108,6 @@ def upload(page: Page, *paths: Path) -> None:
     page.find("input[type=file]").send_keys("\n".join(map(str, paths)))
 
 
-def printed(path: Path, text: str, *, size: tuple[int, int] = (200, 160), ink: int = 0) -> Path:
-    """A digit as one makes it in a drawing program: off the middle, black on white."""
-    picture = Image.new("L", size, 255 - ink)
-    font = ImageFont.truetype("DejaVuSans.ttf", 70)
-    ImageDraw.Draw(picture).text((90, 40), text, fill=ink, font=font)
-    picture.save(path)
-    return path
-
-
 class TestDigits:
     @pytest.mark.parametrize("name", DRAWN)
     def test_what_is_drawn_is_read_and_the_reading_is_sure(
@@ -143,7 +134,7 @@ class TestDigits:
     ) -> None:
         show(page, server, "digits")
         page.pick("How to give x", "picture")
-        upload(page, printed(tmp_path / "seven.png", "7", ink=ink))
+        upload(page, printed_digit(tmp_path / "seven.png", "7", ink=ink, paper=255 - ink))
         assert best(page).startswith("seven")
         note = page.text(".found")
         assert ("dark on light, and the model wants light on dark: inverted" in note) == (ink == 0)
@@ -153,7 +144,7 @@ class TestDigits:
     ) -> None:
         show(page, server, "digits")
         page.pick("How to give x", "picture")
-        upload(page, printed(tmp_path / "seven.png", "7"))
+        upload(page, printed_digit(tmp_path / "seven.png", "7"))
         page.wait_for_text(".found", "inverted")
         seen = (
             "const copy = document.createElement('canvas').getContext('2d');"
@@ -170,8 +161,7 @@ class TestDigits:
 
     def test_ink_on_nothing_is_seen(self, page: Page, server: Server, tmp_path: Path) -> None:
         picture = Image.new("RGBA", (120, 120), (0, 0, 0, 0))
-        font = ImageFont.truetype("DejaVuSans.ttf", 90)
-        ImageDraw.Draw(picture).text((30, 5), "4", fill=(0, 0, 0, 255), font=font)
+        ImageDraw.Draw(picture).text((30, 5), "4", fill=(0, 0, 0, 255), font=font(90))
         picture.save(tmp_path / "four.png")
         show(page, server, "digits")
         page.pick("How to give x", "picture")
@@ -183,7 +173,7 @@ class TestDigits:
     ) -> None:
         show(page, server, "digits")
         page.pick("How to give x", "picture")
-        files = [printed(tmp_path / f"{digit}.png", str(digit)) for digit in range(10)]
+        files = [printed_digit(tmp_path / f"{digit}.png", str(digit)) for digit in range(10)]
         (tmp_path / "none.png").write_text("no picture")
         upload(page, *files, tmp_path / "none.png")
         page.wait_for_text(".result tbody", "nine (")

@@ -27,6 +27,7 @@ NAME: Final = "salver.json"
 MOST_BYTES: Final = 1 << 20
 _SCHEMA: Final = 1
 _MOST_EXAMPLES: Final = 100  # of a signature: more than a person looks through
+_MOST_DEPTH: Final = 32
 _SHOWN: Final = 60  # characters of a wrong value
 
 E = TypeVar("E", bound=Enum)
@@ -119,6 +120,21 @@ class _Place:
         if self.value not in names:
             raise self.wrong(f"one of {', '.join(names)} is wanted")
         return kind(self.value)
+
+    def tensor(self) -> Any:
+        """Any value, no deeper than tensors are."""
+        level, depth = [self.value], 0
+        while level:
+            level = [
+                inner
+                for each in level
+                if isinstance(each, (list, dict))
+                for inner in (each if isinstance(each, list) else each.values())
+            ]
+            depth += 1
+            if depth > _MOST_DEPTH:
+                raise _Wrong(f"{self.path}: {_MOST_DEPTH} levels of lists at most are wanted")
+        return self.value
 
     def choice(self) -> Choice:
         if isinstance(self.value, (str, bool)):
@@ -240,7 +256,7 @@ def _example(place: _Place) -> Example:
         raise _Wrong(f"{place.path}: an example has inputs, or files, or both")
     return Example(
         title=_text(of, "title"),
-        inputs={name: each.value for name, each in inputs.items()},
+        inputs={name: each.tensor() for name, each in inputs.items()},
         files={name: _file(each) for name, each in files.items()},
     )
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from salver import __version__
 from salver.cli.logging_setup import set_up_logging
 from salver.cli.starting import Leave, Run
-from salver.config.flags import nearest_flag, parse
+from salver.config.flags import Parsed, nearest_flag, parse
 from salver.config.models import TENSORFLOW_PLATFORM, Latest, ModelConfig
 from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
 from salver.demo.models import (
@@ -78,7 +78,7 @@ def demo(
     except SystemExit as end:  # it has said all there is to say
         return cast("int", end.code)
     parsed = parse(rest, defaults)
-    wrong = [*map(str, parsed.bad), *map(_unknown, parsed.leftovers)]
+    wrong = [*map(str, parsed.bad), *map(_unknown, parsed.leftovers), *_unfit(parsed)]
     if wrong:
         print(f"salver demo: {wrong[0]}", file=sys.stderr)
         return _USAGE_ERROR
@@ -133,6 +133,15 @@ def _parser() -> argparse.ArgumentParser:
 def _unknown(argument: str) -> str:
     meant = nearest_flag(argument)
     return f"there is no {argument}" + (f": did you mean {meant}?" if meant else "")
+
+
+def _unfit(parsed: Parsed) -> Iterator[str]:
+    """What makes sense of a server, and not of this one."""
+    for name in ("model_name", "model_base_path", "model_config_file"):
+        if name in parsed.set_names:
+            yield f"--{name}: the demo has a model of its own; salver serve takes others"
+    if parsed.options.rest_api_port == 0:
+        yield "--rest_api_port=0 leaves nowhere to draw"
 
 
 def _write(directory: Path) -> int:

@@ -27,7 +27,7 @@ _MOST_STEPS: Final = 360
 _LEAST_STEP_S: Final = 5.0
 _MOST_VERSIONS: Final = 64  # named in a step
 _MOST_MODELS: Final = 1000  # that totals are kept of
-_MOST_BYTES: Final = 8 << 20  # of all steps, where names are very long
+_MOST_BYTES: Final = 32 << 20  # of all steps as text, where names are very long
 _REST: Final = ("", "")  # the key of what is added up
 
 _REQUESTS: Final = "salver_request_seconds"
@@ -83,7 +83,9 @@ class History:
         """
         self.step_s = max(_LEAST_STEP_S, seconds / _MOST_STEPS)
         self._lock = threading.Lock()  # guards what follows
-        self._steps: deque[bytes] = deque(maxlen=max(1, ceil(seconds / self.step_s)))
+        # Compressed, with the size of the text.
+        self._steps: deque[tuple[bytes, int]] = deque()
+        self._most_steps = max(1, ceil(seconds / self.step_s))
         self._size = 0
         self._began_s = self._last_s = now_s
         self._last: dict[_Key, _Counts] = {}
@@ -100,7 +102,7 @@ class History:
         counts = _counts_of(report, breathe)
         with self._lock:
             gains = _gains(self._last, counts, breathe)
-            self._keep(zlib.compress(_step(self._last_s, now_s, report, gains), 1))
+            self._keep(_step(self._last_s, now_s, report, gains))
             _add_totals(self._totals, gains)
             self._last, self._last_s = counts, now_s
 
@@ -127,16 +129,15 @@ class History:
             "batch_bounds": BY_NAME[_BATCHES].bounds,
             "totals": [[model, *total] for model, total in totals.items()],
         }
-        parts = [*map(zlib.decompress, steps), _step(last_s, now_s, report, gains)]
+        kept = [zlib.decompress(step) for step, _ in steps]
+        parts = [*kept, _step(last_s, now_s, report, gains)]
         return json.dumps(head).encode()[:-1] + b', "steps": [' + b", ".join(parts) + b"]}"
 
     def _keep(self, step: bytes) -> None:
-        if len(self._steps) == self._steps.maxlen:
-            self._size -= len(self._steps.popleft())
-        self._steps.append(step)
+        self._steps.append((zlib.compress(step, 1), len(step)))
         self._size += len(step)
-        while self._size > _MOST_BYTES:
-            self._size -= len(self._steps.popleft())
+        while len(self._steps) > self._most_steps or self._size > _MOST_BYTES:
+            self._size -= self._steps.popleft()[1]
 
 
 def _step(from_s: float, to_s: float, report: Report, gains: Mapping[_Key, _Counts]) -> bytes:

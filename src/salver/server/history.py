@@ -66,6 +66,8 @@ class Recorder:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._recording is not None:
+            self._recording.cancel()
 
     def draw(self) -> Callable[[], bytes]:
         """Take down what was counted; what it returns makes the document, in any thread."""

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies
 
 from salver.about.document import (
     About,
@@ -195,6 +196,51 @@ def test_text_that_cannot_be_read_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
         parse_about(data)
     assert refusal.value.message.startswith(f"salver.json: {message}")
+
+
+@pytest.mark.parametrize("depth", [32, 33, 900])
+def test_a_value_is_no_deeper_than_tensors_are(depth: int) -> None:
+    head, tail = '{"signatures": {"s": {"examples": [{"inputs": {"x": ', "}}]}}}"
+    value = head + "[" * depth + "]" * depth + tail
+    if depth <= 32:
+        assert parse(plain(parse_about(value.encode()))).signatures["s"].examples
+        return
+    with pytest.raises(
+        InvalidArgument, match=r"examples\[0\].inputs.x: 32 levels of lists at most"
+    ):
+        parse_about(value.encode())
+
+
+def test_what_is_wrong_may_itself_be_deep() -> None:
+    deep = b"[" * 900 + b"]" * 900
+    with pytest.raises(InvalidArgument, match=r"salver\.json: "):
+        parse_about(b'{"title": ' + deep + b"}")
+
+
+_VALUES = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats()
+    | strategies.text(max_size=5) | strategies.sampled_from(["image", "HW", "classes", "x"]),
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(
+        strategies.sampled_from([
+            "schema", "title", "signatures", "inputs", "outputs", "examples", "files", "kind",
+            "layout", "range", "names", "units", "choices", "labels", "threshold", "s", "x",
+        ]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(_VALUES)
+def test_any_json_is_read_or_refused_and_what_is_read_can_be_sent_on(value: Any) -> None:
+    try:
+        about = parse(value)
+    except InvalidArgument as error:
+        assert error.message.startswith("salver.json: ")  # noqa: PT017 - either is right
+        return
+    sent = json.loads(json.dumps(plain(about)))
+    assert isinstance(sent, dict)
 
 
 def test_a_document_has_a_mebibyte_at_most() -> None:

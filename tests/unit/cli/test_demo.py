@@ -71,6 +71,11 @@ def test_a_free_port_is_taken_where_the_usual_one_is_taken() -> None:
     [
         (["path"], "there is no path"),
         (["--prot=1"], "there is no --prot=1: did you mean --port?"),
+        (
+            ["--model_base_path=/m"],
+            "--model_base_path: the demo has a model of its own; salver serve takes others",
+        ),
+        (["--rest_api_port=0"], "--rest_api_port=0 leaves nowhere to draw"),
         (["--port=x"], "Couldn't interpret value x for flag port."),
     ],
 )

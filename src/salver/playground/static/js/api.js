@@ -4,6 +4,7 @@
 import { parse } from "./json.js";
 
 const PATIENCE_MS = 10000; // for what the server answers at once when it is well
+const LOAD_MS = 60000; // for what may have to be loaded first
 
 /** What went wrong, in the server's words where it had some. */
 export class CallError extends Error {
@@ -28,10 +29,10 @@ export function modelPath(name, which = { kind: "newest" }) {
 
 /** All models with their versions and labels. A server that hangs counts as one that is gone. */
 export async function listModels() {
-  return (await getJson("/v1/models", { signal: AbortSignal.timeout(PATIENCE_MS) })).models;
+  return (await getJson("/v1/models")).models;
 }
 
-export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`);
+export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`, LOAD_MS);
 export const about = () => getJson("/playground/about");
 
 /** The names of a version's classes: {labels: [...]|null, error?}. */
@@ -48,7 +49,7 @@ export function description(name, version) {
 /** A file that an example of a version names, as a Blob. */
 export async function exampleFile(name, version, file) {
   const query = new URLSearchParams({ model: name, version, file });
-  const response = await answered(`/playground/example?${query}`, {});
+  const response = await answered(`/playground/example?${query}`, { signal: AbortSignal.timeout(LOAD_MS) });
   if (!response.ok) throw refusal(response, await response.text());
   return response.blob();
 }
@@ -65,13 +66,13 @@ export async function history() {
 
 /** The Prometheus page as text. */
 export async function metricsText(path) {
-  const { response, text } = await request(path, {});
+  const { response, text } = await request(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
   if (!response.ok) throw new CallError("no metrics", { status: response.status });
   return text;
 }
 
-async function getJson(path, options = {}) {
-  const { response, text } = await request(path, options);
+async function getJson(path, patience = PATIENCE_MS) {
+  const { response, text } = await request(path, { signal: AbortSignal.timeout(patience) });
   if (!response.ok) throw refusal(response, text);
   return parse(text);
 }

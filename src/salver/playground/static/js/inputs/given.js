@@ -9,8 +9,8 @@ import { paint } from "./preview.js";
 import { settingsOf } from "./settings.js";
 
 const MOST_AT_FIRST = 12;
-const TYPES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp",
-  bmp: "image/bmp", wav: "audio/wav", mp3: "audio/mpeg", ogg: "audio/ogg", flac: "audio/flac" };
+const TYPES = new Map(Object.entries({ png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif",
+  webp: "image/webp", bmp: "image/bmp", wav: "audio/wav", mp3: "audio/mpeg", ogg: "audio/ogg", flac: "audio/flac" }));
 
 /**
  * The examples of a signature.
@@ -42,7 +42,7 @@ export function givenExamples({ model, version, signature, give, done, refuse })
       const files = new Map();
       for (const [input, path] of Object.entries(example.files ?? {})) {
         const name = path.split("/").at(-1);
-        const type = TYPES[name.split(".").at(-1).toLowerCase()] ?? "";
+        const type = TYPES.get(name.split(".").at(-1).toLowerCase()) ?? "";
         files.set(input, new File([await exampleFile(model, version(), path)], name, { type }));
       }
       if (await give({ inputs: new Map(Object.entries(example.inputs ?? {})), files })) done();
