@@ -55,6 +55,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         }},
     }  # fmt: skip
     (base / "hostile" / "1" / "assets" / "salver.json").write_text(json.dumps(document))
+    shutil.copytree(base / "animal", base / "flagged")
+    (base / "names.txt").write_text("ant\nbee\nwasp\n")
     plain = base / "unsaid"
     shutil.copytree(base / "digits", plain)
     for name in ("1", "2"):
@@ -70,7 +72,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
         + "}\n"
     )
-    with running(f"--model_config_file={config}", command="salver") as server:
+    flags = [f"--model_config_file={config}", f"--labels_file=flagged={base / 'names.txt'}"]
+    with running(*flags, command="salver") as server:
         server.wait_until("unsaid", 2)
         yield server
 
@@ -301,14 +304,20 @@ class TestOutputs:
         page.press("Run")
         page.wait_for_text(".verdict", "None reaches 60 %")
 
-    def test_the_number_of_a_class_is_its_name(self, page: Page, server: Server) -> None:
+    def test_the_number_of_a_class_is_its_name_and_the_flag_names_it_first(
+        self, page: Page, server: Server
+    ) -> None:
         show(page, server, "animal")
         cells = page.all("table.cells input")
         cells[1].send_keys("0")  # 10
         page.press("Run")
         page.wait_for_text(".big-number", "dog")
+        show(page, server, "flagged")
+        page.all("table.cells input")[1].send_keys("0")
+        page.press("Run")
+        page.wait_for_text(".big-number", "bee")
 
-    def test_labels_are_typed_in_then_the_flags_then_the_models_own(
+    def test_labels_that_are_typed_in_come_before_the_models_own(
         self, page: Page, server: Server
     ) -> None:
         show(page, server, "digits")

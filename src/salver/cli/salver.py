@@ -33,8 +33,8 @@ _FAILURE = 1
 _INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
 
 _HELP = """\
-usage: salver demo                                      serve a model that comes with the package
-       salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
+usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
+       salver demo                                      serve a model that comes with the package
        salver show PATH                                 print the signatures of a model
        salver publish SOURCE BASE_PATH                  put the next version of a model in place
        salver warmup make|show PATH ...                 write or print a version's warmup file

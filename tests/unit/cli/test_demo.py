@@ -15,6 +15,13 @@ from salver.config.options import Announcement, ServedModel, ServeMode, ServerOp
 from salver.demo.models import Format
 from salver.errors import FailedPrecondition
 
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sets this for its process, which here is that of all tests."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
 Serve = Callable[[ServerOptions, ModelConfig, ServeMode], bool]
 
 
