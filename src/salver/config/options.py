@@ -356,6 +356,11 @@ class ServerOptions:
         "Serve a page on which a person can try the models, at `/` of the REST port. On by "
         "default under `salver serve`.",
     )
+    dashboard_history_seconds: int = _flag(
+        3600,
+        "How long the playground's dashboard remembers what happened while nobody looked at it; 0 "
+        "to remember nothing.",
+    )
     request_log_max_file_bytes: int = _flag(
         1 << 28,
         "A file of a request log (see logging_config) that has so many bytes is complete, and the "

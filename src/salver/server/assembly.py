@@ -18,6 +18,7 @@ from salver.config.start_up import Configuration
 from salver.metrics.registry import Metrics
 from salver.request_log.loggers import RequestLogs
 from salver.request_log.options import options_of
+from salver.server.history import Recorder, make_history
 from salver.server.loading import Loader
 from salver.server.memory import Settling
 from salver.server.models import run_threads
@@ -116,6 +117,7 @@ class Assembly:
             is_serving=self._has_requests,
         )
         self._core: ServedCore | None = None
+        self._recorder: Recorder | None = None
         self.doors: Doors | None = None
 
     def attach(self, core: ServedCore) -> None:
@@ -123,15 +125,27 @@ class Assembly:
         self._core = core
         self.readiness = Readiness(core)
 
-    def make_doors(self, core: "DoorCore", *, draw: "DrawPage | None" = None) -> "Doors":
+    def make_doors(
+        self,
+        core: "DoorCore",
+        *,
+        draw: "DrawPage | None" = None,
+        draw_history: "DrawPage | None" = None,
+    ) -> "Doors":
         """Import and make what serves; it does not listen yet.
 
         Args:
             core: what was attached.
             draw: makes the metrics page; by default of what this process has counted.
+            draw_history: makes what the dashboard is told of the past; by default of a ring that
+                this process keeps.
         """
         from salver.server.doors import Doors
 
+        if draw_history is None and (history := make_history(self._configuration)) is not None:
+            self._recorder = Recorder(history, self.metrics, self.in_codecs)
+            self._recorder.start()
+            draw_history = self._recorder.draw
         self.doors = doors = Doors(
             core,
             self._configuration,
@@ -143,6 +157,7 @@ class Assembly:
             logs=self.logs,
             draw=draw,
             rejected_runs=lambda: self._runs.rejected,
+            draw_history=draw_history,
         )
         return doors
 
@@ -218,6 +233,8 @@ class Assembly:
         left_s = max(_UNLOAD_S, deadline_s - self.loop.time())
         has_ended = await self.in_thread("salver-close", lambda: close_models(left_s))
         self.metrics.loop_lag.stop()
+        if self._recorder is not None:
+            self._recorder.stop()
         await self.loop.shutdown_default_executor()
         if self._runs.running or self._codecs.running or self._large_codecs.running:
             has_ended = False

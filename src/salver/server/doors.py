@@ -97,6 +97,7 @@ class Doors:
         logs: CallLogs,
         draw: "DrawPage | None" = None,
         rejected_runs: Callable[[], Mapping[str, int]] = dict,
+        draw_history: "DrawPage | None" = None,
     ) -> None:
         """Build them; nobody listens yet.
 
@@ -111,6 +112,8 @@ class Doors:
             logs: take the calls that are answered.
             draw: makes the metrics page; by default of these `metrics`.
             rejected_runs: see `ServerReadings`.
+            draw_history: makes what the dashboard is told of the past; None where that is kept
+                nowhere.
 
         Raises:
             InvalidArgument: the access log cannot be opened, or TLS settings make no sense.
@@ -126,7 +129,7 @@ class Doors:
         self._access_log = _access_log(options.access_log) if options.access_log else None
         self._front: RestFront | None = None
         if options.rest_api_port != 0 or (grpc is not None and self._crossing.rest_on_grpc):
-            self._front = self._make_front(core, readiness, metrics, logs, draw)
+            self._front = self._make_front(core, readiness, metrics, logs, draw, draw_history)
         self._services: RpcServices | None = None
         if grpc is not None or self._crossing.grpc_on_rest:
             self._services = RpcServices(
@@ -173,6 +176,7 @@ class Doors:
         metrics: Metrics,
         logs: CallLogs,
         draw: "DrawPage | None",
+        draw_history: "DrawPage | None",
     ) -> RestFront:
         options = self._configuration.options
         timeout_ms = options.rest_api_timeout_in_ms
@@ -192,7 +196,11 @@ class Doors:
             outcomes=metrics.outcomes,
             page=MetricsPage(metrics_paths, draw or metrics.draw, self._in_pool),
             outside=make_playground(
-                core, options, metrics_paths=metrics_paths, in_thread=self._in_pool
+                core,
+                options,
+                metrics_paths=metrics_paths,
+                in_thread=self._in_pool,
+                draw_history=draw_history,
             ),
         )
 
