@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from salver.backends.keras.explanations import INSTALL_HINT, ended, explain, took_too_long
+from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.backends.keras.options import KerasOptions
 from salver.errors import FailedPrecondition, PermissionDenied, ServingError, Unavailable
 from salver.files import error_of_os
+from salver.installing import install_command
 
 __all__ = ["CHILD", "STOPPING", "convert", "require_keras"]
 
@@ -51,7 +52,7 @@ def require_keras() -> None:
     if missing:
         raise FailedPrecondition(
             "Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
-            f"{' and '.join(missing)}. Install them with: {INSTALL_HINT}"
+            f"{' and '.join(missing)}. Install them with: {install_command('tensorflow')}"
         )
 
 

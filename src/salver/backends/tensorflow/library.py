@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from salver.errors import FailedPrecondition, error_of
+from salver.installing import install_command
 
 __all__ = ["Buffer", "Library", "Output", "load_library", "tensorflow_directory"]
 
 _MODE: Final = os.RTLD_LOCAL | os.RTLD_LAZY  # binding all symbols now takes 0.19 s, not 0.13
-INSTALL_HINT: Final = "pip install 'salver[tensorflow]'"
 
 
 class Output(ctypes.Structure):
@@ -187,7 +187,7 @@ def tensorflow_directory() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise FailedPrecondition(
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
-            f"Install it with: {INSTALL_HINT}"
+            f"Install it with: {install_command('tensorflow')}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -214,5 +214,5 @@ def _open_library() -> Library:
     except (OSError, AttributeError) as error:
         raise FailedPrecondition(
             f"TensorFlow's library {path} cannot be used: {error}. "
-            f"Install a supported TensorFlow with: {INSTALL_HINT}"
+            f"Install a supported TensorFlow with: {install_command('tensorflow')}"
         ) from error
