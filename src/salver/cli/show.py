@@ -4,19 +4,53 @@ Of a TFLite file it tells the same, without LiteRT. A Keras file is converted fo
 would, unless that has been done.
 """
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from salver.backends.by_format import holds_saved_model, holds_tflite
 from salver.backends.keras.files import is_keras_file, keras_file
-from salver.backends.keras.options import KerasOptions
+from salver.backends.keras.options import KerasOptions, keras_options
 from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
 from salver.backends.tflite.model_file import FILE_NAME, read
 from salver.backends.tflite.signatures import read_signatures
+from salver.cli.commands import Misused
 from salver.cli.locate import is_tflite_file, locate_saved_model
+from salver.config.flags import parse
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["describe", "show"]
+__all__ = ["describe", "show", "show_command"]
+
+_USAGE: Final = (
+    "usage: salver show PATH [--keras_safe_mode=false and the other flags of Keras files]"
+)
+_HELP_WORDS: Final = ("--help", "-h", "help")
+
+
+def show_command(arguments: Sequence[str]) -> int:
+    """Run `salver show ARGUMENTS`; returns its exit status.
+
+    Raises:
+        Misused: the arguments make no sense.
+        ServingError: there is no model, or it cannot be read.
+    """
+    if arguments and arguments[0] in _HELP_WORDS:
+        print(_USAGE)
+        return 0
+    parsed = parse(arguments)
+    if parsed.bad:
+        raise Misused(" ".join(map(str, parsed.bad)))
+    paths = [argument for argument in parsed.leftovers if not argument.startswith("-")]
+    if len(paths) != 1 or len(parsed.leftovers) != 1:
+        raise Misused(_USAGE)
+    text = show(Path(paths[0]), keras_options(parsed.options))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def show(path: Path, keras: KerasOptions | None = None) -> str:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from google.protobuf import text_format
 
 from salver._pb import message_class
 from salver.backends.keras.options import KerasOptions
+from salver.cli.salver import main
 from salver.cli.show import show
 from salver.errors import DataLoss, NotFound
 
@@ -151,3 +153,56 @@ def test_a_keras_file_is_shown_as_it_would_be_served(model_path: Callable[[str],
     assert version.startswith(f"{head} (version 1)\n\n{_KERAS_SHOWN}")
     assert version == base
     assert _KERAS_SIGNATURE in alone
+
+
+def _main(*arguments: str) -> int:
+    return main(["salver", "show", *arguments])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "digits" / "1"
+    path.mkdir(parents=True)
+    (path / "saved_model.pb").touch()
+    return path.parent
+
+
+def test_help_on_show_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("--help") == 0
+    assert capsys.readouterr().out.startswith("usage: salver show PATH [--keras_safe_mode=false")
+
+
+def test_show_describes_a_saved_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(str(model)) == 0
+    assert capsys.readouterr().out.startswith(f"SavedModel at {model / '1'} (version 1)\n")
+
+
+def test_show_ends_quietly_when_its_reader_has_seen_enough(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert _main(str(model)) == 0
+
+
+def test_show_takes_the_flags_of_keras_files(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.keras").touch()
+    cache = f"--conversion_cache={tmp_path / 'cache'}"
+    assert _main(str(tmp_path / "cut.keras"), cache, "--keras_safe_mode=false") == 1
+    assert "cut.keras is no Keras file, or only a part of one" in capsys.readouterr().err
+    assert _main(str(model), "--keras_safe_mode=maybe") == 2
+    assert "keras_safe_mode" in capsys.readouterr().err
+    assert _main(str(model), "--keras_safe=false") == 2
+    assert "usage: salver show PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("a", "--keras_safe=false")])
+def test_a_command_line_that_makes_no_sense_is_refused(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(*arguments) == 2
+    assert capsys.readouterr().err.startswith("salver: usage: salver show PATH")
