@@ -7,7 +7,8 @@ Source of the codes: https://grpc.io/docs/guides/status-codes/
 """
 
 import enum
-from typing import ClassVar
+from contextlib import ContextDecorator
+from typing import ClassVar, Final
 
 __all__ = [
     "Aborted",
@@ -29,6 +30,7 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "error_of",
+    "hints_in_text",
 ]
 
 
@@ -181,3 +183,18 @@ _CLASS_OF: dict[int, type[ServingError]] = {
 def error_of(code: int, message: str) -> ServingError:
     """The error with a canonical code; `Unknown` for a number that is none (OK included)."""
     return _CLASS_OF.get(code, Unknown)(message)
+
+
+class _HintsInText(ContextDecorator):
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ServingError) and error.hint:
+            error.args = (f"{error.message}\n  {error.hint}",)
+
+
+hints_in_text: Final = _HintsInText()
+"""For what a person's own program calls, as a decorator or in a `with`: the `str` of errors that
+pass it is the message and under it the hint, so that a traceback ends with what to do."""

@@ -26,7 +26,13 @@ from salver.client.feeds import as_feeds
 from salver.codecs.model_spec import ModelSpec
 from salver.codecs.prediction_log import LogKind, encode_prediction_log
 from salver.codecs.request_messages import encode_predict_request
-from salver.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from salver.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    hints_in_text,
+)
 from salver.exporting import export, is_live
 from salver.files import error_of_os
 from salver.serving_process import check_version
@@ -58,6 +64,7 @@ class Published:
     path: Path
 
 
+@hints_in_text
 def publish(
     model: Any,
     base_path: str | os.PathLike[str],

@@ -15,6 +15,7 @@ from salver.signature import (
     REGRESS_METHOD_NAME,
     Signature,
     TensorSpec,
+    is_internal,
 )
 
 __all__ = ["banner", "curl_line"]
@@ -69,7 +70,7 @@ def curl_line(rest_url: str, model: ServedModel) -> str:
 def _is_callable(name: str, signature: Signature) -> bool:
     """Whether plain values make a good example: initializers and serialized examples do not."""
     return (
-        not name.startswith("__")
+        not is_internal(name)
         and signature.method_name not in (CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
         and all(_scalar(alias, spec) is not None for alias, spec in signature.inputs.items())
     )

@@ -19,7 +19,7 @@ from salver.backends.tflite.signatures import read_signatures
 from salver.cli.commands import Misused
 from salver.cli.locate import is_tflite_file, locate_saved_model
 from salver.config.flags import parse
-from salver.signature import Signature, TensorSpec
+from salver.signature import Signature, TensorSpec, is_internal
 
 __all__ = ["describe", "show", "show_command"]
 
@@ -110,6 +110,8 @@ def _graph(meta_graph: MetaGraph) -> Iterator[str]:
 def _signatures(what: str, signatures: Mapping[str, Signature]) -> Iterator[str]:
     yield f"{what} contains the following SignatureDefs:"
     for name, signature in signatures.items():
+        if is_internal(name):
+            continue
         yield ""
         yield f"signature_def['{name}']:"
         yield from _signature(signature)

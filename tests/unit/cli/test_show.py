@@ -23,6 +23,7 @@ meta_graphs {
     outputs { key: "y" value { name: "y:0" dtype: DT_INT64_REF tensor_shape {} } }
     method_name: "tensorflow/serving/predict" } }
   signature_def { key: "init" value { method_name: "" } }
+  signature_def { key: "__saved_model_init_op" value { method_name: "" } }
 }
 meta_graphs { meta_info_def { tags: "serve" tags: "gpu" } }
 """
