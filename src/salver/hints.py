@@ -6,6 +6,7 @@ called for a request that succeeds. Pure.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from salver.dtypes import DTYPES, dtype_of_array, numpy_dtype
@@ -22,6 +23,7 @@ __all__ = [
     "inputs_hint",
     "shape_text",
     "signatures_hint",
+    "without_nodes",
 ]
 
 HINT_METADATA = "salver-hint"
@@ -32,6 +34,9 @@ _NO_FAULT_OF_FEEDS = (Cancelled, DeadlineExceeded, ResourceExhausted, Unavailabl
 _MOST_INPUTS = 5  # that are told of
 _SHOWN_NAMES = 20
 _LONGEST = 1000  # characters
+
+# [[{{function_node __inference_call_1}}{{node dense/MatMul}}]], or bare in front.
+_NODES = re.compile(r"\[\[\{\{.{0,999}?\}\}\]\]|\{\{(?:function_)?node [^}]*\}\}", re.DOTALL)
 
 Shape = tuple[int, ...]
 
@@ -61,6 +66,12 @@ def feeds_hint(signature: Signature, feeds: Sequence[Array]) -> str | None:
     if not found:
         return _uneven_rows(signature, feeds)
     return " ".join(found[:_MOST_INPUTS])[:_LONGEST]
+
+
+def without_nodes(message: str) -> tuple[str, str]:
+    """The words of a message in one line, and the names of the graph's nodes that stood in it."""
+    words = " ".join(_NODES.sub(" ", message).split())
+    return (words, " ".join(_NODES.findall(message))) if words else (message, "")
 
 
 def fits(shape: Shape, declared: Shape | None) -> bool:

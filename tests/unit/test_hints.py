@@ -3,7 +3,15 @@ import pytest
 
 from salver.dtypes import DataType
 from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
-from salver.hints import explain, feeds_hint, fits, inputs_hint, shape_text, signatures_hint
+from salver.hints import (
+    explain,
+    feeds_hint,
+    fits,
+    inputs_hint,
+    shape_text,
+    signatures_hint,
+    without_nodes,
+)
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
 
@@ -144,3 +152,23 @@ def test_the_inputs_of_the_signature_are_listed() -> None:
 def test_signatures_that_are_the_loaders_are_not_listed() -> None:
     names = ["__saved_model_init_op", "serve", "serving_default"]
     assert signatures_hint(names) == "The model has the signatures: serve, serving_default"
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "nodes"),
+    [
+        (
+            "Matrix size-incompatible: In[0]: [1,3]\n\t [[{{function_node f}}{{node a/MatMul}}]]",
+            "Matrix size-incompatible: In[0]: [1,3]",
+            "[[{{function_node f}}{{node a/MatMul}}]]",
+        ),
+        ("{{function_node f}} odd\n\t [[{{node a}}]]", "odd", "{{function_node f}} [[{{node a}}]]"),
+        ("Servable not found", "Servable not found", ""),
+        ("[[{{node a}}]]", "[[{{node a}}]]", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_names_of_nodes_are_taken_out_of_a_message(
+    message: str, words: str, nodes: str
+) -> None:
+    assert without_nodes(message) == (words, nodes)

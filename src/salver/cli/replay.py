@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any, BinaryIO, Final, Literal, cast
 
+from salver.cli.printing import print_error
 from salver.errors import ServingError
 from salver.files import error_of_os
+from salver.hints import without_nodes
 from salver.request_log.answers import Tolerance
 from salver.request_log.reading import read_log
 from salver.request_log.replaying import Outcome, ReplayPlan, Report, replay
@@ -42,9 +44,7 @@ def replay_command(arguments: Sequence[str]) -> int:
     try:
         report, details = _replay(asked)
     except ServingError as error:
-        print(f"salver: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        print_error(error)
         return _FAILED
     except OSError as error:  # the disk that holds a log
         print(f"salver: {error}", file=sys.stderr)
@@ -178,7 +178,10 @@ class _Details:
         """The first of them, in words."""
         for outcome in self._kept:
             name = f", model {outcome.model}" if outcome.model else ""
-            yield f"{outcome.where}{name}:" + (f" {outcome.failure}" if outcome.failure else "")
+            words, nodes = without_nodes(outcome.failure)
+            yield f"{outcome.where}{name}:" + (f" {words}" if words else "")
+            if nodes:
+                yield f"  {nodes}"
             yield from (
                 f"  {comparison.output or 'output'} {comparison.problem}"
                 for comparison in outcome.comparisons

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from salver.cli.commands import COMMANDS, Misused, nearest_command
+from salver.cli.printing import print_error
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
 from salver.cli.versions import print_version
 from salver.errors import ServingError
@@ -47,9 +48,7 @@ def main(
         print(f"salver: {error}", file=sys.stderr)
         return _USAGE_ERROR
     except ServingError as error:
-        print(f"salver: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        print_error(error)
         return _FAILURE
     except KeyboardInterrupt:
         return _INTERRUPTED
