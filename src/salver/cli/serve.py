@@ -1,5 +1,6 @@
 """`salver serve`: the server with friendly defaults."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from salver.cli.commands import Misused
-from salver.cli.logging_setup import set_up_logging
+from salver.cli.logging_setup import set_up_logging, style_from
+from salver.cli.progress import ProgressLine
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
 from salver.cli.versions import print_version
 from salver.config.flags import Parsed, nearest_flag, parse, usage
 from salver.config.grpc import is_native
 from salver.config.options import Announcement, ServeMode, ServerOptions, warnings_of
+from salver.served_links import PREFIX
 
 __all__ = ["SERVE_DEFAULTS", "serve"]
 
@@ -24,6 +27,7 @@ SERVE_DEFAULTS: Final = ServerOptions(
     open_ports_before_load=True,
     enable_playground=True,
     xla_cpu_compilation_enabled=True,
+    verbose=False,
 )
 """What `salver serve` starts from, where it differs from the reference."""
 
@@ -52,23 +56,31 @@ def serve(rest: Sequence[str], run: Run = run_server, leave: Leave = leave_at_on
         print_version()
         return 0
     _check(parsed, paths)
-    set_up_logging()
+    set_up_logging(style=style_from(os.environ, verbose=parsed.options.verbose))
     for line in warnings_of(parsed.set_names):
         print(f"salver: {line}", file=sys.stderr)
 
     from salver.cli.locate import locate_models
 
     made: list[Path] = []
+    progress = ProgressLine()
+
+    def announce(announcement: Announcement) -> None:
+        progress.clear()
+        _announce(announcement, made)
+
     mode = ServeMode(
         tolerate_failed_models=True,
         exit_on_bind_failure=True,
         tolerate_taken_grpc_port="port" not in parsed.set_names,
-        announce=lambda announcement: _announce(announcement, made),
+        announce=announce,
+        progress=progress.show,
     )
     with ExitStack() as stack:
+        stack.callback(progress.clear)
 
         def scratch() -> Path:
-            made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="salver-"))))
+            made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))))
             return made[-1]
 
         models = locate_models(paths, scratch)

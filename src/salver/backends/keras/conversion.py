@@ -20,6 +20,7 @@ from salver.backends.keras.options import KerasOptions
 from salver.errors import FailedPrecondition, PermissionDenied, ServingError, Unavailable
 from salver.files import error_of_os
 from salver.installing import install_command
+from salver.notices import NOTICE
 
 __all__ = ["CHILD", "STOPPING", "convert", "require_keras"]
 
@@ -78,7 +79,8 @@ def convert(
         ServingError: whatever kept the file from being converted, with what to do about it.
     """
     require_keras()
-    _log.info("Converting %s to a SavedModel; this takes seconds, and is done once", source)
+    text = "Converting %s to a SavedModel; this takes seconds, and is done once"
+    _log.log(NOTICE, text, _named(source))
     began_s = clock()
     with tempfile.TemporaryDirectory(prefix="salver-keras-") as scratch:
         output, report = Path(scratch, "output"), Path(scratch, "report.json")
@@ -103,9 +105,9 @@ def convert(
         )
     if error is not None:
         if not isinstance(error, PermissionDenied):  # safe mode's own error says all there is
-            _log.warning("The conversion of %s said at last: %s", source, last_lines)
+            _log.warning("The conversion of %s said at last: %s", _named(source), last_lines)
         raise error
-    _log.info("Converted %s in %.1f s", source, clock() - began_s)
+    _log.log(NOTICE, "Converted %s in %.1f s", _named(source), clock() - began_s)
 
 
 def _named(source: Path) -> str:

@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from salver.backends.tensorflow.opening_lines import filtered_stderr
 from salver.errors import FailedPrecondition, error_of
 from salver.installing import install_command
 
@@ -163,7 +164,8 @@ def _open_without_gil(path: Path) -> int:
     system = ctypes.CDLL(None)
     system.dlopen.restype, system.dlopen.argtypes = c_void_p, (c_char_p, c_int)
     system.dlerror.restype = c_char_p
-    handle: int | None = system.dlopen(os.fsencode(path), _MODE)
+    with filtered_stderr():
+        handle: int | None = system.dlopen(os.fsencode(path), _MODE)
     if handle is None:
         raise OSError((system.dlerror() or b"").decode(errors="replace"))
     return handle
