@@ -87,6 +87,13 @@ COMMANDS: Final = (
         module="bench",
         function="bench",
     ),
+    Command(
+        name="completion",
+        arguments="bash|zsh|fish",
+        help="print a script that completes commands and flags",
+        module="completion",
+        function="completion",
+    ),
 )
 """In the order in which help lists them."""
 

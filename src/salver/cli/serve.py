@@ -12,6 +12,7 @@ from typing import Final
 from salver.cli.commands import Misused
 from salver.cli.logging_setup import set_up_logging, style_from
 from salver.cli.progress import ProgressLine
+from salver.cli.serve_help import serve_help
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
 from salver.cli.versions import print_version
 from salver.config.flags import Parsed, nearest_flag, parse, usage
@@ -33,6 +34,7 @@ SERVE_DEFAULTS: Final = ServerOptions(
 
 _USAGE: Final = "salver serve PATH|NAME=PATH ... [--flag=value ...]"
 _HELP_WORDS: Final = frozenset({"--help", "-h", "help"})
+_ALL_FLAGS: Final = frozenset({"--help-all", "--help_all"})
 
 
 def serve(rest: Sequence[str], run: Run = run_server, leave: Leave = leave_at_once) -> int:
@@ -49,8 +51,11 @@ def serve(rest: Sequence[str], run: Run = run_server, leave: Leave = leave_at_on
     """
     parsed = parse(rest, SERVE_DEFAULTS)
     paths = [argument for argument in parsed.leftovers if argument != "--"]
-    if _HELP_WORDS & set(paths):
+    if _ALL_FLAGS & set(paths):
         print(usage(_USAGE, SERVE_DEFAULTS), end="")
+        return 0
+    if _HELP_WORDS & set(paths):
+        print(serve_help(_USAGE, SERVE_DEFAULTS), end="")
         return 0
     if parsed.options.version:
         print_version()

@@ -19,6 +19,7 @@ from salver.backends.tflite.signatures import read_signatures
 from salver.cli.commands import Misused
 from salver.cli.locate import is_tflite_file, locate_saved_model
 from salver.config.flags import parse
+from salver.errors import InvalidArgument
 from salver.signature import Signature, TensorSpec, is_internal
 
 __all__ = ["describe", "show", "show_command"]
@@ -45,12 +46,30 @@ def show_command(arguments: Sequence[str]) -> int:
     paths = [argument for argument in parsed.leftovers if not argument.startswith("-")]
     if len(paths) != 1 or len(parsed.leftovers) != 1:
         raise Misused(_USAGE)
-    text = show(Path(paths[0]), keras_options(parsed.options))
+    text = show(_local(paths[0]), keras_options(parsed.options))
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _local(text: str) -> Path:
+    """A path; what is none is refused with what to do instead.
+
+    Raises:
+        InvalidArgument: it is a URL.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or Path(text).exists():
+        return Path(text)
+    if scheme.lower() in ("http", "https"):
+        server = f"{scheme}://{rest.partition('/')[0]}"
+        raise InvalidArgument(
+            f"{text} is a URL, and show reads files. Of a server one asks the signatures so: "
+            f"curl {server}/v1/models/NAME/metadata"
+        )
+    raise InvalidArgument(f"{text} is not on this machine, and show reads local files alone.")
 
 
 def show(path: Path, keras: KerasOptions | None = None) -> str:

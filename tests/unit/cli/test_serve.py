@@ -6,7 +6,7 @@ from salver import __version__
 from salver.cli.salver import main
 from salver.cli.serve import SERVE_DEFAULTS
 from salver.config.models import ModelConfig
-from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
+from salver.config.options import FLAGS, Announcement, ServedModel, ServeMode, ServerOptions
 
 
 class _Server:
@@ -176,7 +176,20 @@ def test_a_command_line_that_makes_no_sense_is_refused(
 def test_help_on_serve_lists_the_flags_with_its_defaults(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _main("serve", "x", "--help") == 0
+    assert _main("serve", "x", "--help-all") == 0
     out = capsys.readouterr().out
     assert f"--rest_api_port={SERVE_DEFAULTS.rest_api_port}" in out
     assert '--host="127.0.0.1"' in out
+    assert all(f"--{flag.name}=" in out for flag in FLAGS)
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_on_serve_begins_with_examples_and_groups_what_people_look_for(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main("serve", word) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: salver serve PATH|NAME=PATH ... [--flag=value ...]\n")
+    assert out.index("Examples:") < out.index("Where it listens:") < out.index("--workers=1")
+    assert "--host=127.0.0.1" in out
+    assert "--help-all" in out

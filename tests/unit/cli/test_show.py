@@ -207,3 +207,24 @@ def test_a_command_line_that_makes_no_sense_is_refused(
 ) -> None:
     assert _main(*arguments) == 2
     assert capsys.readouterr().err.startswith("salver: usage: salver show PATH")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "http://localhost:8501/v1/models/m",
+            "salver: http://localhost:8501/v1/models/m is a URL, and show reads files. Of a server "
+            "one asks the signatures so: curl http://localhost:8501/v1/models/NAME/metadata\n",
+        ),
+        (
+            "s3://bucket/m",
+            "salver: s3://bucket/m is not on this machine, and show reads local files alone.\n",
+        ),
+    ],
+)
+def test_what_is_no_path_is_refused_in_one_line(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(given) == 1
+    assert capsys.readouterr().err == said
