@@ -44,7 +44,7 @@ def test_serve_takes_every_flag_of_the_server() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("salver ser", ["serve"]),
+        ("salver sho", ["show"]),
         ("salver serve --rest_api_p", ["--rest_api_port="]),
         ("salver serve --verb", ["--verbose"]),
         ("salver serve dig", ["digits"]),
@@ -70,7 +70,7 @@ def test_bash_completes(
 @pytest.mark.parametrize(
     ("line", "offered", "not_offered"),
     [
-        ("salver ser", "commands:", "--port="),
+        ("salver sho", "commands:", "--port="),
         ("salver serve --rest_api_p", "--rest_api_port=", "--concurrency="),
         ("salver bench --con", "--concurrency=", "--rest_api_port="),
         ("tensorflow_model_server --mo", "--model_base_path=", "--concurrency="),
@@ -100,7 +100,7 @@ def test_zsh_completes(
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("salver ser", "serve"),
+        ("salver sho", "show"),
         ("salver serve --rest_api_p", "--rest_api_port"),
         ("salver bench --concur", "--concurrency"),
         ("tensorflow_model_server --model_base", "--model_base_path"),
