@@ -82,6 +82,7 @@ _OURS = [
     ("custom_op_libraries", "string", ""),
     ("enable_session_service", "bool", False),
     ("enable_playground", "bool", False),
+    ("dashboard_history_seconds", "int32", 3600),
     ("request_log_max_file_bytes", "int64", 268435456),
     ("request_log_max_file_seconds", "int32", 3600),
     ("request_log_max_total_bytes", "int64", 0),
@@ -101,6 +102,7 @@ _OURS = [
     ("enable_port_sharing", "bool", True),
     ("lazy_load_models", "bool", False),
     ("max_loaded_models", "int32", 0),
+    ("verbose", "bool", True),
     ("workers", "int32", 1),
 ]
 
