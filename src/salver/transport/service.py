@@ -77,6 +77,7 @@ class Service:
     """Shared by a server and its connections; used on the loop only.
 
     Attributes:
+        admit: see `HeadCache`; None where every head is taken.
         tick: monotonic seconds at the last sweep: good enough for timeouts, and free to read.
         connections: all that are open.
         in_flight: requests whose answers are being made by an awaitable.
@@ -87,6 +88,7 @@ class Service:
 
     __slots__ = (
         "access",
+        "admit",
         "clock",
         "connections",
         "draining",
@@ -115,8 +117,10 @@ class Service:
         run_in_pool: RunInPool,
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
+        admit: Callable[[RequestHead], None] | None = None,
     ) -> None:
         self.handler = handler
+        self.admit = admit
         self.page_headers = page_headers
         self.error_page = error_page
         self.limits = limits
@@ -124,7 +128,7 @@ class Service:
         self.clock = clock
         self.run_in_pool = run_in_pool
         self.monotonic = monotonic
-        self.heads = HeadCache(limits.max_body_bytes)
+        self.heads = HeadCache(limits.max_body_bytes, admit)
         self.response_heads = ResponseHeads()
         self.connections: set[OpenConnection] = set()
         self.in_flight = 0

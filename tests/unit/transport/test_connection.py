@@ -23,7 +23,7 @@ LIMITS = HttpLimits(
     write_timeout_s=60,
     linger_s=2,
 )
-GET = b"GET /a HTTP/1.1\r\n\r\n"
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
@@ -191,7 +191,7 @@ async def test_a_request_is_answered_in_one_write() -> None:
 
 async def test_a_request_knows_its_body_and_its_client() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nX-A: b\r\nContent-Length: 3\r\n\r\na", b"b", b"c")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nX-A: b\r\nContent-Length: 3\r\n\r\na", b"b", b"c")
     (request,) = wire.requests
     assert (request.method, request.body, request.header(b"x-a")) == ("POST", b"abc", b"b")
     assert (request.peer, request.peer) == ("192.0.2.7", "192.0.2.7")
@@ -210,7 +210,7 @@ async def test_a_peer_is_an_address(name: object, peer: str | None) -> None:
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
     wire = Wire()
-    wire.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(200)))
+    wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(200)))
     await turn()
     assert wire.targets == [f"/{number}" for number in range(200)]
     assert wire.sent == b"".join(ok(b"/%d" % number) for number in range(200))
@@ -227,7 +227,7 @@ async def test_a_client_that_pipelines_much_gives_way() -> None:
 
 async def test_head_is_answered_without_a_body() -> None:
     wire = Wire()
-    wire.send(b"HEAD /a HTTP/1.1\r\n\r\n")
+    wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wire.sent == ok(b"/a")[:-2]
 
 
@@ -241,8 +241,8 @@ async def test_a_large_answer_is_sent_whole() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n",
-        b"GET /close HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /close HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
 async def test_the_last_answer_closes(request_: bytes) -> None:
@@ -264,7 +264,7 @@ async def test_http_1_0_is_answered_in_kind() -> None:
 
 async def test_a_client_that_asks_is_told_to_send_its_body() -> None:
     wire = Wire()
-    head = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     wire.send(head)
     assert wire.sent == CONTINUE
     wire.send(b"a", b"b")
@@ -300,7 +300,7 @@ async def test_an_answer_may_come_later() -> None:
 async def test_requests_behind_an_unanswered_one_wait() -> None:
     later = Later()
     wire = Wire(later)
-    wire.send(GET + b"GET /b HTTP/1.1\r\n", b"\r\n")
+    wire.send(GET + b"GET /b HTTP/1.1\r\nHost: a\r\n", b"\r\n")
     await turn()
     assert wire.targets == ["/a"]
     later.answers[0].set_result(HttpResponse(200, b"x"))
@@ -403,9 +403,12 @@ async def test_a_client_whose_work_was_cancelled_is_not_left_waiting() -> None:
 
 
 def gzipped(body: bytes) -> bytes:
-    return b"POST /a HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
+    return (
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+        % (
+            len(body),
+            body,
+        )
     )
 
 
@@ -459,13 +462,16 @@ async def test_a_gzip_bomb_is_refused_and_the_connection_goes_on() -> None:
     [
         ((b"hello\r\n\r\n",), b"400 Bad Request"),
         ((b"he", b"llo\r\n"), b"400 Bad Request"),
-        ((GET + b"TRACE / HTTP/1.1\r\n\r\n",), b"501 Not Implemented"),
+        ((GET + b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",), b"501 Not Implemented"),
         ((b"GET /" + b"a" * 300,), b"431 Request Header Fields Too Large"),
         (
-            (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n",),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\n"
+                b"Content-Length: 100001\r\nExpect: 100-continue\r\n\r\n",
+            ),
             b"413 Request Entity Too Large",
         ),
-        ((b"POST / HTTP/1.1\r\nExpect: x\r\n\r\n",), b"417 Expectation Failed"),
+        ((b"POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",), b"417 Expectation Failed"),
     ],
 )
 async def test_a_refusal_ends_the_connection_and_drops_the_rest(
@@ -503,7 +509,7 @@ async def test_tls_has_no_half_closed_connections() -> None:
 
 WORDS = [
     GET,
-    b"POST / HTTP/1.1\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\n",
     b"HEAD / HTTP/1.0\r\n",
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
@@ -713,7 +719,7 @@ async def test_a_second_slow_head_has_its_own_time() -> None:
 
 async def test_a_body_must_make_progress() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
     wire.send(b"x" * 10)
     wire.sweep(50)
     wire.send(b"x" * 9)
@@ -791,7 +797,7 @@ async def test_a_connection_can_be_cut() -> None:
 
 async def test_every_answer_is_recorded() -> None:
     wire = Wire(is_logging=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
     wire.send(gzipped(b"broken"))
     await turn()
     wire.send(b"hello\r\n")
@@ -804,9 +810,9 @@ async def test_every_answer_is_recorded() -> None:
 
 async def test_a_refusal_is_recorded_with_as_much_as_was_read_of_the_request() -> None:
     for data in (
-        b"POST /a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n",
-        b"POST /a HTTP/1.1\r\nX: " + b"x" * 300,
-        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 300,
+        b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
         b"GET /a HTTP/2.0\r\n\r\n",
         b"GET /" + b"x" * 300,
     ):
@@ -820,7 +826,7 @@ async def test_a_refusal_is_recorded_with_as_much_as_was_read_of_the_request() -
 
 async def test_a_body_that_is_late_is_recorded_with_its_head() -> None:
     wire = Wire(is_logging=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 9\r\nUser-Agent: me\r\n\r\nabc")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nUser-Agent: me\r\n\r\nabc")
     wire.sweep(51)
     [record] = wire.records
     assert (record.status, record.target, record.user_agent) == (408, "/a", "me")
@@ -828,7 +834,7 @@ async def test_a_body_that_is_late_is_recorded_with_its_head() -> None:
 
 async def test_a_refusal_to_head_has_no_body() -> None:
     wire = Wire()
-    wire.send(b"HEAD /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
     wire.sweep(51)
     assert wire.sent.startswith(b"HTTP/1.1 408 ")
     assert wire.sent.endswith(b"\r\n\r\n")
@@ -838,7 +844,7 @@ async def test_a_request_that_was_given_up_is_recorded() -> None:
     later = Later()
     for began in (False, True):
         wire = Wire(later, is_logging=True)
-        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+        wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
         if began:
             await turn()
         wire.now = 7.0
@@ -867,7 +873,7 @@ async def test_the_transport_s_own_pages_have_the_fields_their_target_wants() ->
         raise ValueError
 
     for data, target in (
-        (b"POST /v1/a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n", "/v1/a"),
+        (b"POST /v1/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "/v1/a"),
         (gzipped(gzip.compress(b"\0" * 200_000, mtime=0)), "/a"),
         (GET, "/a"),
         (b"hello\r\n\r\n", "None"),
@@ -914,7 +920,7 @@ def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_large_body_is_read_in_place_each_time() -> None:
     wire = Wire()
     for _ in range(2):
-        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\na")
+        wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\na")
         fill(wire, b"bcd")
         assert wire.transport.log[-2:] == ["pause", "resume"]
         fill(wire, b"ef")
@@ -928,7 +934,7 @@ async def test_a_large_body_is_read_in_place_each_time() -> None:
 @pytest.mark.usefixtures("all_are_large")
 async def test_a_client_that_waits_for_leave_to_send_a_large_body_gets_it_once() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
     assert wire.sent == CONTINUE
     fill(wire, b"abcd")
     assert wire.sent == CONTINUE + ok(b"/a")
@@ -937,7 +943,7 @@ async def test_a_client_that_waits_for_leave_to_send_a_large_body_gets_it_once()
 @pytest.mark.usefixtures("all_are_large")
 async def test_a_large_body_that_stops_coming_is_refused_and_the_rest_dropped() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 60\r\n\r\na")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\na")
     fill(wire, b"b" * 20)
     wire.sweep(50)
     assert not wire.sent
@@ -951,6 +957,6 @@ async def test_a_large_body_that_stops_coming_is_refused_and_the_rest_dropped() 
 @pytest.mark.usefixtures("all_are_large")
 async def test_over_tls_a_large_body_comes_in_pieces() -> None:
     wire = Wire(is_tls=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n", b"abc", b"def")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n", b"abc", b"def")
     assert wire.requests[0].body == b"abcdef"
     assert wire.transport.spoken is None

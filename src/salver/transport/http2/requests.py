@@ -8,7 +8,13 @@ from functools import partial
 from typing import Final
 
 from salver.transport.gzip_body import inflate
-from salver.transport.heads import Refusal, RequestHead, body_too_large, read_request_line
+from salver.transport.heads import (
+    Refusal,
+    RequestHead,
+    body_too_large,
+    check_host,
+    read_request_line,
+)
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
 from salver.transport.http2.stream import Stream
@@ -47,11 +53,15 @@ class HttpRequests:
         """See `Http2Service`."""
         head = stream.headers.memo
         if not isinstance(head, RequestHead):
+            head = None
             try:
-                head = stream.headers.memo = _head_of(stream.headers)
+                head = _head_of(stream.headers)
+                if self.service.admit is not None:
+                    self.service.admit(head)
             except Refusal as refusal:
-                _Request(self, stream, None).refuse(refusal)
+                _Request(self, stream, head).refuse(refusal)
                 return
+            stream.headers.memo = head
         request = stream.answerer = _Request(self, stream, head)
         most_bytes = self.service.limits.max_body_bytes
         if head.length > most_bytes + _LINGER_BYTES:
@@ -250,9 +260,11 @@ def _head_of(headers: header_blocks.Headers) -> RequestHead:
         Refusal: 400 or 501.
     """
     line = read_request_line(b"%b %b HTTP/1.1\r\n" % (headers.method, headers.path))
-    fields = headers.pairs
+    hosts = [value for name, value in headers.pairs if name == b"host"]
     if headers.authority:
-        fields = [(b"host", headers.authority), *(f for f in fields if f[0] != b"host")]
+        hosts = [headers.authority]
+    check_host(hosts, is_needed=True)
+    fields = [(b"host", hosts[0]), *(field for field in headers.pairs if field[0] != b"host")]
     raw = b"".join([b"%b: %b\r\n" % field for field in fields])
     length = max(headers.content_length, 0)
-    return RequestHead(line, Headers(raw), length, True, b"\r\n" + raw)
+    return RequestHead(line, Headers(raw), length, True, b"\r\n" + raw, hosts[0])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.transport.http2.asking import Asking
 
+from salver.transport.heads import Refusal, RequestHead
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import HttpRequest, HttpResponse
@@ -123,6 +124,56 @@ def test_what_is_no_request_here_is_refused(fields: list[tuple[str, str]], statu
     served = Served(echo)
     assert served.asking.ask(fields, b"a").head[":status"] == status
     assert served.records[0].method == ""
+
+
+@pytest.mark.parametrize(
+    ("authority", "hosts", "message"),
+    [
+        ("", [], "the request has no Host field"),
+        ("", ["a", "a"], "the request has more than one Host field"),
+        ("a b", [], "the Host field is not NAME[:PORT]"),
+        ("me@a", [], "the Host field is not NAME[:PORT]"),
+        ("", ["a/b"], "the Host field is not NAME[:PORT]"),
+    ],
+)
+def test_a_request_that_does_not_say_once_whom_it_is_for_is_refused(
+    authority: str, hosts: list[str], message: str
+) -> None:
+    served = Served(echo)
+    served.asking.client.config.validate_outbound_headers = False
+    fields = [field for field in HEAD if field[0] != ":authority"]
+    if authority:
+        fields.append((":authority", authority))
+    answer = served.asking.ask([*fields, *(("host", host) for host in hosts)], b"a")
+    assert (answer.head[":status"], answer.body) == ("400", f"Bad Request: {message}".encode())
+    assert served.requests == []
+
+
+def test_a_request_may_say_whom_it_is_for_as_those_of_http1_do() -> None:
+    served = Served(echo)
+    fields = [field for field in HEAD if field[0] != ":authority"]
+    assert served.asking.ask([*fields, ("host", "here:80")], b"a").head[":status"] == "200"
+    assert served.requests[0].headers.get(b"host") == b"here:80"
+
+
+def test_who_is_not_admitted_is_refused_and_recorded_and_who_is_is_asked_about_once() -> None:
+    asked = []
+
+    def admit(head: RequestHead) -> None:
+        asked.append(head.authority)
+        if head.authority != b"here:80":
+            raise Refusal(403, "no")
+
+    served = Served(echo)
+    served.service.admit = admit
+    for _ in range(2):
+        assert served.asking.ask(HEAD, b"a").head[":status"] == "200"
+        answer = served.asking.ask(changed(authority="evil.example"), b"a")
+        assert (answer.head[":status"], answer.body) == ("403", b"no")
+    assert asked == [b"here:80", b"evil.example", b"evil.example"]
+    assert [(record.target, record.status) for record in served.records] == [
+        ("/a?b=c", 200), ("/a?b=c", 403)
+    ] * 2  # fmt: skip
 
 
 async def test_a_gzipped_body_is_inflated() -> None:
