@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket. Used on the loop only."""
 
     __slots__ = (
+        "_accepted_s",
         "_head",
         "_is_blocked",
         "_is_eof",
@@ -67,12 +68,19 @@ class Connection(asyncio.Protocol):
         "_transport",
     )
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, accepted_s: float | None = None) -> None:
+        """Make the protocol of a socket that is yet to be connected.
+
+        Args:
+            service: of the server whose connection this is.
+            accepted_s: the monotonic time of that; None for now.
+        """
         self._service = service
+        self._accepted_s = service.monotonic() if accepted_s is None else accepted_s
         self._reader = RequestReader(service.heads, service.limits)
         self._phase = _READING
         self._stage = Stage.IDLE
-        self._since = service.tick  # in this phase and stage, or of the last progress
+        self._since = self._accepted_s  # in this phase and stage, or of the last progress
         self._progress = 0  # bytes received or unsent at `_since`
         self._head: RequestHead | None = None  # of the request a task has yet to answer
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +116,6 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._service.connections.add(self)
         self._service.on_connection()
-        self._since = self._service.tick
 
     def connection_lost(self, exc: Exception | None) -> None:
         service = self._service
@@ -183,7 +190,8 @@ class Connection(asyncio.Protocol):
         stage = self._reader.stage
         if stage is not self._stage:
             self._stage = stage
-            self._since = self._service.tick
+            if stage is not Stage.HEAD or self._since != self._accepted_s:
+                self._since = self._service.tick  # the first head's time began with the connection
             self._progress = 0
         if self._reader.wants_continue:
             self._reader.wants_continue = False

@@ -690,15 +690,60 @@ async def test_an_idle_connection_that_was_not_read_to_the_end_is_dropped() -> N
     assert wire.transport.log == ["abort"]
 
 
-async def test_a_head_must_arrive_in_time() -> None:
+async def test_the_time_of_the_first_head_begins_with_the_connection() -> None:
     wire = Wire()
     wire.sweep(40)
     wire.send(b"GET /")
     assert wire.connection.is_unanswered
-    wire.sweep(89)
+    wire.sweep(49)
     wire.send(b"a")
     assert wire.sent == b""
-    wire.sweep(90)
+    wire.sweep(50)
+    assert wire.sent.startswith(b"HTTP/1.1 408 Request Time-out\r\n")
+    assert wire.sent.endswith(b"Request Time-out: the request's header did not arrive")
+    assert wire.transport.log == ["eof"]
+
+
+async def test_that_time_begins_when_the_socket_is_accepted() -> None:
+    """And not after a TLS handshake, or when it is known which protocol is spoken."""
+    wire = Wire(is_connected=False)
+    wire.sweep(30)
+    wire.connection.connection_made(wire.transport)
+    wire.sweep(49)
+    assert wire.transport.log == []
+    wire.sweep(50)
+    assert wire.transport.log == ["close"]
+    handed_over = Connection(wire.service, 20.0)
+    transport = MemoryTransport(None, is_tls=False)
+    handed_over.connection_made(transport)
+    handed_over.data_received(b"GET /")
+    handed_over.sweep(69.9)
+    assert transport.log == []
+    handed_over.sweep(70)
+    assert transport.log == ["eof"]
+
+
+async def test_a_body_behind_a_late_head_has_time_of_its_own() -> None:
+    wire = Wire()
+    wire.sweep(45)
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
+    wire.sweep(94)
+    wire.send(b"bc")
+    assert wire.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_later_head_must_arrive_in_time() -> None:
+    wire = Wire()
+    wire.sweep(10)
+    wire.send(GET)
+    wire.transport.sent.clear()
+    wire.sweep(50)
+    wire.send(b"GET /")
+    assert wire.connection.is_unanswered
+    wire.sweep(99)
+    wire.send(b"a")
+    assert wire.sent == b""
+    wire.sweep(100)
     assert wire.sent.startswith(b"HTTP/1.1 408 Request Time-out\r\n")
     assert wire.sent.endswith(b"Request Time-out: the request's header did not arrive")
     assert wire.transport.log == ["eof"]

@@ -31,6 +31,15 @@ def run(request: pytest.FixtureRequest) -> Run:
     return chosen
 
 
+@pytest.fixture(scope="module")
+def server_tls() -> ssl.SSLContext:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    return server_context(
+        server_key=certificate.private_key_pem.bytes().decode(),
+        server_cert=certificate.cert_chain_pems[0].bytes().decode(),
+    )
+
+
 class Site:
     """A server on loopback, whose `/wait` is answered once `go` is set."""
 
@@ -272,6 +281,27 @@ def test_slow_clients_are_swept_up_by_themselves(run: Run) -> None:
             site.now = 2.0
             assert await reader.read() == b""
             await end(writer)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
+def test_a_tls_handshake_that_nobody_makes_is_ended(
+    said: bytes, is_shared: bool, run: Run, server_tls: ssl.SSLContext
+) -> None:
+    async def scenario() -> None:
+        site = Site(HttpLimits(read_timeout_s=0.3))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            site.port = listener.getsockname()[1]
+            await site.server.serve([listener.dup()], server_tls, is_shared=is_shared)
+            reader, writer = await site.open()
+            writer.write(said)
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            await end(writer)
+            await site.server.close()
 
     run(scenario())
 

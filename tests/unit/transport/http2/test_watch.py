@@ -49,6 +49,21 @@ def test_a_connection_has_little_time_to_begin(begin: bytes) -> None:
     assert goaway_of(raw.wait(1)) == (Code.PROTOCOL_ERROR, b"preface timeout")
 
 
+def test_that_time_is_no_longer_than_a_head_may_take_since_the_socket_was_accepted() -> None:
+    raw = Timed(Http2Limits(preface_timeout_s=5, header_timeout_s=50), greet=False)
+    raw.watch = Watch(raw.session, raw.clock.now, accepted_s=raw.clock.now - 48)
+    assert raw.wait(1) == []
+    assert goaway_of(raw.wait(1)) == (Code.PROTOCOL_ERROR, b"preface timeout")
+
+
+def test_who_begins_late_has_as_long_to_acknowledge_our_settings() -> None:
+    raw = Timed(Http2Limits(settings_timeout_s=5, header_timeout_s=50), greet=False)
+    raw.watch = Watch(raw.session, raw.clock.now, accepted_s=raw.clock.now - 48)
+    raw.send(PREFACE + frame(4, 0, 0))
+    assert raw.wait(4) == []
+    assert goaway_of(raw.wait(1)) == (Code.SETTINGS_TIMEOUT, b"settings timeout")
+
+
 def test_our_settings_must_be_acknowledged() -> None:
     raw = Timed(Http2Limits(settings_timeout_s=5), greet=False)
     raw.send(PREFACE + frame(4, 0, 0))
