@@ -19,6 +19,7 @@ from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
 from salver.errors import Internal, InvalidArgument, ServingError
 from salver.rpc.errors import CannotListen, rpc_status
+from salver.rpc.http2_running import broken
 from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
 from salver.transport.listeners import open_listeners, unix_socket_refusal
 from salver.transport.tls import server_context
@@ -211,7 +212,7 @@ class RpcServer:
             except ServingError as error:
                 failure = error
             except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
-                failure = _broken(error)
+                failure = broken(error)
             if self._goaway is not None:
                 await asyncio.shield(self._goaway)
             if failure is not None:
@@ -252,7 +253,7 @@ class RpcServer:
         except ServingError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
-            failure = _broken(error)
+            failure = broken(error)
         else:
             return
         await _abort(context, failure)
@@ -307,11 +308,6 @@ def _authorities(security: TlsConfig, context: ssl.SSLContext) -> bytes:
             "SSLConfig: client_verify needs custom_ca: the system has no authorities"
         )
     return "".join(found).encode()
-
-
-def _broken(error: Exception) -> ServingError:
-    _log.error("A call failed in a way it should not", exc_info=error)
-    return Internal(f"Internal error: {error}")
 
 
 async def _abort(context: Any, error: ServingError) -> None:

@@ -68,18 +68,21 @@ class UnaryCall:
         """Take bytes of the message; the call is made when it is whole."""
         if self._is_over or self._is_asked:
             return
-        if is_last and self._reader is None:
-            size = len(data) - HEAD_BYTES
-            # The usual: one frame that is the message, as it is.
-            if (
-                size >= 0
-                and not data[0]
-                and int.from_bytes(data[1:HEAD_BYTES], "big") == size
-                and size <= self._running.limits.max_receive_bytes
-            ):
-                self._ask(bytes(data[HEAD_BYTES:]))
-                return
-        self._gather(data, is_last)
+        try:
+            if is_last and self._reader is None:
+                size = len(data) - HEAD_BYTES
+                # The usual: one frame that is the message, as it is.
+                if (
+                    size >= 0
+                    and not data[0]
+                    and int.from_bytes(data[1:HEAD_BYTES], "big") == size
+                    and size <= self._running.limits.max_receive_bytes
+                ):
+                    self._ask(bytes(data[HEAD_BYTES:]))
+                    return
+            self._gather(data, is_last)
+        except MemoryError as error:
+            self._fail(broken(error))
 
     def left(self) -> None:
         """The client waits no more."""
@@ -120,6 +123,9 @@ class UnaryCall:
                 inflated = self._running.inflate_small(data, self._route.encoding)
             except ServingError as error:
                 self._fail(error)
+                return
+            except MemoryError as error:
+                self._fail(broken(error))
                 return
             if isinstance(inflated, Inflater):
                 self._is_asked = True
@@ -192,7 +198,12 @@ class UnaryCall:
             self._task.add_done_callback(running.tasks.discard)
 
     async def _deflate(self, answer: bytes, encoding: bytes) -> None:
-        made = await self._running.in_pool(lambda: deflated(answer, encoding))
+        try:
+            made = await self._running.in_pool(lambda: deflated(answer, encoding))
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            if not self._is_over:
+                self._fail(error if isinstance(error, ServingError) else broken(error))
+            return
         if not self._is_over:
             self._respond_deflated(answer, made, encoding)
 

@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
-from salver.errors import Internal, ServingError
+from salver.errors import Internal, ServingError, out_of_memory
 from salver.rpc.http2_messages import Inflater, sent_too_large
 from salver.rpc.http2_route import MessageLimits
 
@@ -119,5 +119,9 @@ class Running:
 
 def broken(error: BaseException) -> ServingError:
     """What a client is told of an error that should not be; the log is told more."""
+    if isinstance(error, MemoryError):
+        refused = out_of_memory(error)
+        _log.warning("A call was refused: %s", refused.message)
+        return refused
     _log.error("A call failed in a way it should not", exc_info=error)
     return Internal(f"Internal error: {error}")

@@ -7,7 +7,6 @@ construction.
 
 import asyncio
 import enum
-import logging
 import socket
 from collections.abc import Awaitable, Coroutine
 from functools import partial
@@ -22,8 +21,6 @@ from salver.transport.responses import CLOSE, HTTP10, KEEP_ALIVE
 from salver.transport.service import CLIENT_LEFT, Service
 
 __all__ = ["Connection"]
-
-logger = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A client that pipelines thousands of requests gives way to the others after this many.
@@ -132,7 +129,7 @@ class Connection(asyncio.Protocol):
         if self._phase is _READING:
             try:
                 request = self._reader.read(data)
-            except Refusal as refusal:
+            except (Refusal, MemoryError) as refusal:
                 self._refuse(refusal)
                 return
             if request is None:
@@ -180,7 +177,7 @@ class Connection(asyncio.Protocol):
                 self._dispatch(*request)
                 if self._phase is not _READING:
                     return
-        except Refusal as refusal:
+        except (Refusal, MemoryError) as refusal:
             self._refuse(refusal)
             return
         self._phase = _BUSY
@@ -201,7 +198,11 @@ class Connection(asyncio.Protocol):
 
     def _fill(self) -> None:
         """Have the rest of a large body read in place; TLS has buffers of its own in between."""
-        body = self._reader.begin_in_place() if self._transport.can_write_eof() else None
+        try:
+            body = self._reader.begin_in_place() if self._transport.can_write_eof() else None
+        except MemoryError as error:
+            self._refuse(error)
+            return
         if body is not None:
             self._is_filling = True
             self._speak(Filling(self, body, self._filled))
@@ -310,15 +311,15 @@ class Connection(asyncio.Protocol):
             self._head = None
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
-        if task.cancelled() and not self._is_gone:
-            # Somebody else gave the work up: better no answer than a client that waits for ever.
+        if (task.cancelled() or task.exception() is not None) and not self._is_gone:
+            # Somebody else gave the work up, or there was no memory even for a page that says so:
+            # better no answer than a client that waits for ever.
             self._transport.abort()
         else:
             self._go_on()
 
     def _fault(self, head: RequestHead, error: Exception) -> HttpResponse:
-        logger.error("The handler of a request has failed.", exc_info=error)
-        return self._service.refusal_page(Refusal(500, "Internal Server Error"), head.target)
+        return self._service.fault_page(error, head.target)
 
     def _answer(
         self, head: RequestHead, response: HttpResponse, bytes_in: int, started: float
@@ -348,17 +349,22 @@ class Connection(asyncio.Protocol):
         if size < _JOIN_BELOW_BYTES:
             self._transport.write(b"%b%d\r\n\r\n%b" % (rendered, size, body))
         else:
-            self._transport.writelines((b"%b%d\r\n\r\n" % (rendered, size), body))
+            begin = b"%b%d\r\n\r\n" % (rendered, response.size)
+            self._transport.writelines((begin, body, *response.more))
 
     # Ends.
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal | MemoryError) -> None:
         """Answer what is not understood or too much, and end; the rest of it is dropped."""
         service = self._service
         begun = self._reader.begun
-        response = service.refusal_page(refusal, None if begun is None else begun.target)
-        self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
+        target = None if begun is None else begun.target
         self._reader = RequestReader(service.heads, service.limits)
+        if isinstance(refusal, MemoryError):
+            response = service.fault_page(refusal, target)
+        else:
+            response = service.refusal_page(refusal, target)
+        self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._end_filling()
         if self._is_eof:
             self._close()
@@ -423,11 +429,12 @@ class Connection(asyncio.Protocol):
             self._sweep_sending(now, age_s)
 
     def _sweep_sending(self, now: float, age_s: float) -> None:
+        limits = self._service.limits
         unsent_bytes = self._transport.get_write_buffer_size()
-        if unsent_bytes < self._progress:
+        if self._progress - unsent_bytes >= limits.min_body_progress_bytes:
             self._progress = unsent_bytes
             self._since = now
-        elif age_s >= self._service.limits.write_timeout_s:
+        elif age_s >= limits.write_timeout_s:
             self._transport.abort()
 
     def _sweep_reading(self, now: float) -> None:

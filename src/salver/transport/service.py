@@ -1,10 +1,12 @@
 """What the connections of one server share."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from salver.errors import out_of_memory
 from salver.transport.heads import HeadCache, Refusal, RequestHead, RequestLine
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import (
@@ -23,6 +25,8 @@ __all__ = [
     "OpenConnection",
     "Service",
 ]
+
+logger = logging.getLogger(__name__)
 
 MODEL_VERSION_HEADER = "salver-model-version"
 CLIENT_LEFT = HttpResponse(499, b"")
@@ -143,6 +147,15 @@ class Service:
         self.tick = self.monotonic()
         self.response_heads.tick(self.clock())
 
+    def fault_page(self, error: Exception, target: str | None) -> HttpResponse:
+        """The page of a request whose handler has failed; the log hears of it."""
+        if isinstance(error, MemoryError):
+            refused = out_of_memory(error)
+            logger.warning("A request was refused: %s", refused.message)
+            return self.refusal_page(Refusal(429, refused.message, refused.hint), target)
+        logger.error("The handler of a request has failed.", exc_info=error)
+        return self.refusal_page(Refusal(500, "Internal Server Error"), target)
+
     def refusal_page(self, refusal: Refusal, target: str | None) -> HttpResponse:
         """The page of what the transport refuses by itself; of which target, if that is known."""
         page = self.error_page(refusal.status, refusal.message, refusal.hint)
@@ -181,7 +194,7 @@ class Service:
                 target="" if request is None else request.target,
                 status=response.status,
                 bytes_in=bytes_in,
-                bytes_out=0 if is_head else len(response.body),
+                bytes_out=0 if is_head else response.size,
                 seconds=self.monotonic() - started,
                 model_version=dict(response.headers).get(MODEL_VERSION_HEADER),
                 user_agent=None if agent is None else agent.decode("latin-1"),

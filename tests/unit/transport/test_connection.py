@@ -11,7 +11,7 @@ from salver.transport import request_reader
 from salver.transport.connection import Connection
 from salver.transport.filling import Filling
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.messages import HttpRequest, HttpResponse, LargeResponse
 from salver.transport.service import AccessRecord, Service
 
 LIMITS = HttpLimits(
@@ -177,6 +177,7 @@ def ok(body: bytes, extra: bytes = b"") -> bytes:
 
 
 CLOSE = b"Connection: close\r\n"
+CHUNKED = "Transfer-Encoding: chunked"
 
 # Answers at once.
 
@@ -337,6 +338,72 @@ async def test_an_awaitable_that_fails_is_answered_and_logged(
     await turn()
     assert wire.sent.startswith(b"HTTP/1.1 500 ")
     assert "what was wrong" in caplog.text
+
+
+NO_ROOM = b"HTTP/1.1 429 Client Error\r\n"
+
+
+async def test_a_request_that_there_is_no_memory_for_is_refused_in_words() -> None:
+    def starve(request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    async def starve_later(request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    for handler in (starve, starve_later):
+        wire = Wire(handler)
+        wire.send(GET)
+        await turn()
+        assert wire.sent.startswith(NO_ROOM)
+        assert wire.sent.endswith(b"Out of memory: no room")
+        assert wire.transport.log == []
+
+
+async def test_a_body_that_there_is_no_memory_for_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(request_reader, "SMALLEST_BYTES", 3)
+    for name, coding in (("LargeBody", "Content-Length: 9"), ("ChunkedBody", CHUNKED)):
+        with monkeypatch.context() as starved:
+            starved.setattr(request_reader, name, full)
+            wire = Wire()
+            wire.send(f"POST /a HTTP/1.1\r\nHost: a\r\n{coding}\r\n\r\n3".encode())
+            assert wire.sent.startswith(NO_ROOM)
+            assert wire.sent.endswith(b"Out of memory")
+            wire.send(b"the rest")
+            wire.sweep(2)
+            assert wire.transport.log == ["eof", "abort"]
+
+
+async def test_without_memory_even_for_a_page_the_client_is_not_left_waiting() -> None:
+    async def starve_later(request: HttpRequest) -> HttpResponse:
+        raise MemoryError
+
+    def no_page(status: int, message: str, hint: str | None) -> HttpResponse:
+        raise MemoryError
+
+    wire = Wire(starve_later)
+    wire.service.error_page = no_page
+    wire.send(GET)
+    await turn()
+    assert (wire.sent, wire.transport.log) == (b"", ["abort"])
+
+
+@pytest.mark.parametrize("is_logging", [False, True])
+async def test_a_large_answer_is_sent_part_by_part(is_logging: bool) -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"bc", b"d" * 100]
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        return LargeResponse(200, parts)
+
+    wire = Wire(answer, is_logging=is_logging)
+    wire.send(GET + GET)
+    await turn()
+    assert wire.sent == ok(b"".join(parts)) * 2
+    assert [record.bytes_out for record in wire.records] == [len(b"".join(parts))] * 2 * is_logging
 
 
 async def test_work_for_a_client_that_left_is_cancelled() -> None:
@@ -650,8 +717,9 @@ async def test_a_client_that_reads_nothing_is_dropped() -> None:
     wire.transport.high_water = 10
     wire.send(GET)
     wire.sweep(59)
-    wire.transport.unsent_bytes -= 1
+    wire.transport.unsent_bytes -= 10
     wire.sweep(60)  # it has read something
+    wire.transport.unsent_bytes -= 9
     wire.sweep(119)
     assert wire.transport.log == []
     assert wire.connection.is_unanswered

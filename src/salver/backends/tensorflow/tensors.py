@@ -16,6 +16,7 @@ import numpy as np
 from salver.backends.tensorflow.library import Buffer, Library
 from salver.dtypes import DTYPES, DataType, base_dtype, dtype_of_array, numpy_dtype
 from salver.errors import Internal, InvalidArgument, ResourceExhausted, Unimplemented
+from salver.heap import unfilled_bytes
 from salver.requests import Array
 
 __all__ = ["from_tensor", "string_tensor_proto", "to_tensor"]
@@ -145,11 +146,20 @@ def from_tensor(library: Library, tensor: int) -> Array:
     n_bytes = quick.TF_TensorByteSize(tensor)
     if n_bytes != prod(shape) * storage.itemsize:
         raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
-    data = _bytes_at(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
+    data = _copy_of(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
     try:
         return np.ndarray(shape, storage, data)
     except ValueError as error:
         raise _no_array_for(shape, error) from error
+
+
+def _copy_of(address: int, n_bytes: int) -> bytes:
+    if n_bytes < _LONG_COPY_BYTES:
+        copy: bytes = _bytes_at(address, n_bytes)
+        return copy
+    copy, view = unfilled_bytes(n_bytes)
+    ctypes.memmove(addressof(c_char.from_buffer(view)), address, n_bytes)
+    return copy
 
 
 def _no_array_for(shape: tuple[int, ...], error: ValueError) -> InvalidArgument:

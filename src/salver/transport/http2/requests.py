@@ -1,8 +1,7 @@
 """Plain HTTP requests that come by HTTP/2, for the handler that answers those of HTTP/1.1."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Final
@@ -22,8 +21,6 @@ from salver.transport.messages import Headers, HttpRequest, HttpResponse
 from salver.transport.service import CLIENT_LEFT, Service
 
 __all__ = ["HttpRequests"]
-
-_log = logging.getLogger(__name__)
 
 _SMALL_BYTES: Final = 4096  # parts of bodies up to here are put together at once
 _LINGER_BYTES: Final = 1 << 20  # of a body that is too large are still read, and dropped
@@ -93,7 +90,7 @@ class HttpRequests:
             if len(self._rendered) >= _MAX_RENDERED:
                 self._rendered.clear()
             rendered = self._rendered[key] = self._render(*key)
-        return rendered + encode_block([(b"content-length", b"%d" % len(response.body))])
+        return rendered + encode_block([(b"content-length", b"%d" % response.size)])
 
     def _render(
         self, status: int, content_type: str | None, headers: tuple[tuple[str, str], ...]
@@ -136,8 +133,7 @@ class _Request:
         """Take a part of the body; the request is handled when it is whole."""
         if self._is_over:
             return
-        size = len(data)
-        self._bytes_in += size
+        self._bytes_in += len(data)
         most_bytes = self._requests.service.limits.max_body_bytes
         if self._bytes_in > most_bytes:
             self._parts.clear()
@@ -145,21 +141,30 @@ class _Request:
             if is_last or self._bytes_in > most_bytes + _LINGER_BYTES:
                 self.refuse(body_too_large(most_bytes))
             return
-        if is_last and not self._parts:
-            self._dispatch(bytes(data))
-            return
+        try:
+            if is_last and not self._parts:
+                body = bytes(data)
+            else:
+                self._keep(data)
+                if not is_last:
+                    return
+                body = b"".join(self._parts)
+                self._parts.clear()
+        except MemoryError as error:
+            self._parts.clear()
+            self._answer(self._fault(error))
+        else:
+            self._dispatch(body)
+
+    def _keep(self, data: bytes | memoryview) -> None:
         parts = self._parts
-        if size > _SMALL_BYTES:
+        if len(data) > _SMALL_BYTES:
             parts.append(data)
         elif parts and isinstance(parts[-1], bytearray):
             parts[-1] += data
         else:
             # Many small parts as they are would take many times their size.
             parts.append(bytearray(data))
-        if is_last:
-            body = b"".join(parts)
-            parts.clear()
-            self._dispatch(body)
 
     def left(self) -> None:
         """The client waits no more."""
@@ -229,6 +234,7 @@ class _Request:
 
     def _settle(self, answer: Awaitable[HttpResponse], _task: "asyncio.Task[None]") -> None:
         self._requests.service.in_flight -= 1
+        self._task = None  # no cycle of request, task, what has cancelled it and its frames
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
         self._stream.let_go()
@@ -238,15 +244,16 @@ class _Request:
             self._stream.reset()
 
     def _fault(self, error: Exception) -> HttpResponse:
-        _log.error("The handler of a request has failed.", exc_info=error)
         target = None if self._head is None else self._head.target
-        return self._requests.service.refusal_page(Refusal(500, "Internal Server Error"), target)
+        return self._requests.service.fault_page(error, target)
 
     def _answer(self, response: HttpResponse) -> None:
         self._is_over = True
         requests, head = self._requests, self._head
-        body = b"" if head is not None and head.is_head else response.body
-        self._stream.respond(requests.block(response), body)
+        parts: Sequence[bytes] = (response.body, *response.more)
+        if head is not None and head.is_head:
+            parts = ()
+        self._stream.respond(requests.block(response), parts)
         if requests.service.access is not None:
             requests.service.record(
                 head, response, self._stream.peer, self._bytes_in, self._started

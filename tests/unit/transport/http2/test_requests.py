@@ -1,7 +1,9 @@
 """Plain requests by HTTP/2, before the handler of an HTTP/1.1 server."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.unit.transport.http2.asking import Asking
 from salver.transport.heads import Refusal, RequestHead
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.messages import HttpRequest, HttpResponse, LargeResponse
 from salver.transport.service import AccessRecord, Service
 
 HEAD = [(":method", "POST"), (":scheme", "http"), (":path", "/a?b=c"), (":authority", "here:80")]
@@ -218,6 +220,77 @@ async def test_a_handler_that_breaks_is_logged_and_answered(
     assert [record.message for record in caplog.records] == [
         "The handler of a request has failed."
     ] * 2
+
+
+async def test_a_request_that_there_is_no_memory_for_is_refused_in_words() -> None:
+    def starve(_request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    async def starve_later(_request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    for handler in (starve, starve_later):
+        served = Served(handler)
+        answer = served.asking.ask(HEAD, b"a")
+        await served.asking.until_over(answer)
+        assert (answer.head[":status"], answer.body) == ("429", b"Out of memory: no room")
+
+
+async def test_a_body_that_there_is_no_memory_for_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full(bytearray):
+        def __iadd__(self, more: object) -> "Full":
+            raise MemoryError
+
+    monkeypatch.setattr("salver.transport.http2.requests.bytearray", Full, raising=False)
+    served = Served(echo)
+    stream = served.asking.begin(HEAD)
+    for part in (b"a", b"b"):
+        answer = served.asking.send(stream, part)
+    assert (answer.head[":status"], answer.body) == ("429", b"Out of memory")
+    assert served.requests == []
+
+
+async def test_a_large_answer_is_sent_part_by_part() -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"bc", b"d" * 100]
+    served = Served(lambda _request: LargeResponse(200, parts))
+    answer = served.asking.ask(HEAD, b"a")
+    assert answer.head["content-length"] == str(len(b"".join(parts)))
+    for _ in range(100):
+        if not answer.is_over:
+            served.asking.client.increment_flow_control_window(60_000)
+            served.asking.client.increment_flow_control_window(60_000, stream_id=1)
+            served.asking.exchange()
+    assert answer.body == b"".join(parts)
+    (record,) = served.records
+    assert record.bytes_out == len(answer.body)
+
+
+async def test_what_a_client_that_leaves_had_asked_for_goes_with_it() -> None:
+    class Held(list[int]):
+        pass
+
+    kept: list[weakref.ref[Held]] = []
+
+    async def wait(_request: HttpRequest) -> HttpResponse:
+        held = Held(range(23))
+        kept.append(weakref.ref(held))
+        await asyncio.Event().wait()
+        raise AssertionError(held)
+
+    served = Served(wait)
+    gc.disable()
+    try:
+        stream = served.asking.begin(HEAD)
+        served.asking.send(stream, b"a", is_last=True)
+        await served.asking.until(lambda: bool(kept))
+        served.asking.client.reset_stream(stream)
+        served.asking.exchange()
+        await served.asking.until(lambda: served.service.in_flight == 0)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_leaves_cancels_the_handler_and_is_recorded() -> None:

@@ -139,13 +139,25 @@ def test_a_patient_stream_is_not_timed() -> None:
 def test_an_answer_that_no_window_lets_through_ends_its_stream() -> None:
     raw = Timed(Http2Limits(write_timeout_s=10))
     raw.send(setting(4, 10), headers(1, end=True))
-    raw.stream().respond(HEAD, bytes(100), TAIL)
+    raw.stream().respond(HEAD, bytes(1000), TAIL)
     raw.output()
     assert raw.wait(8) == []
-    raw.send(frame(8, 0, 1, number(10)))
+    raw.send(frame(8, 0, 1, number(300)))
     assert raw.wait(8) == []
     assert resets_of(raw.wait(4)) == [(1, Code.CANCEL)]
     assert not raw.session.out.waiting
+
+
+def test_window_by_the_octet_holds_no_answer_for_long_and_many_small_ones_let_it_through() -> None:
+    for window, times, reset in ((2, 20, [(1, Code.CANCEL)]), (100, 20, [])):
+        raw = Timed(Http2Limits(write_timeout_s=10))
+        raw.send(setting(4, 0), headers(1, end=True))
+        raw.stream().respond(HEAD, bytes(1 << 20), TAIL)
+        output = []
+        for _ in range(times):
+            raw.send(frame(8, 0, 1, number(window)))
+            output += raw.wait(1)
+        assert resets_of(output) == reset
 
 
 def test_an_idle_connection_stays_for_ever_by_default() -> None:
