@@ -10,6 +10,7 @@ turn between them, who does not want the text any more is noticed, and memory is
 
 import binascii
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ import orjson
 from salver.codecs.json_text import quote
 from salver.dtypes import DTYPES, DataType, dtype_of_array
 from salver.errors import InvalidArgument
-from salver.heap import unfilled_bytes
+from salver.heap import joined, unfilled_bytes
 from salver.requests import Array
 
 __all__ = [
@@ -37,7 +38,6 @@ MOST_AT_ONCE: Final = 1 << 14
 measure."""
 
 _PART_BYTES: Final = 64 << 20  # what is freed of this size goes back to the system at once
-_JOIN_BELOW_BYTES: Final = 1 << 20
 # The longest text of a number with its comma; how much more orjson takes while its buffer grows.
 _NUMBER_BYTES: Final = 26
 _GROWTH: Final = 4
@@ -205,28 +205,14 @@ def gathered(pieces: Iterator[bytes]) -> list[bytes]:
         MemoryError: there is no room.
     """
     parts: list[bytes] = []
-    held: list[bytes] = []
+    held: deque[bytes] = deque()
     size = 0
     for piece in pieces:
         held.append(piece)
         size += len(piece)
         if size >= _PART_BYTES:
-            parts.append(_joined(held, size))
+            parts.append(joined(held))
             size = 0
     if held:
-        parts.append(_joined(held, size))
+        parts.append(joined(held))
     return parts
-
-
-def _joined(pieces: list[bytes], size: int) -> bytes:
-    """One part of pieces, which are used up; other threads get their turn between them."""
-    if size < _JOIN_BELOW_BYTES:
-        joined = b"".join(pieces)
-    else:
-        joined, view = unfilled_bytes(size)
-        at = 0
-        for piece in pieces:
-            view[at : at + len(piece)] = piece
-            at += len(piece)
-    pieces.clear()
-    return joined

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
-from salver.errors import Code, ServingError, out_of_memory
+from salver.errors import Code, ServingError, drop_frames, out_of_memory
 from salver.inference.later import Later
 from salver.inference.serving import Serving
 from salver.metrics.outcomes import Outcomes
@@ -179,6 +179,7 @@ class RestFront:
             _log.warning("A request was refused: %s", error.message)
         name = named_model(method, target)
         if isinstance(error, ServingError):
+            drop_frames(error)
             version = error.version
             self._outcomes.failed(name, error.code, entrypoint=_ENTRYPOINT, version=version)
             return error_response(error)
@@ -204,4 +205,5 @@ class RestFront:
 
 def _broken(error: Exception) -> HttpResponse:
     _log.error("A request failed in a way it should not", exc_info=error)
+    drop_frames(error)
     return error_page(500, f"Internal error: {error}")

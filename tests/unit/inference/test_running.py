@@ -157,7 +157,7 @@ async def test_given_up_once_it_is_prepared_a_large_request_holds_nothing(shelf:
     shelf.put("m", 7, MODEL, is_inline=False)
     tasks: list[asyncio.Task[bytes]] = []
 
-    async def prepare_and_leave(call: Callable[[], Any]) -> Any:
+    async def prepare_and_leave(call: Callable[[], Any], size: int = 0) -> Any:
         # The result is there; the news of it reaches the request together with its end.
         call()
         tasks[0].cancel()
@@ -278,7 +278,7 @@ async def test_given_up_before_it_is_encoded_an_answer_s_outputs_do_not_wait_for
     waiting: list[Callable[[], Any]] = []
     queued = asyncio.Event()
 
-    async def never_in_pool(call: Callable[[], Any]) -> Any:
+    async def never_in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         waiting.append(call)
         queued.set()
         await asyncio.Event().wait()

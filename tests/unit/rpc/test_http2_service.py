@@ -12,11 +12,12 @@ import pytest
 from tests.unit.transport.http2.asking import Answer, Asking
 
 from salver.errors import NotFound
-from salver.rpc.http2_messages import Inflater, MessageReader
+from salver.rpc.http2_messages import MessageReader
 from salver.rpc.http2_route import MessageLimits
 from salver.rpc.http2_service import GrpcService
 from salver.rpc.table import Call, MethodTable, Stream
 from salver.transport.http2.stream import Stream as Http2Stream
+from salver.transport.inflating import Inflating
 
 HEAD = [
     (":method", "POST"), (":scheme", "http"), (":path", "/t/Echo"), (":authority", "here"),
@@ -116,7 +117,7 @@ class Kept(list[int]):
     """What can be watched as it goes."""
 
 
-async def in_pool(call: Callable[[], Any]) -> Any:
+async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
     await asyncio.sleep(0)
     return call()
 
@@ -458,10 +459,10 @@ async def test_a_message_that_there_is_no_memory_for_is_refused_in_words(
 async def test_an_inflated_message_that_there_is_no_memory_for_is_refused_in_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(_inflater: object, _most_bytes: int) -> None:
+    def full(_inflating: object, _most_bytes: int) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Inflater, "up_to", full)
+    monkeypatch.setattr(Inflating, "whole", full)
     fields = head(("grpc-encoding", "gzip"))
     for size in (10, 200_000):
         body = message(gzip.compress(random.Random(1).randbytes(size)), flags=1)

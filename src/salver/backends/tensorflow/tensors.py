@@ -114,9 +114,11 @@ def _varint(value: int) -> bytes:
 
 
 def _to_string_tensor(library: Library, array: Array, status: int) -> int:
-    proto = Buffer.of(string_tensor_proto(array))
+    serialized = string_tensor_proto(array)
+    proto = Buffer.of(serialized)
     tensor: int = library.quick.TF_AllocateTensor(DataType.UINT8, None, 0, 1)  # to be replaced
-    library.quick.TF_TensorFromProto(ctypes.addressof(proto), tensor, status)
+    which = library.quick if len(serialized) < _POINTER_BYTES else library.long
+    which.TF_TensorFromProto(ctypes.addressof(proto), tensor, status)
     try:
         library.check(status)
     except Exception:
@@ -146,25 +148,26 @@ def from_tensor(library: Library, tensor: int) -> Array:
     n_bytes = quick.TF_TensorByteSize(tensor)
     if n_bytes != prod(shape) * storage.itemsize:
         raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
-    data = _copy_of(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
+    data = _bytes_of(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
     try:
         return np.ndarray(shape, storage, data)
     except ValueError as error:
         raise _no_array_for(shape, error) from error
 
 
-def _copy_of(address: int, n_bytes: int) -> bytes:
-    if n_bytes < _LONG_COPY_BYTES:
-        copy: bytes = _bytes_at(address, n_bytes)
-        return copy
-    copy, view = unfilled_bytes(n_bytes)
-    ctypes.memmove(addressof(c_char.from_buffer(view)), address, n_bytes)
-    return copy
-
-
 def _no_array_for(shape: tuple[int, ...], error: ValueError) -> InvalidArgument:
     """The refusal of more axes than numpy has, or of axes of 2**62 and no element."""
     return InvalidArgument(f"The answer has a shape of {len(shape)} dimensions: {error}")
+
+
+def _bytes_of(address: int, n_bytes: int) -> bytes:
+    """A copy of what lies there; a long one is made without the GIL."""
+    if n_bytes < _LONG_COPY_BYTES:
+        data: bytes = _bytes_at(address, n_bytes)
+        return data
+    copy, view = unfilled_bytes(n_bytes)
+    ctypes.memmove((c_char * n_bytes).from_buffer(view), address, n_bytes)
+    return copy
 
 
 def _storage_of(dtype: DataType) -> "np.dtype[Any]":

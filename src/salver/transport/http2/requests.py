@@ -1,12 +1,13 @@
 """Plain HTTP requests that come by HTTP/2, for the handler that answers those of HTTP/1.1."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Final
 
-from salver.transport.gzip_body import inflate
+from salver.errors import Overloaded
 from salver.transport.heads import (
     Refusal,
     RequestHead,
@@ -17,12 +18,14 @@ from salver.transport.heads import (
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
 from salver.transport.http2.stream import Stream
+from salver.transport.in_flight import Holding
 from salver.transport.messages import Headers, HttpRequest, HttpResponse
-from salver.transport.service import CLIENT_LEFT, Service
+from salver.transport.service import CLIENT_LEFT, Service, overload
 
 __all__ = ["HttpRequests"]
 
 _SMALL_BYTES: Final = 4096  # parts of bodies up to here are put together at once
+_LONG_TO_JOIN_BYTES: Final = 1 << 20  # for the loop
 _LINGER_BYTES: Final = 1 << 20  # of a body that is too large are still read, and dropped
 _MAX_RENDERED: Final = 512
 _OF_HTTP1: Final = frozenset(("connection", "keep-alive", "transfer-encoding", "upgrade"))
@@ -111,6 +114,7 @@ class _Request:
     __slots__ = (
         "_bytes_in",
         "_head",
+        "_holding",
         "_is_over",
         "_parts",
         "_requests",
@@ -123,7 +127,8 @@ class _Request:
         self._requests = requests
         self._stream = stream
         self._head = head
-        self._parts: list[bytes | bytearray | memoryview] = []
+        self._parts: deque[bytes | bytearray | memoryview] = deque()
+        self._holding = Holding(requests.service.memory)
         self._bytes_in = 0
         self._started = 0.0
         self._is_over = False
@@ -148,15 +153,22 @@ class _Request:
                 self._keep(data)
                 if not is_last:
                     return
+                if self._bytes_in > _LONG_TO_JOIN_BYTES:
+                    self._started = self._requests.service.monotonic()
+                    self._await(self._handle_unready(None))
+                    return
                 body = b"".join(self._parts)
                 self._parts.clear()
+        except Overloaded as error:
+            self.refuse(overload(error))
         except MemoryError as error:
-            self._parts.clear()
+            self._holding.release()
             self._answer(self._fault(error))
         else:
             self._dispatch(body)
 
     def _keep(self, data: bytes | memoryview) -> None:
+        self._holding.grow(len(data))
         parts = self._parts
         if len(data) > _SMALL_BYTES:
             parts.append(data)
@@ -168,6 +180,8 @@ class _Request:
 
     def left(self) -> None:
         """The client waits no more."""
+        if self._task is None:
+            self._holding.release()
         if self._is_over:
             return
         self._is_over = True
@@ -183,6 +197,7 @@ class _Request:
         """Answer what is not understood, or too much."""
         service = self._requests.service
         self._parts.clear()
+        self._holding.release()
         self._started = service.monotonic()
         target = None if self._head is None else self._head.target
         self._answer(service.refusal_page(refusal, target))
@@ -194,13 +209,14 @@ class _Request:
         if service.access is not None:
             self._started = service.monotonic()
         if head.is_gzipped and body:
-            self._await(self._handle_gzipped(head, body))
+            self._await(self._handle_unready(body))
             return
         try:
             answer = service.handler(self._request(head, body))
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
             answer = self._fault(error)
         if isinstance(answer, HttpResponse):
+            self._holding.release()
             self._answer(answer)
         else:
             self._await(answer)
@@ -208,17 +224,28 @@ class _Request:
     def _request(self, head: RequestHead, body: bytes) -> HttpRequest:
         return HttpRequest(head.method, head.target, head.headers, body, True, self._stream)
 
-    async def _handle_gzipped(self, head: RequestHead, body: bytes) -> HttpResponse:
-        service = self._requests.service
-        most_bytes = min(service.limits.max_inflated_bytes, service.limits.max_body_bytes)
+    async def _handle_unready(self, body: bytes | None) -> HttpResponse:
+        """Answer a request whose body is in parts, or compressed."""
+        service, head = self._requests.service, self._head
+        assert head is not None  # what has none was refused
         try:
-            body = await service.run_in_pool(partial(inflate, body, most_bytes))
+            if body is None:
+                body = await service.joined(self._parts)
+            if head.is_gzipped:
+                body = await service.inflated(body, self._holding)
         except Refusal as refusal:
             return service.refusal_page(refusal, head.target)
         answer = service.handler(self._request(head, body))
         return answer if isinstance(answer, HttpResponse) else await answer
 
     def _await(self, answer: Awaitable[HttpResponse]) -> None:
+        try:
+            self._holding.grow_to(self._bytes_in)
+        except Overloaded as error:
+            if isinstance(answer, Coroutine):
+                answer.close()
+            self.refuse(overload(error))
+            return
         self._requests.service.in_flight += 1
         self._stream.hold()
         self._task = asyncio.get_running_loop().create_task(self._answer_later(answer))
@@ -238,12 +265,14 @@ class _Request:
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
         self._stream.let_go()
+        self._holding.release()
         if not self._is_over:
             # Somebody else gave the work up: better no answer than a client that waits for ever.
             self._is_over = True
             self._stream.reset()
 
     def _fault(self, error: Exception) -> HttpResponse:
+        self._parts.clear()
         target = None if self._head is None else self._head.target
         return self._requests.service.fault_page(error, target)
 
@@ -253,7 +282,9 @@ class _Request:
         parts: Sequence[bytes] = (response.body, *response.more)
         if head is not None and head.is_head:
             parts = ()
-        self._stream.respond(requests.block(response), parts)
+        stream = self._stream
+        stream.respond(requests.block(response), parts)
+        stream.count_unread(Holding(requests.service.memory))
         if requests.service.access is not None:
             requests.service.record(
                 head, response, self._stream.peer, self._bytes_in, self._started
