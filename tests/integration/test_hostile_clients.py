@@ -24,7 +24,7 @@ LIMIT_S = 50.0  # of the server, for a head, for a reader
 GRACE_S = 20.0  # a busy machine may look at its clients late
 LONGEST_WAIT_S = 10.0  # of somebody else; only a server that stands still takes so long
 MOST_BYTES = 1 << 30  # more than at first, while all of them are at it
-KEPT_BYTES = 400 << 20  # and afterwards; most of it TensorFlow's own, for runs that overlapped
+KEPT_BYTES = 400 << 20  # by each process afterwards; most of it for runs that overlapped
 ROWS = 2000  # of a thousand numbers: 8 MB, 22 MB as text
 PREDICT = "/v1/models/half_plus_two:predict"
 ASK_FOR_MUCH = json.dumps({"inputs": {"rows": [ROWS]}}).encode()
@@ -208,4 +208,5 @@ def test_hostile_clients_get_their_due_and_others_are_answered(
     assert max(waits) < LONGEST_WAIT_S
     assert max(held) < MOST_BYTES
     assert server.workers() == pids
-    eventually("it is let go", lambda: memory_of(server) - first < KEPT_BYTES)
+    most = KEPT_BYTES * max(1, len(pids))
+    eventually("it is let go", lambda: memory_of(server) - first < most)

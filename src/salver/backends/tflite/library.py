@@ -5,13 +5,13 @@ Importing it takes 10 ms. It is not TensorFlow, brings none of it, and needs non
 
 import importlib
 import threading
-from typing import Any, Final
+from typing import Any
 
 from salver.errors import FailedPrecondition
+from salver.installing import install_command
 
-__all__ = ["INSTALL_HINT", "load_library"]
+__all__ = ["load_library"]
 
-INSTALL_HINT: Final = "pip install 'salver[litert]'"
 _opening = threading.Lock()
 
 
@@ -29,7 +29,7 @@ def load_library() -> Any:
                 raise _unusable(error) from error
             raise FailedPrecondition(
                 "Serving a TFLite model needs LiteRT, which is not installed here. "
-                f"Install it with: {INSTALL_HINT}"
+                f"Install it with: {install_command('litert')}"
             ) from error
         except (ImportError, OSError) as error:
             raise _unusable(error) from error
@@ -37,5 +37,5 @@ def load_library() -> Any:
 
 def _unusable(error: Exception) -> FailedPrecondition:
     return FailedPrecondition(
-        f"LiteRT cannot be used: {error}. Install a supported one with: {INSTALL_HINT}"
+        f"LiteRT cannot be used: {error}. Install a supported one with: {install_command('litert')}"
     )

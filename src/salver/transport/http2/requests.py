@@ -51,21 +51,21 @@ class HttpRequests:
 
     def opened(self, stream: Stream, is_last: bool) -> None:
         """See `Http2Service`."""
-        head = stream.headers.memo
+        head, refusal = stream.headers.memo, None
         if not isinstance(head, RequestHead):
             head = None
             try:
                 head = _head_of(stream.headers)
                 if self.service.admit is not None:
                     self.service.admit(head)
-            except Refusal as refusal:
-                _Request(self, stream, head).refuse(refusal)
-                return
-            stream.headers.memo = head
-        request = stream.answerer = _Request(self, stream, head)
+            except Refusal as error:
+                refusal = error
+            else:
+                stream.headers.memo = head
+        request = stream.answerer = _Request(self, stream, head, refusal)
         most_bytes = self.service.limits.max_body_bytes
-        if head.length > most_bytes + _LINGER_BYTES:
-            request.refuse(body_too_large(most_bytes))
+        if head is not None and head.length > most_bytes + _LINGER_BYTES:
+            request.refuse(refusal or body_too_large(most_bytes))
         elif is_last:
             request.received(b"", True)
 
@@ -117,14 +117,22 @@ class _Request:
         "_holding",
         "_is_over",
         "_parts",
+        "_refusal",
         "_requests",
         "_started",
         "_stream",
         "_task",
     )
 
-    def __init__(self, requests: HttpRequests, stream: Stream, head: RequestHead | None) -> None:
+    def __init__(
+        self,
+        requests: HttpRequests,
+        stream: Stream,
+        head: RequestHead | None,
+        refusal: Refusal | None = None,
+    ) -> None:
         self._requests = requests
+        self._refusal = refusal  # that it gets, whatever its body
         self._stream = stream
         self._head = head
         self._parts: deque[bytes | bytearray | memoryview] = deque()
@@ -140,11 +148,11 @@ class _Request:
             return
         self._bytes_in += len(data)
         most_bytes = self._requests.service.limits.max_body_bytes
+        if self._refusal is not None:
+            self._drop(self._refusal, _LINGER_BYTES, is_last)
+            return
         if self._bytes_in > most_bytes:
-            self._parts.clear()
-            # Many clients do not look at an answer that comes before they have sent everything.
-            if is_last or self._bytes_in > most_bytes + _LINGER_BYTES:
-                self.refuse(body_too_large(most_bytes))
+            self._drop(body_too_large(most_bytes), most_bytes + _LINGER_BYTES, is_last)
             return
         try:
             if is_last and not self._parts:
@@ -166,6 +174,16 @@ class _Request:
             self._answer(self._fault(error))
         else:
             self._dispatch(body)
+
+    def _drop(self, refusal: Refusal, most_bytes: int, is_last: bool) -> None:
+        """Refuse the request when its body has come, or so much of it.
+
+        Many clients do not look at an answer that comes before they have sent everything; curl
+        takes the end of the stream, which has to follow such an answer, for an error.
+        """
+        self._parts.clear()
+        if is_last or self._bytes_in > most_bytes:
+            self.refuse(refusal)
 
     def _keep(self, data: bytes | memoryview) -> None:
         self._holding.grow(len(data))

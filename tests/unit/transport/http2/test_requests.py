@@ -178,6 +178,33 @@ def test_who_is_not_admitted_is_refused_and_recorded_and_who_is_is_asked_about_o
     ] * 2  # fmt: skip
 
 
+def not_admitting() -> Served:
+    def admit(_head: RequestHead) -> None:
+        raise Refusal(403, "no")
+
+    served = Served(echo)
+    served.service.admit = admit
+    return served
+
+
+def test_who_is_not_admitted_is_told_so_when_the_body_has_come() -> None:
+    asking = not_admitting().asking
+    stream = asking.begin(HEAD)
+    assert not asking.send(stream, b"a").is_over
+    answer = asking.send(stream, b"b", is_last=True)
+    assert (answer.head[":status"], answer.body) == ("403", b"no")
+
+
+def test_a_large_body_of_who_is_not_admitted_is_not_waited_for() -> None:
+    asking = not_admitting().asking
+    stream = asking.begin(HEAD)
+    assert not asking.send(stream, bytes(1 << 20)).is_over
+    answer = asking.send(stream, b"a")
+    assert (answer.head[":status"], answer.body) == ("403", b"no")
+    declared = asking.begin([*HEAD, ("content-length", "1000000000000")])
+    assert asking.answers[declared].head[":status"] == "403"
+
+
 async def test_a_gzipped_body_is_inflated() -> None:
     served = Served(echo, max_inflated_bytes=100)
     fields = [*HEAD, ("content-encoding", "gzip")]
