@@ -44,6 +44,7 @@ GENERATOR_OF = {
             " keras_trained keras_unbuilt keras_weights keras_words"
         ),
         "custom_op": "custom_op",
+        "growing": "growing",
         "xla": "compiled",
         "broken": "corrupt_pb empty_directory empty_pb legacy_bundle no_pb",
     }.items()

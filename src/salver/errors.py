@@ -8,6 +8,7 @@ Source of the codes: https://grpc.io/docs/guides/status-codes/
 
 import enum
 from contextlib import ContextDecorator
+from traceback import clear_frames
 from typing import ClassVar, Final
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "drop_frames",
     "error_of",
     "hints_in_text",
+    "out_of_memory",
 ]
 
 
@@ -195,6 +197,25 @@ _CLASS_OF: dict[int, type[ServingError]] = {
 def error_of(code: int, message: str) -> ServingError:
     """The error with a canonical code; `Unknown` for a number that is none (OK included)."""
     return _CLASS_OF.get(code, Unknown)(message)
+
+
+def out_of_memory(error: MemoryError) -> ResourceExhausted:
+    """What a client is told of a request that there was no memory for.
+
+    What the request held is let go first: the frames that have failed are cleared, of this error
+    and of those that it came from, as there may be no memory for anything else before.
+    """
+    failed: BaseException | None = error
+    while failed is not None:
+        clear_frames(failed.__traceback__)
+        earlier = failed.__context__
+        failed.__traceback__ = failed.__cause__ = failed.__context__ = None
+        failed = earlier
+    said = str(error)
+    return ResourceExhausted(
+        f"Out of memory: {said}" if said else "Out of memory",
+        hint="The server has no room for this request now. Send less at a time, or try again.",
+    )
 
 
 def drop_frames(error: BaseException) -> None:

@@ -33,6 +33,9 @@ __all__ = ["RunningServer", "serve"]
 
 _READY_TIMEOUT_S: Final = 120.0
 _COLAB: Final = "google.colab"
+# There the browser is on another machine, and comes to the port by way of Colab's own proxy, under
+# whatever name that has today.
+_COLAB_HOSTS: Final = "*,*.googleusercontent.com"
 
 # The servers of this process by the names of their models: what makes `serve` of a name that is
 # served already a new version of it. They outlive the variables of a notebook's cells, which are
@@ -81,12 +84,15 @@ class RunningServer:
         self.url = f"http://{reached}:{port}"
         self.grpc_url = f"grpc://{reached}:{grpc_port}" if grpc_port else None
         self.client = Client(self.url)
+        usual: dict[str, Any] = {"max_num_load_retries": 0}
+        if _COLAB in sys.modules:
+            usual["allowed_hosts"] = _COLAB_HOSTS
         arguments = [
             f"{name}={model}",
             f"--host={host}",
             f"--rest_api_port={port}",
             f"--port={grpc_port}",
-            *flag_arguments({"max_num_load_retries": 0, **flags}),
+            *flag_arguments({**usual, **flags}),
         ]
         self._process = ServerProcess(arguments, scratch=scratch)
 

@@ -178,8 +178,12 @@ class Page:
 
 
 @contextmanager
-def browsing() -> Iterator[Page]:
-    """A browser; the test is skipped where none is installed, unless `SALVER_CI` is set."""
+def browsing(*more: str) -> Iterator[Page]:
+    """A browser; the test is skipped where none is installed, unless `SALVER_CI` is set.
+
+    Args:
+        more: arguments of its command line.
+    """
     chromium = shutil.which("chromium")
     chromedriver = shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
@@ -191,7 +195,7 @@ def browsing() -> Iterator[Page]:
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                      "--hide-scrollbars", "--use-fake-device-for-media-stream",
-                     "--use-fake-ui-for-media-stream"):  # fmt: skip
+                     "--use-fake-ui-for-media-stream", *more):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(chromedriver))

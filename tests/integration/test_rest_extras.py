@@ -137,7 +137,9 @@ def test_runs_of_one_model_do_not_hold_up_another_request(
     server = start_server("--model_name=slow", f"--model_base_path={model_path('slow')}")
     server.predict("slow", [1.0])
     body = b'{"instances": [1500.0]}'
-    head = f"POST /v1/models/slow:predict HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /v1/models/slow:predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     with server.connect() as connection:
         connection.sendall(head.encode() + body)
         for _ in range(5):

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 
 from salver import errors
@@ -9,6 +12,7 @@ from salver.errors import (
     Unknown,
     error_of,
     hints_in_text,
+    out_of_memory,
 )
 
 # https://grpc.io/docs/guides/status-codes/
@@ -71,3 +75,42 @@ def test_an_error_needs_no_words() -> None:
 
 def test_the_status_is_what_tensorflow_logs() -> None:
     assert NotFound("no model m").status == "NOT_FOUND: no model m"
+
+
+def test_no_memory_is_said_in_words_and_nothing_of_the_request_is_kept() -> None:
+    class Held:
+        pass
+
+    kept: list[weakref.ref[Held]] = []
+
+    def decode() -> None:
+        body = Held()
+        kept.append(weakref.ref(body))
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    def tell_of_it() -> None:
+        answer = Held()
+        kept.append(weakref.ref(answer))
+        try:
+            decode()
+        finally:
+            raise MemoryError
+
+    gc.disable()
+    try:
+        tell_of_it()
+    except MemoryError as error:
+        failed = error
+        refused = out_of_memory(error)
+    finally:
+        gc.enable()
+    assert [each() for each in kept] == [None, None]
+    assert (failed.__traceback__, failed.__context__) == (None, None)
+    assert (refused.code, refused.message) == (Code.RESOURCE_EXHAUSTED, "Out of memory")
+    assert "Send less" in (refused.hint or "")
+
+
+def test_what_python_says_of_missing_memory_is_passed_on() -> None:
+    assert out_of_memory(MemoryError("Unable to allocate 3 GiB")).message == (
+        "Out of memory: Unable to allocate 3 GiB"
+    )

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 import salver.notebook
 from salver.errors import DataLoss, InvalidArgument, NotFound
@@ -117,6 +118,15 @@ def test_colab_opens_a_window(
     with serve(model_path("half_plus_two"), grpc_port=0) as server:
         assert "the link above" in server._repr_html_()
         assert opened == [urlsplit(server.url).port]
+        page = "https://a-8501-colab.googleusercontent.com"
+        for origin, status in ((page, 200), ("https://evil.example", 403)):
+            answer = requests.post(
+                f"{server.url}/v1/models/half_plus_two:predict",
+                json={"instances": [1.0]},
+                headers={"Host": "anything", "Origin": origin},
+                timeout=60,
+            )
+            assert answer.status_code == status
 
 
 def test_the_end_of_the_process_stops_all(model_path: Callable[[str], Path]) -> None:

@@ -27,6 +27,7 @@ from salver.errors import (
     ResourceExhausted,
     ServingError,
     Unavailable,
+    out_of_memory,
 )
 from salver.model import Program
 from salver.requests import Array
@@ -340,6 +341,8 @@ def _feeds_of(piece: Piece[Task]) -> Sequence[Array]:
 
 
 def _internal(error: BaseException) -> ServingError:
+    if isinstance(error, MemoryError):
+        return out_of_memory(error)
     _log.error("A batch failed in a way that no model should", exc_info=error)
     made = Internal(f"The batch failed: {error!r}")
     made.__cause__ = error

@@ -87,6 +87,7 @@ def demo(
     set_up_logging(style=style_from(os.environ, verbose=False))
     form = usable_format()
     options = _with_ports(parsed.options, parsed.set_names)
+    options = replace(options, allowed_hosts=options.allowed_hosts or defaults.allowed_hosts)
     with tempfile.TemporaryDirectory(prefix="salver-demo-") as scratch:
         base_path = Path(scratch, DIGITS)
         base_path.mkdir()

@@ -27,6 +27,7 @@ SERVE_DEFAULTS: Final = ServerOptions(
     host="127.0.0.1",
     open_ports_before_load=True,
     enable_playground=True,
+    allowed_hosts="localhost",
     xla_cpu_compilation_enabled=True,
     verbose=False,
 )
@@ -89,7 +90,9 @@ def serve(rest: Sequence[str], run: Run = run_server, leave: Leave = leave_at_on
             return made[-1]
 
         models = locate_models(paths, scratch)
-        has_ended = run(parsed.options, models or None, mode)
+        # An empty list, as of a variable that is not set, must not switch the check off.
+        hosts = parsed.options.allowed_hosts or SERVE_DEFAULTS.allowed_hosts
+        has_ended = run(replace(parsed.options, allowed_hosts=hosts), models or None, mode)
     if not has_ended:
         leave(0)
     return 0

@@ -13,8 +13,8 @@ GROUPS: Final = (
     (
         "Where it listens",
         (
-            "rest_api_port", "port", "host", "grpc_socket_path", "rest_ssl_config_file",
-            "ssl_config_file", "rest_api_enable_cors_support",
+            "rest_api_port", "port", "host", "allowed_hosts", "grpc_socket_path",
+            "rest_ssl_config_file", "ssl_config_file", "rest_api_enable_cors_support",
         ),
     ),
     (

@@ -5,7 +5,7 @@ element by element and knows the reference's words for what is wrong.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from salver.dtypes import DataType, numpy_dtype
 from salver.errors import InvalidArgument
 from salver.requests import Array
 
-__all__ = ["FLOATS", "INTEGERS", "PredictInputs", "array_of", "narrow", "strings_of"]
+__all__ = ["FLOATS", "INTEGERS", "MAX_RANK", "PredictInputs", "array_of", "narrow", "strings_of"]
+
+MAX_RANK: Final = 64
+"""How many axes an array may have: numpy's own limit since 2.0."""
 
 FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.HALF, DataType.BFLOAT16})
 

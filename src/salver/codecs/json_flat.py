@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import simdjson
 
-from salver.codecs.json_arrays import FLOATS, INTEGERS, PredictInputs, narrow
+from salver.codecs.json_arrays import FLOATS, INTEGERS, MAX_RANK, PredictInputs, narrow
 from salver.dtypes import DataType, numpy_dtype
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
@@ -150,7 +150,7 @@ class FlatDocument:
         if not all(list(row.keys()) == names for row in rows):
             return None
         shapes = _named_shapes(rows[0], names, specs)
-        if shapes is None:
+        if shapes is None or max(map(len, shapes.values())) >= MAX_RANK:  # the rows are an axis too
             return None
         row = _named_skeleton(shapes) + b"}"
         if not self._reads(b"[" + (row + b",") * (len(rows) - 1) + row + b"]"):
@@ -249,7 +249,12 @@ def _named_skeleton(shapes: Mapping[str, Sequence[int]]) -> bytes:
 
 
 def _array(value: Any, shape: Sequence[int], dtype: DataType) -> Array | None:
-    """All numbers in a list, in this shape; None if it holds others, or too many or few."""
+    """All numbers in a list, in this shape; None if it holds others, or too many or few.
+
+    None also for more axes than an array has.
+    """
+    if len(shape) > MAX_RANK:
+        return None
     bounds = INTEGERS.get(dtype)
     if type(value) is not simdjson.Array or (bounds is None and dtype not in FLOATS):
         return None

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from salver.codecs import json_hints
-from salver.codecs.json_arrays import FLOATS, INTEGERS, PredictInputs, narrow
+from salver.codecs.json_arrays import FLOATS, INTEGERS, MAX_RANK, PredictInputs, narrow
 from salver.codecs.json_parts import part_arrays
 from salver.codecs.json_text import bytes_of
 from salver.codecs.json_value import (
@@ -37,7 +37,6 @@ from salver.signature import Signature, TensorSpec
 __all__ = ["exact_inputs"]
 
 _FED_BY_JSON = FLOATS | INTEGERS.keys() | {DataType.BOOL, DataType.STRING}
-_MAX_RANK = 64  # numpy's own limit since 2.0
 _SCALARS_AT_ONCE = 1 << 16
 
 
@@ -306,7 +305,7 @@ class _Column:
 def _shape(value: Any) -> list[int]:
     """The lengths along the first elements; no more of them than show that they are too many."""
     shape: list[int] = []
-    while is_array(value) and len(shape) <= _MAX_RANK:
+    while is_array(value) and len(shape) <= MAX_RANK:
         shape.append(len(value))
         if not shape[-1]:
             break
@@ -324,7 +323,7 @@ class _Filler:
     __slots__ = ("is_row", "name", "shape", "spec", "values")
 
     def __init__(self, name: str, spec: TensorSpec, shape: list[int], *, is_row: bool) -> None:
-        if len(shape) > _MAX_RANK:  # before the recursion below, which goes as deep
+        if len(shape) > MAX_RANK:  # before the recursion below, which goes as deep
             raise _too_deep(name, len(shape))
         self.name = name
         self.spec = spec
@@ -433,5 +432,5 @@ def _flat(values: list[Any], dtype: DataType) -> Array:
 
 
 def _too_deep(name: str, rank: int) -> InvalidArgument:
-    said = f"{rank}" if rank <= _MAX_RANK else f"more than {_MAX_RANK}"
+    said = f"{rank}" if rank <= MAX_RANK else f"more than {MAX_RANK}"
     return InvalidArgument(f"Tensor name: {name} has {said} dimensions, more than are supported")

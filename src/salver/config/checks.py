@@ -8,6 +8,7 @@ import math
 import os
 
 from salver.config.grpc import is_native
+from salver.config.hosts import read_allowed_hosts
 from salver.config.options import ServerOptions
 from salver.errors import InvalidArgument
 
@@ -103,7 +104,7 @@ def check_ours(options: ServerOptions) -> None:
 
     Raises:
         InvalidArgument: a time is negative or no number, a limit lets nothing through, the port is
-            none, or there is no such library.
+            none, a host is none, or there is no such library.
     """
     if not 0 <= options.rest_api_port <= _LAST_PORT:
         raise InvalidArgument(
@@ -125,6 +126,7 @@ def check_ours(options: ServerOptions) -> None:
         if most < 0:
             raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")
     _check_transport(options)
+    read_allowed_hosts(options.allowed_hosts)
     for path in filter(None, options.custom_op_libraries.split(",")):
         if not os.path.isfile(path):
             raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")

@@ -444,6 +444,13 @@ class ServerOptions:
         "Answer gRPC on the REST port and REST on the gRPC port too, where both have the same TLS "
         "settings or the other one is off. Needs --grpc_transport=native.",
     )
+    allowed_hosts: str = _flag(
+        "",
+        "Comma-separated names by which REST may be called, beside those of this machine: "
+        "`example.com`, `*.example.com` for all below it, `*` for any. Others get 403, and so do "
+        "posts of other pages. Empty checks nothing; `localhost` is the default under `salver "
+        "serve`.",
+    )
     lazy_load_models: bool = _flag(
         False,
         "Load a model when it is first asked for, and not before; a version is available as soon "

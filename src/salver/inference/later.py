@@ -43,6 +43,8 @@ class Later(Coroutine[Any, Any, A]):
         except BaseException:
             self._give_up()
             raise
+        finally:
+            del error  # it knows this frame, and through it all that the request holds
 
     def close(self) -> None:
         """See `Coroutine.close`."""

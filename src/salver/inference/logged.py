@@ -185,8 +185,7 @@ def log_of_messages(
 
 
 class _HasBody(Protocol):
-    @property
-    def body(self) -> bytes: ...
+    def whole(self) -> bytes: ...
 
 
 def log_of_bodies(
@@ -215,7 +214,7 @@ def log_of_bodies(
     log, wants_bodies = logger.log, logger.wants_bodies
 
     def log_call(outputs: list[Array], answer: _HasBody) -> None:
-        made = Bodies(body, answer.body) if wants_bodies else content(outputs)
+        made = Bodies(body, answer.whole()) if wants_bodies else content(outputs)
         log(LoggedCall(method, asked, version, signature_name, made))
 
     return log_call

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from salver.errors import ServingError
+from salver.errors import Cancelled, ServingError
 from salver.hints import explain
 from salver.inference.later import Later
 from salver.inference.servable import Meter
@@ -18,7 +18,7 @@ from salver.inference.serving import Handle
 from salver.requests import Array
 from salver.threads import InPool
 
-__all__ = ["LARGE_BYTES", "Prepared", "Running", "Start"]
+__all__ = ["LARGE_BYTES", "Prepared", "PreparedInParts", "Running", "Start"]
 
 LARGE_BYTES: Final = 1 << 16  # decoding this much JSON takes about as long as a change of threads
 
@@ -68,6 +68,26 @@ class Prepared(Generic[A]):
         self.meter = meter
         self.begun_s = begun_s
         self.log = log
+
+    def encode_large(self, outputs: list[Array], check: Callable[[], None]) -> A:
+        """Encode large outputs, in a thread.
+
+        Args:
+            outputs: of the run.
+            check: may be called now and then; what it raises ends the work.
+        """
+        return self.encode(outputs)
+
+
+class PreparedInParts(Prepared[A]):
+    """The same, for an encoder that can be told to give up: it takes a `check` too."""
+
+    __slots__ = ()
+    encode: Callable[..., A]
+
+    def encode_large(self, outputs: list[Array], check: Callable[[], None]) -> A:
+        """See `Prepared.encode_large`."""
+        return self.encode(outputs, check)
 
 
 class Running:
@@ -184,12 +204,28 @@ class Running:
         return answer
 
     async def _encode_in_pool(self, outputs: list[Array], prepared: Prepared[A], run_s: float) -> A:
+        # A client that leaves cancels this, but not a thread that is at work on its answer. What
+        # waits for a thread must not keep the outputs either.
+        waiting = [outputs]
+
+        def check() -> None:
+            if not waiting:
+                raise Cancelled("Nobody waits for the answer any more")
+
+        def encode() -> A | None:
+            taken = waiting[:]
+            with suppress(Cancelled):  # which, handed over, would keep what was written so far
+                return prepared.encode_large(taken[0], check) if taken else None
+            return None
+
         try:
             size = sum(array.nbytes for array in outputs)
-            answer: A = await self._in_pool(lambda: prepared.encode(outputs), size)
+            answer: A = await self._in_pool(encode, size)
         except ServingError as error:
             error.version = prepared.handle.id.version
             raise
+        finally:
+            waiting.clear()
         _tell(prepared, outputs, answer, run_s)
         return answer
 

@@ -10,6 +10,7 @@ from salver.codecs.json_response import (
     encode_classify,
     encode_number_rows,
     encode_predict,
+    encode_predict_in_parts,
     encode_regress,
 )
 from salver.errors import InvalidArgument, ServingError
@@ -24,14 +25,14 @@ from salver.inference.examples import (
 )
 from salver.inference.logged import NO_LOGS, CallLogs, Examples, Tensors, log_of_bodies
 from salver.inference.predict import check_predict_signature
-from salver.inference.running import LARGE_BYTES, Prepared, Running
+from salver.inference.running import LARGE_BYTES, Prepared, PreparedInParts, Running
 from salver.inference.servable import SignatureCall
 from salver.inference.serving import Handle, Serving
 from salver.requests import Array, ServableRequest
 from salver.rest.version_header import version_headers
 from salver.signature import DEFAULT_SIGNATURE
 from salver.threads import InPool
-from salver.transport.messages import HttpResponse
+from salver.transport.messages import HttpResponse, LargeResponse
 
 __all__ = ["InferenceCalls"]
 
@@ -167,7 +168,7 @@ class InferenceCalls:
                     200, text, "application/json", version_headers(handle.id.version)
                 )
         encode = _encoder(call, handle.id.version, is_row=True)
-        prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)
+        prepared = PreparedInParts(handle, call.start, feeds, encode, meter, begun_s)
         return self._running.started(outputs, prepared, run_begun)
 
     def _prepare_predict(
@@ -221,7 +222,7 @@ class InferenceCalls:
                     dict(zip(names, outputs, strict=True)),
                 ),
             )
-        return Prepared(
+        return PreparedInParts(
             handle, call.start, inputs.arrays, encode, call.meters[_PREDICT], begun_s, log
         )
 
@@ -281,14 +282,17 @@ class InferenceCalls:
         return Prepared(handle, call.start, feeds, encode, meter, begun_s, log)
 
 
-def _encoder(
-    call: SignatureCall, version: int, *, is_row: bool
-) -> Callable[[list[Array]], HttpResponse]:
+def _encoder(call: SignatureCall, version: int, *, is_row: bool) -> Callable[..., HttpResponse]:
     names, headers = call.output_names, version_headers(version)
 
-    def encode(outputs: list[Array]) -> HttpResponse:
-        text = encode_predict(list(zip(names, outputs, strict=True)), is_row)
-        return HttpResponse(200, text, "application/json", headers)
+    def encode(outputs: list[Array], check: Callable[[], None] | None = None) -> HttpResponse:
+        named = list(zip(names, outputs, strict=True))
+        if check is None:
+            return HttpResponse(200, encode_predict(named, is_row), "application/json", headers)
+        parts = encode_predict_in_parts(named, is_row, check)
+        if len(parts) == 1:
+            return HttpResponse(200, parts[0], "application/json", headers)
+        return LargeResponse(200, parts, "application/json", headers)
 
     return encode
 

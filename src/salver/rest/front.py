@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
-from salver.errors import Code, ServingError, drop_frames
+from salver.errors import Code, ServingError, drop_frames, out_of_memory
 from salver.inference.later import Later
 from salver.inference.serving import Serving
 from salver.metrics.outcomes import Outcomes
@@ -107,7 +107,7 @@ class RestFront:
         if not isinstance(response, HttpResponse):
             caught = self._caught(response, request.method, request.target)
             return Later(caught, response.close)
-        return self._with_cors(response) if self._is_cors_enabled else response
+        return response.with_headers(_CORS) if self._is_cors_enabled else response
 
     def page_headers(self, target: str | None) -> tuple[tuple[str, str], ...]:
         """Further fields of the pages that the transport answers by itself."""
@@ -171,9 +171,12 @@ class RestFront:
             raise
         except Exception as error:  # noqa: BLE001 - a request ends here; the server goes on
             response = self._failed(method, target, error)
-        return self._with_cors(response) if self._is_cors_enabled else response
+        return response.with_headers(_CORS) if self._is_cors_enabled else response
 
     def _failed(self, method: str, target: str, error: Exception) -> HttpResponse:
+        if isinstance(error, MemoryError):
+            error = out_of_memory(error)
+            _log.warning("A request was refused: %s", error.message)
         name = named_model(method, target)
         if isinstance(error, ServingError):
             drop_frames(error)
@@ -182,16 +185,6 @@ class RestFront:
             return error_response(error)
         self._outcomes.failed(name, Code.INTERNAL, entrypoint=_ENTRYPOINT)
         return _broken(error)
-
-    @staticmethod
-    def _with_cors(response: HttpResponse) -> HttpResponse:
-        return HttpResponse(
-            response.status,
-            response.body,
-            response.content_type,
-            (*response.headers, *_CORS),
-            response.close,
-        )
 
     def _outside(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         path = request.target.partition("?")[0]

@@ -21,6 +21,7 @@ from salver.errors import Internal, InvalidArgument, Overloaded, ServingError, d
 from salver.hints import HINT_METADATA
 from salver.rpc.errors import CannotListen, rpc_status
 from salver.rpc.http2_metadata import percent_encoded
+from salver.rpc.http2_running import broken
 from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.listeners import open_listeners, unix_socket_refusal
@@ -233,7 +234,7 @@ class RpcServer:
         except ServingError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
-            failure = _broken(error)
+            failure = broken(error)
         drop_frames(failure)  # this one among them
         return failure
 
@@ -282,7 +283,7 @@ class RpcServer:
         except ServingError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
-            failure = _broken(error)
+            failure = broken(error)
         else:
             return
         await _abort(context, failure)
@@ -337,12 +338,6 @@ def _authorities(security: TlsConfig, context: ssl.SSLContext) -> bytes:
             "SSLConfig: client_verify needs custom_ca: the system has no authorities"
         )
     return "".join(found).encode()
-
-
-def _broken(error: Exception) -> ServingError:
-    _log.error("A call failed in a way it should not", exc_info=error)
-    drop_frames(error)
-    return Internal(f"Internal error: {error}")
 
 
 async def _abort(context: Any, error: ServingError) -> None:

@@ -91,6 +91,8 @@ class _Counted:
         version: int | None = None
         if isinstance(error, ServingError):
             code, version = error.code, error.version
+        elif isinstance(error, MemoryError):
+            code = Code.RESOURCE_EXHAUSTED
         else:
             is_left = isinstance(error, asyncio.CancelledError)
             code = Code.CANCELLED if is_left else Code.INTERNAL

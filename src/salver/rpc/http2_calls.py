@@ -71,18 +71,21 @@ class UnaryCall:
         """Take bytes of the message; the call is made when it is whole."""
         if self._is_over or self._is_asked:
             return
-        if is_last and self._reader is None:
-            size = len(data) - HEAD_BYTES
-            # The usual: one frame that is the message, as it is.
-            if (
-                size >= 0
-                and not data[0]
-                and int.from_bytes(data[1:HEAD_BYTES], "big") == size
-                and size <= self._running.limits.max_receive_bytes
-            ):
-                self._ask(bytes(data[HEAD_BYTES:]))
-                return
-        self._gather(data, is_last)
+        try:
+            if is_last and self._reader is None:
+                size = len(data) - HEAD_BYTES
+                # The usual: one frame that is the message, as it is.
+                if (
+                    size >= 0
+                    and not data[0]
+                    and int.from_bytes(data[1:HEAD_BYTES], "big") == size
+                    and size <= self._running.limits.max_receive_bytes
+                ):
+                    self._ask(bytes(data[HEAD_BYTES:]))
+                    return
+            self._gather(data, is_last)
+        except MemoryError as error:
+            self._fail(broken(error))
 
     def left(self) -> None:
         """The client waits no more."""
@@ -129,6 +132,9 @@ class UnaryCall:
             data = self._running.message(message, self._route.encoding, self._held)
         except ServingError as error:
             self._fail(error)
+            return
+        except MemoryError as error:
+            self._fail(broken(error))
             return
         if isinstance(data, bytes):
             self._ask(data)
@@ -210,7 +216,12 @@ class UnaryCall:
             self._task.add_done_callback(running.tasks.discard)
 
     async def _deflate(self, answer: bytes, encoding: bytes) -> None:
-        made = await self._running.in_pool(lambda: deflated(answer, encoding))
+        try:
+            made = await self._running.in_pool(lambda: deflated(answer, encoding))
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            if not self._is_over:
+                self._fail(error if isinstance(error, ServingError) else broken(error))
+            return
         if not self._is_over:
             self._respond_deflated(answer, made, encoding)
 

@@ -6,7 +6,13 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, Protocol
 
-from salver.errors import Internal, ResourceExhausted, ServingError, drop_frames
+from salver.errors import (
+    Internal,
+    ResourceExhausted,
+    ServingError,
+    drop_frames,
+    out_of_memory,
+)
 from salver.heap import joined
 from salver.rpc.http2_messages import Message, Pieces, sent_too_large
 from salver.rpc.http2_route import MessageLimits
@@ -151,6 +157,10 @@ class Running:
 
 def broken(error: BaseException) -> ServingError:
     """What a client is told of an error that should not be; the log is told more."""
+    if isinstance(error, MemoryError):
+        refused = out_of_memory(error)
+        _log.warning("A call was refused: %s", refused.message)
+        return refused
     _log.error("A call failed in a way it should not", exc_info=error)
     drop_frames(error)
     return Internal(f"Internal error: {error}")

@@ -46,8 +46,8 @@ class Http2Rpc:
         self._is_draining = False
         self._grpc: GrpcService | None = None
 
-    def __call__(self, service: Service) -> Http2Connection:
-        """The protocol of a connection of that server."""
+    def __call__(self, service: Service, accepted_s: float) -> Http2Connection:
+        """The protocol of a connection of that server; see `MakeProtocol`."""
         if self._grpc is None:
             self._service = service
             self._grpc = GrpcService(
@@ -59,7 +59,7 @@ class Http2Rpc:
             )
             if self._is_draining:
                 self._grpc.begin_drain()
-        return Http2Connection(service, self._grpc, self._settings.limits)
+        return Http2Connection(service, self._grpc, self._settings.limits, accepted_s=accepted_s)
 
     @property
     def in_flight(self) -> int:

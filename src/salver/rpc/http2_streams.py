@@ -89,8 +89,8 @@ class StreamCall:
         self._is_complete = is_last
         try:
             self._messages.extend(self._reader.read(data))
-        except ServingError as error:
-            self._failure = error
+        except (ServingError, MemoryError) as error:
+            self._failure = error if isinstance(error, ServingError) else broken(error)
             self._is_complete = True
         else:
             if is_last and not self._reader.is_between:

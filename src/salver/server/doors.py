@@ -24,6 +24,7 @@ from salver.rpc.table import MethodTable
 from salver.servable import ServableId
 from salver.server.lazy import is_lazy
 from salver.server.metering import ServerReadings
+from salver.server.own_host import host_rules_of
 from salver.server.playground_page import make_playground
 from salver.server.ports import (
     Ports,
@@ -127,6 +128,7 @@ class Doors:
         self._memory = MemoryInFlight(most_bytes or default_bytes_in_flight())
         options, grpc = configuration.options, configuration.grpc
         self._access_log = _access_log(options.access_log) if options.access_log else None
+        self._host_rules = host_rules_of(options)
         self._front: RestFront | None = None
         if options.rest_api_port != 0 or (grpc is not None and self._crossing.rest_on_grpc):
             self._front = self._make_front(core, readiness, metrics, logs, draw, draw_history)
@@ -237,6 +239,7 @@ class Doors:
             run_in_pool=self._in_pool,
             page_headers=None if self._front is None else self._front.page_headers,
             http2=None if table is None else self._http2(table),
+            admit=self._host_rules,
         )
 
     def _http2(self, table: MethodTable) -> Http2Rpc:

@@ -7,13 +7,12 @@ construction.
 
 import asyncio
 import enum
-import logging
 import socket
 from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import cast
 
-from salver.errors import Overloaded, drop_frames
+from salver.errors import Overloaded
 from salver.transport.filling import Filling
 from salver.transport.heads import Refusal, RequestHead
 from salver.transport.in_flight import Holding
@@ -23,8 +22,6 @@ from salver.transport.responses import CLOSE, HTTP10, KEEP_ALIVE
 from salver.transport.service import CLIENT_LEFT, Service, overload
 
 __all__ = ["Connection"]
-
-logger = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A client that pipelines thousands of requests gives way to the others after this many.
@@ -50,6 +47,7 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket. Used on the loop only."""
 
     __slots__ = (
+        "_accepted_s",
         "_head",
         "_holding",
         "_is_blocked",
@@ -70,12 +68,19 @@ class Connection(asyncio.Protocol):
         "_unread",
     )
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, accepted_s: float | None = None) -> None:
+        """Make the protocol of a socket that is yet to be connected.
+
+        Args:
+            service: of the server whose connection this is.
+            accepted_s: the monotonic time of that; None for now.
+        """
         self._service = service
+        self._accepted_s = service.monotonic() if accepted_s is None else accepted_s
         self._reader = RequestReader(service.heads, service.limits)
         self._phase = _READING
         self._stage = Stage.IDLE
-        self._since = service.tick  # in this phase and stage, or of the last progress
+        self._since = self._accepted_s  # in this phase and stage, or of the last progress
         self._progress = 0  # bytes received or unsent at `_since`
         self._head: RequestHead | None = None  # of the request a task has yet to answer
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +118,6 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._service.connections.add(self)
         self._service.on_connection()
-        self._since = self._service.tick
 
     def connection_lost(self, exc: Exception | None) -> None:
         service = self._service
@@ -136,7 +140,7 @@ class Connection(asyncio.Protocol):
                 if request is None:
                     self._wait_for_more()
                     return
-            except Refusal as refusal:
+            except (Refusal, MemoryError) as refusal:
                 self._refuse(refusal)
                 return
             self._dispatch(*request)
@@ -182,7 +186,7 @@ class Connection(asyncio.Protocol):
                 self._dispatch(*request)
                 if self._phase is not _READING:
                     return
-        except Refusal as refusal:
+        except (Refusal, MemoryError) as refusal:
             self._refuse(refusal)
             return
         self._phase = _BUSY
@@ -192,7 +196,8 @@ class Connection(asyncio.Protocol):
         stage = self._reader.stage
         if stage is not self._stage:
             self._stage = stage
-            self._since = self._service.tick
+            if stage is not Stage.HEAD or self._since != self._accepted_s:
+                self._since = self._service.tick  # the first head's time began with the connection
             self._progress = 0
         if self._reader.wants_continue:
             self._reader.wants_continue = False
@@ -226,7 +231,11 @@ class Connection(asyncio.Protocol):
 
     def _fill(self) -> None:
         """Have the rest of a large body read in place; TLS has buffers of its own in between."""
-        body = self._reader.begin_in_place() if self._transport.can_write_eof() else None
+        try:
+            body = self._reader.begin_in_place() if self._transport.can_write_eof() else None
+        except MemoryError as error:
+            self._refuse(error)
+            return
         if body is not None:
             self._is_filling = True
             self._speak(Filling(self, body, self._filled))
@@ -358,16 +367,15 @@ class Connection(asyncio.Protocol):
             self._head = None
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
-        if task.cancelled() and not self._is_gone:
-            # Somebody else gave the work up: better no answer than a client that waits for ever.
+        if (task.cancelled() or task.exception() is not None) and not self._is_gone:
+            # Somebody else gave the work up, or there was no memory even for a page that says so:
+            # better no answer than a client that waits for ever.
             self._transport.abort()
         else:
             self._go_on()
 
     def _fault(self, head: RequestHead, error: Exception) -> HttpResponse:
-        logger.error("The handler of a request has failed.", exc_info=error)
-        drop_frames(error)
-        return self._service.refusal_page(Refusal(500, "Internal Server Error"), head.target)
+        return self._service.fault_page(error, head.target)
 
     def _answer(
         self, head: RequestHead, response: HttpResponse, bytes_in: int, started: float
@@ -400,18 +408,23 @@ class Connection(asyncio.Protocol):
         if size < _JOIN_BELOW_BYTES:
             self._transport.write(b"%b%d\r\n\r\n%b" % (rendered, size, body))
         else:
-            self._transport.writelines((b"%b%d\r\n\r\n" % (rendered, size), body))
+            begin = b"%b%d\r\n\r\n" % (rendered, response.size)
+            self._transport.writelines((begin, body, *response.more))
 
     # Ends.
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal | MemoryError) -> None:
         """Answer what is not understood or too much, and end; the rest of it is dropped."""
         service = self._service
         begun = self._reader.begun
-        response = service.refusal_page(refusal, None if begun is None else begun.target)
-        self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
+        target = None if begun is None else begun.target
         self._reader = RequestReader(service.heads, service.limits)
         self._release()
+        if isinstance(refusal, MemoryError):
+            response = service.fault_page(refusal, target)
+        else:
+            response = service.refusal_page(refusal, target)
+        self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._end_filling()
         if self._is_eof:
             self._close()
@@ -476,11 +489,12 @@ class Connection(asyncio.Protocol):
             self._sweep_sending(now, age_s)
 
     def _sweep_sending(self, now: float, age_s: float) -> None:
+        limits = self._service.limits
         unsent_bytes = self._transport.get_write_buffer_size()
-        if unsent_bytes < self._progress:
+        if self._progress - unsent_bytes >= limits.min_body_progress_bytes:
             self._progress = unsent_bytes
             self._since = now
-        elif age_s >= self._service.limits.write_timeout_s:
+        elif age_s >= limits.write_timeout_s:
             self._transport.abort()
 
     def _sweep_reading(self, now: float) -> None:

@@ -14,14 +14,14 @@ __all__ = ["PREFACE", "FirstBytes", "MakeProtocol"]
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-MakeProtocol = Callable[[Service], asyncio.Protocol]
-"""Makes the protocol of one connection of a server."""
+MakeProtocol = Callable[[Service, float], asyncio.Protocol]
+"""Makes the protocol of one connection of a server, accepted at a monotonic time."""
 
 
 class FirstBytes(asyncio.Protocol):
     """The protocol of an accepted socket until it is known what it speaks; on the loop only."""
 
-    __slots__ = ("_make_http1", "_make_http2", "_seen", "_service", "_since", "_transport")
+    __slots__ = ("_accepted_s", "_make_http1", "_make_http2", "_seen", "_service", "_transport")
 
     def __init__(self, service: Service, http1: MakeProtocol, http2: MakeProtocol) -> None:
         """Wait for the first bytes.
@@ -35,13 +35,12 @@ class FirstBytes(asyncio.Protocol):
         self._make_http1 = http1
         self._make_http2 = http2
         self._seen = b""
-        self._since = service.tick
+        self._accepted_s = service.monotonic()  # a TLS handshake is yet to come
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._service.connections.add(self)
         self._service.on_connection()
-        self._since = self._service.tick
 
     def data_received(self, data: bytes) -> None:
         seen = self._seen + data if self._seen else data
@@ -58,7 +57,7 @@ class FirstBytes(asyncio.Protocol):
             self._service.on_empty()
 
     def _become(self, make: MakeProtocol, seen: bytes) -> None:
-        protocol = make(self._service)
+        protocol = make(self._service, self._accepted_s)
         self._transport.set_protocol(protocol)
         self._forget()
         protocol.connection_made(self._transport)
@@ -74,7 +73,7 @@ class FirstBytes(asyncio.Protocol):
         return bool(self._seen)
 
     def sweep(self, now: float) -> None:
-        if now - self._since >= self._service.limits.read_timeout_s:
+        if now - self._accepted_s >= self._service.limits.read_timeout_s:
             self._transport.close()
 
     def drain(self) -> None:

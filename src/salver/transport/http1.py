@@ -13,6 +13,7 @@ from salver.threads import InPool
 from salver.transport.accepting import Acceptor
 from salver.transport.connection import Connection
 from salver.transport.first_bytes import FirstBytes, MakeProtocol
+from salver.transport.heads import RequestHead
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
@@ -41,6 +42,7 @@ class HttpServer:
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
         http2: MakeProtocol | None = None,
+        admit: Callable[[RequestHead], None] | None = None,
         memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         """Make a server that does not listen yet.
@@ -58,6 +60,8 @@ class HttpServer:
             page_headers: further fields for those pages, by the request's target.
             http2: makes the protocol of a connection that begins with HTTP/2's preface; None for a
                 server of HTTP/1.1 alone.
+            admit: raises a Refusal for requests that are understood, and yet not taken; asked once
+                for all requests with the same head.
             memory: counts what requests hold.
         """
         self._http2 = http2
@@ -71,6 +75,7 @@ class HttpServer:
             run_in_pool=run_in_pool,
             monotonic=monotonic,
             page_headers=page_headers,
+            admit=admit,
             memory=memory,
         )
         self._service.on_connection = self._welcome

@@ -19,7 +19,8 @@ class HttpLimits:
         read_timeout_s: a connection may idle, a head may take to arrive, and a body may go without
             progress this long (libevent's default for a connection: 50 s).
         write_timeout_s: what was answered may lie unread by the client this long (libevent: 50 s).
-        min_body_progress_bytes: less than this within `read_timeout_s` is no progress.
+        min_body_progress_bytes: less than this within `read_timeout_s` is no progress, nor within
+            `write_timeout_s` of who reads an answer.
         max_pipelined_bytes: requests that wait behind an unanswered one; beyond it, reading pauses.
         linger_s: after a refusal, how long the rest of the request is read and dropped, so that
             the client reads the refusal instead of a connection reset.

@@ -4,8 +4,8 @@ Both are plain slot classes: one of each is made for every request. Measured on 
 six attributes of a request: slot class 0.21 µs, frozen slotted dataclass 0.75 µs.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeAlias
 
 __all__ = [
     "NO_HEADERS",
@@ -15,6 +15,7 @@ __all__ = [
     "Headers",
     "HttpRequest",
     "HttpResponse",
+    "LargeResponse",
     "PageHeaders",
 ]
 
@@ -116,9 +117,11 @@ class HttpResponse:
         headers: further fields. What they render to is cached by value, so a constant tuple is
             cheapest. Control characters in a value become spaces.
         close: end the connection after this answer.
+        more: what follows `body`; see `LargeResponse`.
     """
 
     __slots__ = ("body", "close", "content_type", "headers", "status")
+    more: Sequence[bytes] = ()
 
     def __init__(
         self,
@@ -133,6 +136,50 @@ class HttpResponse:
         self.content_type = content_type
         self.headers = headers
         self.close = close
+
+    @property
+    def size(self) -> int:
+        """Of the whole body, in bytes."""
+        size = len(self.body)
+        return size + sum(map(len, self.more)) if self.more else size
+
+    def whole(self) -> bytes:
+        """All of the body."""
+        return b"".join((self.body, *self.more)) if self.more else self.body
+
+    def with_headers(self, headers: tuple[tuple[str, str], ...]) -> "HttpResponse":
+        """The same answer with further fields."""
+        headers = (*self.headers, *headers)
+        return HttpResponse(self.status, self.body, self.content_type, headers, self.close)
+
+
+class LargeResponse(HttpResponse):
+    """One answer whose body is in parts, so that it need never be copied into one piece.
+
+    Attributes:
+        more: the parts that follow `body`, which is at least `SMALLEST_BYTES` long.
+    """
+
+    SMALLEST_BYTES: Final = 1 << 20
+    __slots__ = ("more",)
+
+    def __init__(
+        self,
+        status: int,
+        parts: Sequence[bytes],
+        content_type: str | None = "application/json",
+        headers: tuple[tuple[str, str], ...] = (),
+        close: bool = False,
+    ) -> None:
+        """Take the parts of a body, the first of at least `SMALLEST_BYTES`."""
+        assert len(parts[0]) >= self.SMALLEST_BYTES
+        super().__init__(status, parts[0], content_type, headers, close)
+        self.more = parts[1:]
+
+    def with_headers(self, headers: tuple[tuple[str, str], ...]) -> HttpResponse:
+        """See `HttpResponse.with_headers`."""
+        parts, headers = (self.body, *self.more), (*self.headers, *headers)
+        return LargeResponse(self.status, parts, self.content_type, headers, self.close)
 
 
 Handler: TypeAlias = Callable[[HttpRequest], "HttpResponse | Awaitable[HttpResponse]"]

@@ -155,14 +155,14 @@ class RequestReader:
         """Where the rest of the current body is to be written, in place of `feed`; None: nowhere.
 
         From then on `wrote` takes the place of `read`, until it returns the request.
+
+        Raises:
+            MemoryError: there is no room for the body, and so no use in reading it.
         """
         missing = self._missing
         if self._head is None or not SMALLEST_BYTES <= missing <= LARGEST_BYTES - self.received:
             return None
-        try:
-            self._in_place = LargeBody(self.received + missing, self._pieces)
-        except MemoryError:
-            return None
+        self._in_place = LargeBody(self.received + missing, self._pieces)
         return self._in_place
 
     def wrote(self, count: int) -> tuple[RequestHead, bytes] | None:

@@ -1,12 +1,13 @@
 """What the connections of one server share."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from salver.errors import Overloaded
+from salver.errors import Overloaded, drop_frames, out_of_memory
 from salver.heap import joined
 from salver.threads import InPool
 from salver.transport.heads import HeadCache, Refusal, RequestHead, RequestLine
@@ -30,6 +31,8 @@ __all__ = [
     "Service",
     "overload",
 ]
+
+logger = logging.getLogger(__name__)
 
 MODEL_VERSION_HEADER = "salver-model-version"
 LARGE_BYTES = 16 << 20
@@ -87,6 +90,7 @@ class Service:
     """Shared by a server and its connections; used on the loop only.
 
     Attributes:
+        admit: see `HeadCache`; None where every head is taken.
         tick: monotonic seconds at the last sweep: good enough for timeouts, and free to read.
         connections: all that are open.
         in_flight: requests whose answers are being made by an awaitable.
@@ -97,6 +101,7 @@ class Service:
 
     __slots__ = (
         "access",
+        "admit",
         "clock",
         "connections",
         "draining",
@@ -126,9 +131,11 @@ class Service:
         run_in_pool: InPool,
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
+        admit: Callable[[RequestHead], None] | None = None,
         memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         self.handler = handler
+        self.admit = admit
         self.page_headers = page_headers
         self.error_page = error_page
         self.limits = limits
@@ -137,7 +144,7 @@ class Service:
         self.clock = clock
         self.run_in_pool = run_in_pool
         self.monotonic = monotonic
-        self.heads = HeadCache(limits.max_body_bytes)
+        self.heads = HeadCache(limits.max_body_bytes, admit)
         self.response_heads = ResponseHeads()
         self.connections: set[OpenConnection] = set()
         self.in_flight = 0
@@ -151,6 +158,16 @@ class Service:
         """Read the clocks, for timeouts and `Date`."""
         self.tick = self.monotonic()
         self.response_heads.tick(self.clock())
+
+    def fault_page(self, error: Exception, target: str | None) -> HttpResponse:
+        """The page of a request whose handler has failed; the log hears of it."""
+        if isinstance(error, MemoryError):
+            refused = out_of_memory(error)
+            logger.warning("A request was refused: %s", refused.message)
+            return self.refusal_page(Refusal(429, refused.message, refused.hint), target)
+        logger.error("The handler of a request has failed.", exc_info=error)
+        drop_frames(error)
+        return self.refusal_page(Refusal(500, "Internal Server Error"), target)
 
     async def inflated(self, body: bytes, holding: Holding) -> bytes:
         """A gzipped body as it was; empty where it is broken or cut short.
@@ -231,7 +248,7 @@ class Service:
                 target="" if request is None else request.target,
                 status=response.status,
                 bytes_in=bytes_in,
-                bytes_out=0 if is_head else len(response.body),
+                bytes_out=0 if is_head else response.size,
                 seconds=self.monotonic() - started,
                 model_version=dict(response.headers).get(MODEL_VERSION_HEADER),
                 user_agent=None if agent is None else agent.decode("latin-1"),

@@ -6,7 +6,7 @@ Serving `net_http/server/internal/evhttp_request.cc`, which joins path, query an
 
 import re
 
-__all__ = ["routed_part"]
+__all__ = ["authority_of", "routed_part"]
 
 
 def _run(characters: bytes) -> bytes:
@@ -18,7 +18,8 @@ _NAME = rb"A-Za-z0-9\-._~!$&'()*+,;="
 _URI = re.compile(
     rb"""
     (?: (?P<scheme> [A-Za-z][A-Za-z0-9+.\-]* ) : )?
-    (?: // (?: USERINFO @ )? (?: \[ [0-9A-Za-z:.]+ \] | HOST ) (?: : [0-9]* )? (?= [/?\#] | \Z )
+    (?: // (?: USERINFO @ )?
+        (?P<authority> (?: \[ [0-9A-Za-z:.]+ \] | HOST ) (?: : [0-9]* )? ) (?= [/?\#] | \Z )
       | (?! // ) )
     (?P<routed> (?P<path> PATH ) (?: \? QUERY )? (?: \# QUERY )? )
     """.replace(b"USERINFO", _run(_NAME + b":"))
@@ -41,3 +42,12 @@ def routed_part(target: bytes) -> str | None:
         return None
     routed = found["routed"].decode("ascii")
     return routed if found["path"] else "/" + routed
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """`host[:port]` of a target in absolute form, which counts in place of the `Host` field.
+
+    None for another form, and for what is no URI reference.
+    """
+    found = _URI.fullmatch(target)
+    return None if found is None or found["scheme"] is None else found["authority"]

@@ -278,6 +278,15 @@ class TestStrangers:
         error = await error_of(start(runs, [np.ones((4, 1))]))
         assert error.message.startswith("Tensor concat operation failed: ")
 
+    async def test_no_memory_for_a_batch_is_resource_exhausted(self, make: Make) -> None:
+        class Starved(Doubling):
+            def run(self, feeds: Sequence[Array]) -> list[Array]:
+                raise MemoryError("no room")
+
+        error = await error_of(start(make(of=Starved()), rows(1)))
+        assert isinstance(error, ResourceExhausted)
+        assert error.message == "Out of memory: no room"
+
     async def test_nobody_hangs_when_outputs_cannot_be_told_apart_at_all(
         self, make: Make, program: Doubling
     ) -> None:

@@ -55,8 +55,15 @@ def test_the_first_version_is_served_from_a_directory_that_goes_with_it() -> Non
     assert start("--host=127.0.0.1", "--workers=2", server=server) == 0
     ((options, model),) = server.started
     assert (options.workers, options.enable_playground) == (2, True)
+    assert options.allowed_hosts == "localhost"
     assert (model.name, model.version_policy) == ("digits", Latest(2))
     assert not Path(model.base_path).exists()
+
+
+def test_an_empty_list_of_hosts_does_not_switch_the_check_off() -> None:
+    server = Server()
+    assert start("--allowed_hosts=", server=server) == 0
+    assert server.started[0][0].allowed_hosts == "localhost"
 
 
 def test_a_free_port_is_taken_where_the_usual_one_is_taken() -> None:

@@ -54,6 +54,24 @@ def test_serve_starts_with_friendly_defaults(model: Path) -> None:
     assert mode.tolerate_taken_grpc_port
 
 
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ((), "localhost"),
+        (("--allowed_hosts=",), "localhost"),
+        (("--allowed_hosts=a.test",), "a.test"),
+        (("--allowed_hosts=*",), "*"),
+    ],
+)
+def test_hosts_are_checked_whatever_the_flag_says(
+    flags: tuple[str, ...], allowed: str, model: Path
+) -> None:
+    server = _Server()
+    assert _main("serve", str(model), *flags, server=server) == 0
+    ((options, _, _),) = server.started
+    assert options.allowed_hosts == allowed
+
+
 def test_a_grpc_port_that_was_asked_for_must_be_had(model: Path) -> None:
     server = _Server()
     assert _main("serve", str(model), "--port=8500", server=server) == 0

@@ -34,6 +34,7 @@ def signature(**inputs: DataType) -> Signature:
 
 
 FLOAT = signature(x=DataType.FLOAT)
+TWO = signature(a=DataType.FLOAT, b1=DataType.INT32)
 
 
 def refusal(body: bytes) -> InvalidArgument:
@@ -154,6 +155,76 @@ def test_half_a_million_levels_are_read_and_refused() -> None:
     document = parse_document(b'{"instances":' + deep + b"}")
     with pytest.raises(InvalidArgument, match="dimensions"):
         document.predict_inputs("", FLOAT)
+
+
+DEPTHS = (30, 63, 64, 65, 66, 70, 100, 255, 1000, 1020, 1023, 1024, 1025, 5000, 100_000)
+DEEP_BODIES = (
+    b'{"instances":%b}',
+    b'{"inputs":%b}',
+    b'{"inputs":{"x":%b}}',
+    b'{"inputs":{"a":%b,"b1":%b}}',
+    b'{"instances":[{"x":%b}]}',
+    b'{"instances":[{"x":%b},{"x":%b}]}',
+    b'{"instances":[{"a":%b,"b1":%b},{"a":%b,"b1":%b}]}',
+    b'{"signature_name":%b,"instances":[1]}',
+    b'{"examples":%b}',
+    b'{"examples":[%b]}',
+    b'{"examples":[{"a":%b}]}',
+    b'{"context":{"a":%b},"examples":[{"b":1}]}',
+    b"%b",
+)
+NESTINGS = ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"x":', b"}]"), (b'{"x":[', b"]}"), (b"[", b""))
+INNERMOST = (b"", b"1.0", b"1", b'"a"', b'{"b64":"YQ=="}', b"true", b"NaN", b"null", b"1," * 999)
+
+
+def answers_or_refuses(levels: int, form: bytes, nesting: tuple[bytes, bytes], more: bytes) -> None:
+    """Read a deep document in every way; anything but an error for the client is raised."""
+    opening, closing = nesting
+    innermost = more.rstrip(b",") or (b"1" if opening.endswith(b":") else b"")
+    body = form.replace(b"%b", opening * levels + innermost + closing * levels)
+    for written in (body, body + b" " * 3000):
+        for wanted in (FLOAT, signature(x=DataType.STRING), TWO):
+            with contextlib.suppress(ServingError):
+                parse_document(written).predict_inputs("", wanted)
+        with contextlib.suppress(ServingError):
+            parse_document(written).examples("classify")
+
+
+@pytest.mark.parametrize("levels", DEPTHS)
+def test_whatever_is_nested_however_deep_is_taken_or_refused(levels: int) -> None:
+    rng = random.Random(levels)
+    for _ in range(max(1, min(20, 20_000 // levels))):
+        answers_or_refuses(
+            levels, rng.choice(DEEP_BODIES), rng.choice(NESTINGS), rng.choice(INNERMOST)
+        )
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("levels", DEPTHS)
+def test_every_form_of_document_is_taken_or_refused_however_deep_it_is(levels: int) -> None:
+    for form in DEEP_BODIES:
+        for nesting in NESTINGS:
+            for more in INNERMOST if levels < 1000 else INNERMOST[:2]:
+                answers_or_refuses(levels, form, nesting, more)
+
+
+@pytest.mark.parametrize("levels", [65, 66, 70, 1000, 1020, 1025, 100_000])
+@pytest.mark.parametrize("kind", [DataType.FLOAT, DataType.INT32, DataType.STRING])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_more_axes_than_an_array_has_are_refused(key: str, kind: DataType, levels: int) -> None:
+    value = '"a"' if kind is DataType.STRING else "1"
+    body = f'{{"{key}": {"[" * levels}{value}{"]" * levels}}}'
+    for written in (body.encode(), big(body)):
+        with pytest.raises(InvalidArgument, match="more than 64 dimensions"):
+            parse_document(written).predict_inputs("", signature(x=kind))
+
+
+def test_rows_with_as_many_axes_as_an_array_may_have_are_one_axis_too_many() -> None:
+    value = "[" * 64 + "1.0" + "]" * 64
+    for row in (f'{{"x": {value}}}', value):
+        for rows in (row, f"{row}, {row}"):
+            with pytest.raises(InvalidArgument, match=r"65 dimensions|more than 64 dimensions"):
+                parse_document(big(f'{{"instances": [{rows}]}}')).predict_inputs("", FLOAT)
 
 
 def test_examples_are_read() -> None:

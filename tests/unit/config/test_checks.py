@@ -84,6 +84,11 @@ _Check = Callable[[ServerOptions], None]
         ),
         (
             checks.check_ours,
+            ServerOptions(allowed_hosts="http://a"),
+            "--allowed_hosts: 'http://a' is no host",
+        ),
+        (
+            checks.check_ours,
             ServerOptions(workers=-1),
             "--workers must be from 0 to 1024, not -1.",
         ),

@@ -100,6 +100,7 @@ _OURS = [
     ("conversion_timeout_seconds", "float", 600.0),
     ("grpc_transport", "string", "native"),
     ("enable_port_sharing", "bool", True),
+    ("allowed_hosts", "string", ""),
     ("lazy_load_models", "bool", False),
     ("max_loaded_models", "int32", 0),
     ("verbose", "bool", True),

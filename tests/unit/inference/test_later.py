@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -84,3 +86,27 @@ async def test_what_is_thrown_in_and_caught_gives_nothing_up() -> None:
     assert given_up.times == 0
     with pytest.raises(StopIteration):
         later.send(None)
+
+
+async def test_what_a_cancelled_task_held_goes_with_it() -> None:
+    class Held(list[int]):
+        pass
+
+    kept: list[weakref.ref[Held]] = []
+
+    async def waits() -> HttpResponse:
+        held = Held(range(23))
+        kept.append(weakref.ref(held))
+        await asyncio.Event().wait()
+        raise AssertionError(held)
+
+    gc.disable()
+    try:
+        task = asyncio.ensure_future(Later(Later(waits(), GivenUp()), GivenUp()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        del task
+        assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -24,6 +24,9 @@ ASKED = ServableRequest("m", label="stable")
 class Response:
     body: bytes
 
+    def whole(self) -> bytes:
+        return self.body
+
 
 def test_messages_are_handed_over_as_they_are() -> None:
     kept = KeptLogger()

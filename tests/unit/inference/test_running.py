@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import Any
@@ -19,7 +21,7 @@ from tests.shelf import (
 )
 
 from salver.errors import DeadlineExceeded, InvalidArgument
-from salver.inference.running import LARGE_BYTES, Prepared, Running
+from salver.inference.running import LARGE_BYTES, Prepared, PreparedInParts, Running
 from salver.requests import Array, ServableRequest
 
 LONG_S = 30.0
@@ -246,3 +248,92 @@ async def test_a_failure_is_neither_counted_nor_shown(shelf: Shelf) -> None:
     with pytest.raises(InvalidArgument):
         await response_of(Running(shelf.in_pool).small(request, LONG_S))
     assert (meter.seen, shown) == ([], [])
+
+
+class Watched(bytearray):
+    """What can be watched as it goes."""
+
+
+async def give_up(task: "asyncio.Future[bytes]") -> None:
+    """Cancel it, without keeping how it ended."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.usefixtures("is_inline")
+async def test_given_up_while_it_is_encoded_an_answer_is_not_finished_and_nothing_is_kept(
+    shelf: Shelf,
+) -> None:
+    encoding, left, ended = threading.Event(), threading.Event(), threading.Event()
+    kept: list[weakref.ref[Any]] = []
+    finished: list[None] = []
+
+    def encode(outputs: list[Array], check: Callable[[], None] = lambda: None) -> bytes:
+        text = Watched(b"so far")
+        kept.extend((weakref.ref(outputs[0]), weakref.ref(text)))
+        check()
+        encoding.set()
+        try:
+            assert left.wait(LONG_S)
+            check()
+            finished.append(None)
+        finally:
+            ended.set()
+        return bytes(text)
+
+    plain = prepared(shelf, name="inflate")
+    request = PreparedInParts(plain.handle, plain.start, plain.feeds, encode)
+    gc.disable()
+    try:
+        task = asyncio.ensure_future(response_of(Running(shelf.in_pool).small(request, LONG_S)))
+        assert await asyncio.to_thread(encoding.wait, LONG_S)
+        await give_up(task)
+        del request, plain, task
+        left.set()
+        assert await asyncio.to_thread(ended.wait, LONG_S)
+        await asyncio.to_thread(shelf.pool.close)
+        assert finished == []
+        assert [each() for each in kept] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("is_inline")
+async def test_given_up_before_it_is_encoded_an_answer_s_outputs_do_not_wait_for_a_thread(
+    shelf: Shelf,
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+    waiting: list[Callable[[], Any]] = []
+    queued = asyncio.Event()
+
+    async def never_in_pool(call: Callable[[], Any], size: int = 0) -> Any:
+        waiting.append(call)
+        queued.set()
+        await asyncio.Event().wait()
+
+    def grow(x: Array) -> list[Array]:
+        grown = np.repeat(x, LARGE_BYTES)
+        kept.append(weakref.ref(grown))
+        return [grown]
+
+    model = FunctionModel({"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), grow)})
+    shelf.put("m", 8, model)
+    gc.disable()
+    try:
+        task = asyncio.ensure_future(
+            response_of(Running(never_in_pool).small(prepared(shelf), LONG_S))
+        )
+        await queued.wait()
+        await give_up(task)
+        del task
+        assert kept[0]() is None
+        assert waiting[0]() is None  # a thread takes it up although nobody waits
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("is_inline")
+async def test_an_encoder_that_takes_no_check_is_asked_without(shelf: Shelf) -> None:
+    request = prepared(shelf, name="inflate")
+    assert request.encode_large([np.ones(1, np.float32)], lambda: None) == b"1"
+    request.handle.release()

@@ -21,6 +21,7 @@ from tests.shelf import (
     signature,
 )
 
+from salver.codecs import json_tensors
 from salver.dtypes import DataType
 from salver.errors import (
     DeadlineExceeded,
@@ -34,7 +35,7 @@ from salver.inference.logged import Bodies, Examples, Tensors
 from salver.inference.running import LARGE_BYTES
 from salver.requests import Array, ServableRequest
 from salver.rest.calls import InferenceCalls
-from salver.transport.messages import HttpResponse
+from salver.transport.messages import HttpResponse, LargeResponse
 
 M = ServableRequest("m")
 LONG_S = 10.0
@@ -554,3 +555,36 @@ async def test_bodies_are_logged_where_they_are_wanted(shelf: Shelf) -> None:
     answer = await response_of(logging_calls(shelf, logger).predict(b'{"inputs": [2.0]}', M))
     (call,) = logger.calls
     assert call.content == Bodies(b'{"inputs": [2.0]}', answer.body)
+
+
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+async def test_a_large_answer_is_one_text_whether_it_is_in_parts_or_not(
+    key: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put("m", 7, MODEL)
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None)
+    body = json.dumps({key: [[number / 8, -number] for number in range(100_000)]}).encode()
+    whole = await response_of(calls.predict(body, M))
+    monkeypatch.setattr(json_tensors, "_PART_BYTES", LargeResponse.SMALLEST_BYTES)
+    in_parts = await response_of(calls.predict(body, M))
+    assert not whole.more
+    assert isinstance(in_parts, LargeResponse)
+    assert in_parts.whole() == whole.body
+    assert in_parts.headers == whole.headers
+    answered = json.loads(whole.body)["predictions" if key == "instances" else "outputs"]
+    assert answered[2] == [2.125, 1.0]
+
+
+async def test_a_large_answer_is_logged_whole(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_tensors, "_PART_BYTES", LargeResponse.SMALLEST_BYTES)
+    kept = KeptLogger(wants_bodies=True)
+    shelf.put("m", 7, MODEL)
+    logs = KeptLogs({"m": kept})
+    calls = InferenceCalls(shelf, in_pool=shelf.in_pool, timeout_s=None, logs=logs)
+    body = json.dumps({"instances": list(range(500_000))}).encode()
+    answer = await response_of(calls.predict(body, M))
+    assert answer.more
+    (call,) = kept.calls
+    assert call.content == Bodies(body, answer.whole())

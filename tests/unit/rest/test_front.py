@@ -18,12 +18,12 @@ from tests.shelf import (
     signature,
 )
 
-from salver.errors import ResourceExhausted
+from salver.errors import Code, ResourceExhausted
 from salver.requests import Array
 from salver.rest.calls import InferenceCalls
 from salver.rest.front import RestFront
 from salver.rest.metrics_page import MetricsPage
-from salver.transport.messages import Headers, HttpRequest, HttpResponse
+from salver.transport.messages import Headers, HttpRequest, HttpResponse, LargeResponse
 
 CORS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -38,6 +38,13 @@ def broken(_: Array) -> list[Array]:
 
 
 BROKEN = FunctionModel({"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), broken)})
+
+
+def no_memory(_: Array) -> list[Array]:
+    raise MemoryError("Unable to allocate 3 GiB")
+
+
+STARVED = FunctionModel({"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), no_memory)})
 
 
 class Doors:
@@ -487,3 +494,23 @@ async def test_who_stands_outside_is_asked_about_what_is_neither_the_api_nor_hea
     for target in ("/v1/models", "/healthz/live"):
         assert (await response_of(front(HttpRequest("GET", target)))).status == 200
     assert asked == ["/", "/later", "/nowhere"]
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+@pytest.mark.parametrize("body", [ONE, b'{"instances": [' + b"1.0, " * 20_000 + b"1.0]}"])
+async def test_a_request_that_there_is_no_memory_for_is_refused_in_words(
+    shelf: Shelf, body: bytes, is_inline: bool
+) -> None:
+    shelf.put("m", 7, STARVED, is_inline=is_inline)
+    response = await Doors(shelf).answer("POST", "/v1/models/m:predict", body)
+    assert response.status == 429
+    assert json_of(response)["error"] == "Out of memory: Unable to allocate 3 GiB"
+    failures = shelf.metrics.outcomes.read().failures
+    assert failures == {("m", None, Code.RESOURCE_EXHAUSTED, "REST"): 1}
+    assert shelf.in_flight() == 0
+
+
+async def test_a_large_answer_gets_the_fields_of_cors(cors_doors: Doors) -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"b"]
+    large = LargeResponse(200, parts, headers=(("X", "y"),)).with_headers(CORS)
+    assert (large.headers, large.whole()) == ((("X", "y"), *CORS), b"".join(parts))

@@ -71,6 +71,13 @@ async def test_a_fault_of_ours_is_internal() -> None:
     assert counted.failures == {("m", None, Code.INTERNAL, "GRPC"): 1}
 
 
+async def test_no_memory_is_resource_exhausted() -> None:
+    counted = Counted(raising_later(MemoryError()))
+    with pytest.raises(MemoryError):
+        await counted.method(request("m"), Call())  # type: ignore[misc]
+    assert counted.failures == {("m", None, Code.RESOURCE_EXHAUSTED, "GRPC"): 1}
+
+
 async def test_a_client_that_leaves_is_counted_as_cancelled() -> None:
     async def method(_data: bytes, _call: Call) -> bytes:
         await asyncio.Event().wait()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import gzip
+import random
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from tests.unit.transport.http2.asking import Answer, Asking
 
 from salver.errors import NotFound
+from salver.rpc.http2_messages import MessageReader
 from salver.rpc.http2_route import MessageLimits
 from salver.rpc.http2_service import GrpcService
 from salver.rpc.table import Call, MethodTable, Stream
 from salver.transport.http2.stream import Stream as Http2Stream
+from salver.transport.inflating import Inflating
 
 HEAD = [
     (":method", "POST"), (":scheme", "http"), (":path", "/t/Echo"), (":authority", "here"),
@@ -45,6 +48,8 @@ class Methods:
             "/t/Wait": self.wait,
             "/t/FailsLate": self.fails_late,
             "/t/GivenUp": self.given_up,
+            "/t/Starved": self.starved,
+            "/t/StarvedLate": self.starved_late,
             "/t/Future": self.future,
             "/t/Each": Stream(self.each),
             "/t/Nothing": Stream(self.nothing),
@@ -68,6 +73,15 @@ class Methods:
         await asyncio.sleep(0)
         raise NotFound(f"none of {len(kept)}")
 
+    def starved(self, _data: bytes, _call: Call) -> bytes:
+        raise MemoryError("no room")
+
+    async def starved_late(self, _data: bytes, _call: Call) -> bytes:
+        kept = Kept(range(23))
+        self.kept = weakref.ref(kept)
+        await asyncio.sleep(0)
+        raise MemoryError("no room")
+
     async def given_up(self, _data: bytes, _call: Call) -> bytes:
         raise asyncio.CancelledError
 
@@ -85,6 +99,8 @@ class Methods:
                 await self.never.wait()
             if data == b"none":
                 raise NotFound("none")
+            if data == b"starve":
+                raise MemoryError("no room")
             if data == b"give up":
                 raise asyncio.CancelledError
             yield data
@@ -410,3 +426,56 @@ async def test_an_inflated_message_has_a_limit_of_its_own() -> None:
     assert await status(served, fields, message(gzip.compress(bytes(1001)), 1)) == expected
     assert await status(served, fields, message(gzip.compress(bytes(1000)), 1)) == ("0", "")
     assert await status(served, head(), message(bytes(1001))) == ("0", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [("/t/Starved", b""), ("/t/StarvedLate", b""), ("/t/Each", b"starve"), ("/t/One", b"starve")],
+)
+async def test_a_call_that_there_is_no_memory_for_is_refused_in_words(
+    path: str, data: bytes
+) -> None:
+    served = Served()
+    found = await status(served, head(path=path), message(data))
+    assert found == ("8", "Out of memory: no room")
+    assert served.methods.kept is None or served.methods.kept() is None
+
+
+@pytest.mark.parametrize("path", ["/t/Echo", "/t/One"])
+async def test_a_message_that_there_is_no_memory_for_is_refused_in_words(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_reader: object, _data: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(MessageReader, "read", full)
+    served = Served()
+    stream = served.asking.begin(head(path=path))
+    answer = served.asking.send(stream, message(bytes(100))[:50])
+    await served.asking.until_over(answer)
+    assert (answer.head["grpc-status"], answer.head["grpc-message"]) == ("8", "Out of memory")
+
+
+async def test_an_inflated_message_that_there_is_no_memory_for_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_inflating: object, _most_bytes: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Inflating, "whole", full)
+    fields = head(("grpc-encoding", "gzip"))
+    for size in (10, 200_000):
+        body = message(gzip.compress(random.Random(1).randbytes(size)), flags=1)
+        assert await status(Served(), fields, body) == ("8", "Out of memory")
+
+
+async def test_an_answer_that_there_is_no_memory_to_compress_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_data: bytes, _encoding: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("salver.rpc.http2_calls.deflated", full)
+    served = Served(MessageLimits(encoding=b"gzip"))
+    fields = head(("grpc-accept-encoding", "gzip"))
+    assert await status(served, fields, message(bytes(100_000))) == ("8", "Out of memory")

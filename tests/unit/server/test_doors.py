@@ -92,7 +92,7 @@ async def _rpc(target: str, method: str = _STATUS) -> str:
 
 async def _rest(port: int, path: str = "/v1/models", tls: ssl.SSLContext | None = None) -> bytes:
     reader, writer = await asyncio.open_connection(HOST, port, ssl=tls)
-    writer.write(f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
     with contextlib.suppress(ssl.SSLError, ConnectionError):
@@ -304,7 +304,7 @@ async def test_connections_of_both_kinds_are_counted(core: ServerCore) -> None:
             with pytest.raises(grpc.aio.AioRpcError):
                 await channel.unary_unary(_STATUS)(b"", wait_for_ready=True, timeout=30)
             reader, writer = await asyncio.open_connection(HOST, rest_port)
-            writer.write(b"GET /v1/models HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
             await reader.readline()
             assert doors.connections() == 2
             assert doors.dropped_lines() == 0

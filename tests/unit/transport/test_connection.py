@@ -13,7 +13,7 @@ from salver.transport.connection import Connection
 from salver.transport.filling import Filling
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.messages import HttpRequest, HttpResponse, LargeResponse
 from salver.transport.service import AccessRecord, Service
 
 LIMITS = HttpLimits(
@@ -25,7 +25,7 @@ LIMITS = HttpLimits(
     write_timeout_s=60,
     linger_s=2,
 )
-GET = b"GET /a HTTP/1.1\r\n\r\n"
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 
@@ -181,6 +181,7 @@ def ok(body: bytes, extra: bytes = b"") -> bytes:
 
 
 CLOSE = b"Connection: close\r\n"
+CHUNKED = "Transfer-Encoding: chunked"
 
 # Answers at once.
 
@@ -195,7 +196,7 @@ async def test_a_request_is_answered_in_one_write() -> None:
 
 async def test_a_request_knows_its_body_and_its_client() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nX-A: b\r\nContent-Length: 3\r\n\r\na", b"b", b"c")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nX-A: b\r\nContent-Length: 3\r\n\r\na", b"b", b"c")
     (request,) = wire.requests
     assert (request.method, request.body, request.header(b"x-a")) == ("POST", b"abc", b"b")
     assert (request.peer, request.peer) == ("192.0.2.7", "192.0.2.7")
@@ -214,7 +215,7 @@ async def test_a_peer_is_an_address(name: object, peer: str | None) -> None:
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
     wire = Wire()
-    wire.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(200)))
+    wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(200)))
     await turn()
     assert wire.targets == [f"/{number}" for number in range(200)]
     assert wire.sent == b"".join(ok(b"/%d" % number) for number in range(200))
@@ -231,7 +232,7 @@ async def test_a_client_that_pipelines_much_gives_way() -> None:
 
 async def test_head_is_answered_without_a_body() -> None:
     wire = Wire()
-    wire.send(b"HEAD /a HTTP/1.1\r\n\r\n")
+    wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wire.sent == ok(b"/a")[:-2]
 
 
@@ -245,8 +246,8 @@ async def test_a_large_answer_is_sent_whole() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n",
-        b"GET /close HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /close HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
 async def test_the_last_answer_closes(request_: bytes) -> None:
@@ -268,7 +269,7 @@ async def test_http_1_0_is_answered_in_kind() -> None:
 
 async def test_a_client_that_asks_is_told_to_send_its_body() -> None:
     wire = Wire()
-    head = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     wire.send(head)
     assert wire.sent == CONTINUE
     wire.send(b"a", b"b")
@@ -304,7 +305,7 @@ async def test_an_answer_may_come_later() -> None:
 async def test_requests_behind_an_unanswered_one_wait() -> None:
     later = Later()
     wire = Wire(later)
-    wire.send(GET + b"GET /b HTTP/1.1\r\n", b"\r\n")
+    wire.send(GET + b"GET /b HTTP/1.1\r\nHost: a\r\n", b"\r\n")
     await turn()
     assert wire.targets == ["/a"]
     later.answers[0].set_result(HttpResponse(200, b"x"))
@@ -341,6 +342,72 @@ async def test_an_awaitable_that_fails_is_answered_and_logged(
     await turn()
     assert wire.sent.startswith(b"HTTP/1.1 500 ")
     assert "what was wrong" in caplog.text
+
+
+NO_ROOM = b"HTTP/1.1 429 Client Error\r\n"
+
+
+async def test_a_request_that_there_is_no_memory_for_is_refused_in_words() -> None:
+    def starve(request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    async def starve_later(request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    for handler in (starve, starve_later):
+        wire = Wire(handler)
+        wire.send(GET)
+        await turn()
+        assert wire.sent.startswith(NO_ROOM)
+        assert wire.sent.endswith(b"Out of memory: no room")
+        assert wire.transport.log == []
+
+
+async def test_a_body_that_there_is_no_memory_for_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(request_reader, "SMALLEST_BYTES", 3)
+    for name, coding in (("LargeBody", "Content-Length: 9"), ("ChunkedBody", CHUNKED)):
+        with monkeypatch.context() as starved:
+            starved.setattr(request_reader, name, full)
+            wire = Wire()
+            wire.send(f"POST /a HTTP/1.1\r\nHost: a\r\n{coding}\r\n\r\n3".encode())
+            assert wire.sent.startswith(NO_ROOM)
+            assert wire.sent.endswith(b"Out of memory")
+            wire.send(b"the rest")
+            wire.sweep(2)
+            assert wire.transport.log == ["eof", "abort"]
+
+
+async def test_without_memory_even_for_a_page_the_client_is_not_left_waiting() -> None:
+    async def starve_later(request: HttpRequest) -> HttpResponse:
+        raise MemoryError
+
+    def no_page(status: int, message: str, hint: str | None) -> HttpResponse:
+        raise MemoryError
+
+    wire = Wire(starve_later)
+    wire.service.error_page = no_page
+    wire.send(GET)
+    await turn()
+    assert (wire.sent, wire.transport.log) == (b"", ["abort"])
+
+
+@pytest.mark.parametrize("is_logging", [False, True])
+async def test_a_large_answer_is_sent_part_by_part(is_logging: bool) -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"bc", b"d" * 100]
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        return LargeResponse(200, parts)
+
+    wire = Wire(answer, is_logging=is_logging)
+    wire.send(GET + GET)
+    await turn()
+    assert wire.sent == ok(b"".join(parts)) * 2
+    assert [record.bytes_out for record in wire.records] == [len(b"".join(parts))] * 2 * is_logging
 
 
 async def test_work_for_a_client_that_left_is_cancelled() -> None:
@@ -407,7 +474,7 @@ async def test_a_client_whose_work_was_cancelled_is_not_left_waiting() -> None:
 
 
 def posted(body: bytes) -> bytes:
-    return b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 async def test_a_body_is_counted_as_it_comes_in_and_until_it_is_answered() -> None:
@@ -491,7 +558,7 @@ async def test_a_very_large_body_is_put_together_in_the_pool(
     monkeypatch.setattr(request_reader, "_LONG_TO_JOIN_BYTES", 1000)
     chunk = bytes(range(256)) * 3
     wire = Wire()
-    head = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
     wire.send(head, *[b"%x\r\n%b\r\n" % (len(chunk), chunk)] * 2, b"0\r\n\r\n")
     await turn()
     assert wire.requests[0].body == chunk * 2
@@ -502,9 +569,12 @@ async def test_a_very_large_body_is_put_together_in_the_pool(
 
 
 def gzipped(body: bytes) -> bytes:
-    return b"POST /a HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
+    return (
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+        % (
+            len(body),
+            body,
+        )
     )
 
 
@@ -558,13 +628,16 @@ async def test_a_gzip_bomb_is_refused_and_the_connection_goes_on() -> None:
     [
         ((b"hello\r\n\r\n",), b"400 Bad Request"),
         ((b"he", b"llo\r\n"), b"400 Bad Request"),
-        ((GET + b"TRACE / HTTP/1.1\r\n\r\n",), b"501 Not Implemented"),
+        ((GET + b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",), b"501 Not Implemented"),
         ((b"GET /" + b"a" * 300,), b"431 Request Header Fields Too Large"),
         (
-            (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\nExpect: 100-continue\r\n\r\n",),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\n"
+                b"Content-Length: 100001\r\nExpect: 100-continue\r\n\r\n",
+            ),
             b"413 Request Entity Too Large",
         ),
-        ((b"POST / HTTP/1.1\r\nExpect: x\r\n\r\n",), b"417 Expectation Failed"),
+        ((b"POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",), b"417 Expectation Failed"),
     ],
 )
 async def test_a_refusal_ends_the_connection_and_drops_the_rest(
@@ -602,7 +675,7 @@ async def test_tls_has_no_half_closed_connections() -> None:
 
 WORDS = [
     GET,
-    b"POST / HTTP/1.1\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\n",
     b"HEAD / HTTP/1.0\r\n",
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
@@ -743,8 +816,9 @@ async def test_a_client_that_reads_nothing_is_dropped() -> None:
     wire.transport.high_water = 10
     wire.send(GET)
     wire.sweep(59)
-    wire.transport.unsent_bytes -= 1
+    wire.transport.unsent_bytes -= 10
     wire.sweep(60)  # it has read something
+    wire.transport.unsent_bytes -= 9
     wire.sweep(119)
     assert wire.transport.log == []
     assert wire.connection.is_unanswered
@@ -783,15 +857,60 @@ async def test_an_idle_connection_that_was_not_read_to_the_end_is_dropped() -> N
     assert wire.transport.log == ["abort"]
 
 
-async def test_a_head_must_arrive_in_time() -> None:
+async def test_the_time_of_the_first_head_begins_with_the_connection() -> None:
     wire = Wire()
     wire.sweep(40)
     wire.send(b"GET /")
     assert wire.connection.is_unanswered
-    wire.sweep(89)
+    wire.sweep(49)
     wire.send(b"a")
     assert wire.sent == b""
-    wire.sweep(90)
+    wire.sweep(50)
+    assert wire.sent.startswith(b"HTTP/1.1 408 Request Time-out\r\n")
+    assert wire.sent.endswith(b"Request Time-out: the request's header did not arrive")
+    assert wire.transport.log == ["eof"]
+
+
+async def test_that_time_begins_when_the_socket_is_accepted() -> None:
+    """And not after a TLS handshake, or when it is known which protocol is spoken."""
+    wire = Wire(is_connected=False)
+    wire.sweep(30)
+    wire.connection.connection_made(wire.transport)
+    wire.sweep(49)
+    assert wire.transport.log == []
+    wire.sweep(50)
+    assert wire.transport.log == ["close"]
+    handed_over = Connection(wire.service, 20.0)
+    transport = MemoryTransport(None, is_tls=False)
+    handed_over.connection_made(transport)
+    handed_over.data_received(b"GET /")
+    handed_over.sweep(69.9)
+    assert transport.log == []
+    handed_over.sweep(70)
+    assert transport.log == ["eof"]
+
+
+async def test_a_body_behind_a_late_head_has_time_of_its_own() -> None:
+    wire = Wire()
+    wire.sweep(45)
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
+    wire.sweep(94)
+    wire.send(b"bc")
+    assert wire.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_later_head_must_arrive_in_time() -> None:
+    wire = Wire()
+    wire.sweep(10)
+    wire.send(GET)
+    wire.transport.sent.clear()
+    wire.sweep(50)
+    wire.send(b"GET /")
+    assert wire.connection.is_unanswered
+    wire.sweep(99)
+    wire.send(b"a")
+    assert wire.sent == b""
+    wire.sweep(100)
     assert wire.sent.startswith(b"HTTP/1.1 408 Request Time-out\r\n")
     assert wire.sent.endswith(b"Request Time-out: the request's header did not arrive")
     assert wire.transport.log == ["eof"]
@@ -812,7 +931,7 @@ async def test_a_second_slow_head_has_its_own_time() -> None:
 
 async def test_a_body_must_make_progress() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
     wire.send(b"x" * 10)
     wire.sweep(50)
     wire.send(b"x" * 9)
@@ -890,7 +1009,7 @@ async def test_a_connection_can_be_cut() -> None:
 
 async def test_every_answer_is_recorded() -> None:
     wire = Wire(is_logging=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
     wire.send(gzipped(b"broken"))
     await turn()
     wire.send(b"hello\r\n")
@@ -903,9 +1022,9 @@ async def test_every_answer_is_recorded() -> None:
 
 async def test_a_refusal_is_recorded_with_as_much_as_was_read_of_the_request() -> None:
     for data in (
-        b"POST /a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n",
-        b"POST /a HTTP/1.1\r\nX: " + b"x" * 300,
-        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 300,
+        b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
         b"GET /a HTTP/2.0\r\n\r\n",
         b"GET /" + b"x" * 300,
     ):
@@ -919,7 +1038,7 @@ async def test_a_refusal_is_recorded_with_as_much_as_was_read_of_the_request() -
 
 async def test_a_body_that_is_late_is_recorded_with_its_head() -> None:
     wire = Wire(is_logging=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 9\r\nUser-Agent: me\r\n\r\nabc")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nUser-Agent: me\r\n\r\nabc")
     wire.sweep(51)
     [record] = wire.records
     assert (record.status, record.target, record.user_agent) == (408, "/a", "me")
@@ -927,7 +1046,7 @@ async def test_a_body_that_is_late_is_recorded_with_its_head() -> None:
 
 async def test_a_refusal_to_head_has_no_body() -> None:
     wire = Wire()
-    wire.send(b"HEAD /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    wire.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
     wire.sweep(51)
     assert wire.sent.startswith(b"HTTP/1.1 408 ")
     assert wire.sent.endswith(b"\r\n\r\n")
@@ -937,7 +1056,7 @@ async def test_a_request_that_was_given_up_is_recorded() -> None:
     later = Later()
     for began in (False, True):
         wire = Wire(later, is_logging=True)
-        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+        wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
         if began:
             await turn()
         wire.now = 7.0
@@ -966,7 +1085,7 @@ async def test_the_transport_s_own_pages_have_the_fields_their_target_wants() ->
         raise ValueError
 
     for data, target in (
-        (b"POST /v1/a HTTP/1.1\r\nContent-Length: 100001\r\n\r\n", "/v1/a"),
+        (b"POST /v1/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "/v1/a"),
         (gzipped(gzip.compress(b"\0" * 200_000, mtime=0)), "/a"),
         (GET, "/a"),
         (b"hello\r\n\r\n", "None"),
@@ -1013,7 +1132,7 @@ def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_large_body_is_read_in_place_each_time() -> None:
     wire = Wire()
     for _ in range(2):
-        wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\na")
+        wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\na")
         fill(wire, b"bcd")
         assert wire.transport.log[-2:] == ["pause", "resume"]
         fill(wire, b"ef")
@@ -1027,7 +1146,7 @@ async def test_a_large_body_is_read_in_place_each_time() -> None:
 @pytest.mark.usefixtures("all_are_large")
 async def test_a_client_that_waits_for_leave_to_send_a_large_body_gets_it_once() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
     assert wire.sent == CONTINUE
     fill(wire, b"abcd")
     assert wire.sent == CONTINUE + ok(b"/a")
@@ -1036,7 +1155,7 @@ async def test_a_client_that_waits_for_leave_to_send_a_large_body_gets_it_once()
 @pytest.mark.usefixtures("all_are_large")
 async def test_a_large_body_that_stops_coming_is_refused_and_the_rest_dropped() -> None:
     wire = Wire()
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 60\r\n\r\na")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\na")
     fill(wire, b"b" * 20)
     wire.sweep(50)
     assert not wire.sent
@@ -1050,6 +1169,6 @@ async def test_a_large_body_that_stops_coming_is_refused_and_the_rest_dropped() 
 @pytest.mark.usefixtures("all_are_large")
 async def test_over_tls_a_large_body_comes_in_pieces() -> None:
     wire = Wire(is_tls=True)
-    wire.send(b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n", b"abc", b"def")
+    wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n", b"abc", b"def")
     assert wire.requests[0].body == b"abcdef"
     assert wire.transport.spoken is None

@@ -41,6 +41,7 @@ class Spoken(asyncio.Protocol):
     """A protocol that keeps what it is given."""
 
     name: str
+    accepted_s: float = 0.0
     transports: list[asyncio.BaseTransport] = field(default_factory=list)
     data: bytes = b""
 
@@ -73,7 +74,9 @@ class World:
         self.service.on_empty = self._count_emptied
         self.transport = Transport()
         self.connection = FirstBytes(
-            self.service, lambda _service: Spoken("http1"), lambda _service: Spoken("http2")
+            self.service,
+            lambda _service, accepted_s: Spoken("http1", accepted_s),
+            lambda _service, accepted_s: Spoken("http2", accepted_s),
         )
         self.connection.connection_made(self.transport)
 
@@ -139,11 +142,32 @@ def test_what_only_began_as_a_preface_is_a_request_of_http1(world: World) -> Non
     assert (world.spoken.name, world.spoken.data) == ("http1", b"PRO")
 
 
-def test_a_client_that_says_nothing_is_left_in_time(world: World) -> None:
+@pytest.mark.parametrize("said", [b"", b"P", PREFACE[:-1]])
+def test_a_client_that_does_not_say_what_it_speaks_is_left_in_time(
+    said: bytes, world: World
+) -> None:
+    world.clock.now = 140.0
+    world.connection.data_received(said)
     world.connection.sweep(149.9)
     assert world.transport.log == []
     world.connection.sweep(150.0)
     assert world.transport.log == ["closed"]
+
+
+def test_that_time_begins_when_the_socket_is_accepted(world: World) -> None:
+    late = FirstBytes(world.service, lambda *_: Spoken("http1"), lambda *_: Spoken("http2"))
+    world.clock.now = 140.0  # a TLS handshake may take long
+    transport = Transport()
+    late.connection_made(transport)
+    late.sweep(150.0)
+    assert transport.log == ["closed"]
+
+
+@pytest.mark.parametrize("first", [b"GET", PREFACE])
+def test_the_protocol_is_told_when_the_socket_was_accepted(first: bytes, world: World) -> None:
+    world.clock.now = 140.0
+    world.connection.data_received(first)
+    assert world.spoken.accepted_s == 100.0
 
 
 def test_a_drain_ends_what_has_said_nothing_and_waits_for_what_has_begun(world: World) -> None:
@@ -164,7 +188,7 @@ def test_a_connection_that_is_lost_or_cut_off_is_forgotten(world: World) -> None
 
 
 def test_a_connection_that_is_lost_leaves_the_others(world: World) -> None:
-    other = FirstBytes(world.service, lambda _s: Spoken("http1"), lambda _s: Spoken("http2"))
+    other = FirstBytes(world.service, lambda *_: Spoken("http1"), lambda *_: Spoken("http2"))
     other.connection_made(Transport())
     world.connection.connection_lost(None)
     assert world.emptied == 0

@@ -21,7 +21,7 @@ from salver.transport.messages import HttpRequest, HttpResponse
 from salver.transport.service import AccessRecord
 from salver.transport.tls import server_context
 
-GET = b"GET /a HTTP/1.1\r\n\r\n"
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 Run = Callable[[Coroutine[object, object, None]], None]
 
 
@@ -30,6 +30,15 @@ def run(request: pytest.FixtureRequest) -> Run:
     """Runs a scenario on one kind of loop."""
     chosen: Run = request.param
     return chosen
+
+
+@pytest.fixture(scope="module")
+def server_tls() -> ssl.SSLContext:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    return server_context(
+        server_key=certificate.private_key_pem.bytes().decode(),
+        server_cert=certificate.cert_chain_pems[0].bytes().decode(),
+    )
 
 
 class Site:
@@ -116,8 +125,9 @@ def test_requests_on_one_connection_are_answered(run: Run) -> None:
     async def scenario() -> None:
         async with serving() as site:
             got = await site.ask(
-                GET * 2 + b"POST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
-                b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+                GET * 2 + b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+                b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"3\r\nabc\r\n0\r\n\r\n"
             )
             assert got.count(b"HTTP/1.1 200 OK\r\n") == 4
             assert got.endswith(answered(b"/cabc"))
@@ -130,10 +140,10 @@ def test_a_large_body_and_a_large_answer_pass(run: Run) -> None:
     async def scenario() -> None:
         async with serving() as site:
             body = bytes(range(256)) * 20_000
-            head = b"POST /b HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+            head = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
             got = await site.ask(head + body)
             assert got.endswith(answered(b"/b" + body))
-            got = await site.ask(b"GET /large HTTP/1.1\r\n\r\n" + GET)
+            got = await site.ask(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
             assert got.endswith(answered(b"/a"))
             assert len(got) > 10_000_000
 
@@ -144,7 +154,9 @@ def test_a_body_is_sent_when_the_client_is_told_to(run: Run) -> None:
     async def scenario() -> None:
         async with serving() as site:
             reader, writer = await site.open()
-            writer.write(b"POST /b HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+            writer.write(
+                b"POST /b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+            )
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"abc")
             writer.write_eof()
@@ -158,7 +170,7 @@ def test_a_client_that_still_sends_reads_why_it_is_refused(run: Run) -> None:
     async def scenario() -> None:
         async with serving(HttpLimits(max_body_bytes=1000)) as site:
             reader, writer = await site.open()
-            writer.write(b"POST /b HTTP/1.1\r\nContent-Length: 10000000\r\n\r\n")
+            writer.write(b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
             writer.write(b"x" * 10_000_000)
             got = await reader.read()
             assert got.startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n")
@@ -171,7 +183,7 @@ def test_a_half_closed_connection_gets_an_answer_that_comes_later(run: Run) -> N
     async def scenario() -> None:
         async with serving() as site:
             reader, writer = await site.open()
-            writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             writer.write_eof()
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             site.go.set()
@@ -186,7 +198,7 @@ def test_work_for_a_client_that_leaves_is_cancelled(run: Run, is_reset: bool) ->
     async def scenario() -> None:
         async with serving() as site:
             client = socket.create_connection(("127.0.0.1", site.port))
-            client.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+            client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             await site.asked.wait()
             assert site.server.in_flight == 1
             if is_reset:
@@ -274,6 +286,27 @@ def test_slow_clients_are_swept_up_by_themselves(run: Run) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
+def test_a_tls_handshake_that_nobody_makes_is_ended(
+    said: bytes, is_shared: bool, run: Run, server_tls: ssl.SSLContext
+) -> None:
+    async def scenario() -> None:
+        site = Site(HttpLimits(read_timeout_s=0.3))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            site.port = listener.getsockname()[1]
+            await site.server.serve([listener.dup()], server_tls, is_shared=is_shared)
+            reader, writer = await site.open()
+            writer.write(said)
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            await end(writer)
+            await site.server.close()
+
+    run(scenario())
+
+
 def test_a_server_without_connections_sleeps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with serving(HttpLimits(read_timeout_s=0.01)) as site:
@@ -302,7 +335,7 @@ def test_draining_lets_requests_finish(run: Run) -> None:
         async with serving() as site:
             idle_reader, idle_writer = await site.open()
             reader, writer = await site.open()
-            writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             await site.asked.wait()
             draining = asyncio.ensure_future(site.server.drain(10))
             assert await idle_reader.read() == b""
@@ -324,7 +357,7 @@ def test_draining_cuts_what_takes_too_long(run: Run) -> None:
     async def scenario() -> None:
         async with serving() as site:
             reader, writer = await site.open()
-            writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             await site.asked.wait()
             assert await site.server.drain(0.01) == 1
             await site.cancelled.wait()

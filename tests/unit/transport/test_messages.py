@@ -1,4 +1,4 @@
-from salver.transport.messages import NO_HEADERS, Headers, HttpRequest, HttpResponse
+from salver.transport.messages import NO_HEADERS, Headers, HttpRequest, HttpResponse, LargeResponse
 
 
 class Caller:
@@ -47,3 +47,23 @@ def test_a_response_is_json_unless_said_otherwise() -> None:
         (),
         False,
     )
+
+
+def test_a_response_is_whole_and_may_be_given_further_fields() -> None:
+    response = HttpResponse(429, b"no", "text/plain", (("A", "b"),), close=True)
+    assert (response.size, response.whole(), list(response.more)) == (2, b"no", [])
+    more = response.with_headers((("C", "d"),))
+    assert (more.status, more.body, more.content_type) == (429, b"no", "text/plain")
+    assert (more.headers, more.close) == ((("A", "b"), ("C", "d")), True)
+    assert response.headers == (("A", "b"),)
+
+
+def test_a_large_response_is_its_parts() -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"bc", b"d"]
+    response = LargeResponse(200, parts, "text/plain", (("A", "b"),))
+    assert response.body is parts[0]
+    assert list(response.more) == parts[1:]
+    assert response.size == len(response.whole()) == LargeResponse.SMALLEST_BYTES + 3
+    more = response.with_headers((("C", "d"),))
+    assert (more.headers, more.whole()) == ((("A", "b"), ("C", "d")), response.whole())
+    assert more.body is parts[0]

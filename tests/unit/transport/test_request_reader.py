@@ -10,11 +10,13 @@ from salver.transport.request_reader import Body, RequestReader, Stage
 LIMITS = HttpLimits(max_header_bytes=200, max_body_bytes=100)
 
 SEVERAL = (
-    b"\r\nGET /a HTTP/1.1\r\n\r\n"
-    b"POST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
-    b"\r\n\r\nPOST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1\r\nf\r\n0\r\n\r\n"
-    b"POST /d HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\ngh"
-    b"POST /e HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\ni"
+    b"\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    b"\r\n\r\nPOST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nde\r\n1\r\nf\r\n0\r\n\r\n"
+    b"POST /d HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
+    b"Content-Length: 2\r\n\r\ngh"
+    b"POST /e HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\ni"
     b"GET http://host/f?x HTTP/1.0\r\nContent-Length: 0\r\n\r\n"
 )
 REQUESTS = [
@@ -65,7 +67,7 @@ def test_requests_are_the_same_in_pieces_of_any_size(step: int) -> None:
 
 def test_a_repeated_request_is_read_the_short_way() -> None:
     reader = reader_of()
-    data = b"POST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
+    data = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     for _ in range(3):
         assert read(reader, data) == [("/b", b"abc")]
 
@@ -84,13 +86,13 @@ def test_what_is_fed_early_waits() -> None:
 def test_the_stage_tells_how_far_a_request_has_come() -> None:
     reader = reader_of()
     stages = []
-    for data in (b"\r\n", b"POST /", b" HTTP/1.1\r\nContent-Length: 3\r\n\r\na", b"bc"):
+    for data in (b"\r\n", b"POST /", b" HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na", b"bc"):
         reader.read(data)
         stages.append((reader.stage, reader.received))
     assert stages == [(Stage.IDLE, 0), (Stage.HEAD, 0), (Stage.BODY, 1), (Stage.IDLE, 3)]
 
 
-EXPECTING = b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+EXPECTING = b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 
 
 def test_a_client_that_waits_is_noticed() -> None:
@@ -124,8 +126,8 @@ def refused(data: bytes) -> Refusal:
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\nA: " + b"a" * 200,
-        b"GET / HTTP/1.1\r\nA: " + b"a" * 200 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 200,
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 200 + b"\r\n\r\n",
         b"GET /" + b"a" * 200,
         b"a" * 201,
     ],
@@ -144,12 +146,12 @@ def test_a_head_over_the_limit_is_refused(data: bytes) -> None:
     [
         (b"hello\n", 400),
         (b"GET / HTTP/1.1\n", 400),
-        (b"FOO / HTTP/1.1\r\n\r\n", 501),
+        (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
         (b"\x16\x03\x01", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n", 413),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n", 413),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
-        (b"GET / HTTP/1.1\r\nA: b\0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: b\0\r\n\r\n", 400),
     ],
 )
 def test_what_is_no_request_is_refused(data: bytes, status: int) -> None:
@@ -164,8 +166,8 @@ def test_empty_lines_alone_are_no_request() -> None:
 
 
 WORDS = [
-    b"GET / HTTP/1.1\r\n",
-    b"POST / HTTP/1.1\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\n",
     b"Content-Length: 3\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"Expect: 100-continue\r\n",
@@ -219,7 +221,7 @@ def reader_of_large(monkeypatch: pytest.MonkeyPatch, *data: bytes) -> RequestRea
 
 
 def test_the_rest_of_a_large_body_can_be_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    head = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
     reader = reader_of_large(monkeypatch, head + b"a", b"b")
     place = reader.begin_in_place()
     assert place is not None
@@ -231,7 +233,7 @@ def test_the_rest_of_a_large_body_can_be_written_in_place(monkeypatch: pytest.Mo
     assert request is not None
     assert (request[0].target, request[1]) == ("/a", b"abcdef")
     assert reader.stage is Stage.IDLE
-    following = reader.read(b"POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\ngh")
+    following = reader.read(b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\ngh")
     assert following is not None
     assert (following[0].target, following[1]) == ("/b", b"gh")
 
@@ -240,9 +242,9 @@ def test_the_rest_of_a_large_body_can_be_written_in_place(monkeypatch: pytest.Mo
     "data",
     [
         b"POST /a HTT",
-        b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nabcd",
-        b"POST /a HTTP/1.1\r\nContent-Length: 51\r\n\r\n",
-        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcd",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 51\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab",
     ],
 )
 def test_what_is_small_or_huge_or_of_unknown_length_has_no_place(
@@ -251,14 +253,11 @@ def test_what_is_small_or_huge_or_of_unknown_length_has_no_place(
     assert reader_of_large(monkeypatch, data).begin_in_place() is None
 
 
-def test_without_memory_a_body_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_there_is_no_memory_for_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(size: int, pieces: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(request_reader, "LargeBody", no_memory)
-    head = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
-    reader = reader_of_large(monkeypatch, head, b"abc")
-    assert reader.begin_in_place() is None
-    request = reader.read(b"def")
-    assert request is not None
-    assert request[1] == b"abcdef"
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
+    with pytest.raises(MemoryError):
+        reader_of_large(monkeypatch, head, b"abc").begin_in_place()

@@ -54,7 +54,7 @@ def test_an_answer_is_recorded_with_the_version_that_gave_it() -> None:
     clock, monotonic = Clock(), Clock()
     shared = service(clock, monotonic, records.append)
     clock.now, monotonic.now = 100.0, 5.0
-    head = parse_head(b"POST /a HTTP/1.1\r\nUser-Agent: \xe9\r\n\r\n", 10)
+    head = parse_head(b"POST /a HTTP/1.1\r\nHost: a\r\nUser-Agent: \xe9\r\n\r\n", 10)
     answer = HttpResponse(200, b"four", headers=(("salver-model-version", "7"),))
     shared.record(head, answer, "127.0.0.1", 3, 4.5)
     assert records == [
@@ -76,7 +76,9 @@ def test_an_answer_is_recorded_with_the_version_that_gave_it() -> None:
 def test_an_answer_to_head_has_no_bytes() -> None:
     records: list[AccessRecord] = []
     shared = service(Clock(), Clock(), records.append)
-    shared.record(parse_head(b"HEAD /a HTTP/1.1\r\n\r\n", 9), HttpResponse(200, b"x"), None, 0, 0.0)
+    shared.record(
+        parse_head(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n", 9), HttpResponse(200, b"x"), None, 0, 0.0
+    )
     assert (records[0].bytes_out, records[0].user_agent) == (0, None)
 
 

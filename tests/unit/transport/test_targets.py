@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salver.transport.targets import routed_part
+from salver.transport.targets import authority_of, routed_part
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,24 @@ def test_path_query_and_fragment_are_what_is_routed(target: bytes, routed: str) 
 )
 def test_what_is_no_uri_has_no_routed_part(target: bytes) -> None:
     assert routed_part(target) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "authority"),
+    [
+        (b"http://host:8501/v1", b"host:8501"),
+        (b"HTTP://user:pw@[::1]:8501", b"[::1]:8501"),
+        (b"http://a@b/", b"b"),
+        (b"http:///v1", b""),
+        (b"http:/v1", None),
+        (b"//host/v1", None),
+        (b"/v1", None),
+        (b"*", None),
+        (b"http://ho st/", None),
+    ],
+)
+def test_an_absolute_target_says_whom_it_is_for(target: bytes, authority: bytes | None) -> None:
+    assert authority_of(target) == authority
 
 
 @given(st.binary(max_size=200))

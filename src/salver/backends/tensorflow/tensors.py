@@ -132,6 +132,7 @@ def from_tensor(library: Library, tensor: int) -> Array:
 
     Raises:
         Unimplemented: no array holds its dtype (resource, variant).
+        InvalidArgument: no array has its shape.
     """
     quick = library.quick
     number = quick.TF_TensorType(tensor)
@@ -148,7 +149,15 @@ def from_tensor(library: Library, tensor: int) -> Array:
     if n_bytes != prod(shape) * storage.itemsize:
         raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
     data = _bytes_of(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
-    return np.ndarray(shape, storage, data)
+    try:
+        return np.ndarray(shape, storage, data)
+    except ValueError as error:
+        raise _no_array_for(shape, error) from error
+
+
+def _no_array_for(shape: tuple[int, ...], error: ValueError) -> InvalidArgument:
+    """The refusal of more axes than numpy has, or of axes of 2**62 and no element."""
+    return InvalidArgument(f"The answer has a shape of {len(shape)} dimensions: {error}")
 
 
 def _bytes_of(address: int, n_bytes: int) -> bytes:
@@ -180,4 +189,7 @@ def _from_string_tensor(library: Library, tensor: int, shape: tuple[int, ...]) -
         size = quick.TF_StringGetSize(at)
         pointer = quick.TF_StringGetDataPointer(at)
         array[index] = (c_char * size).from_address(pointer).raw if size else b""
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError as error:
+        raise _no_array_for(shape, error) from error

@@ -17,6 +17,10 @@ __all__ = ["TFLiteModel", "TFLiteProgram", "load_model", "signatures_in"]
 
 _LARGEST_BATCH: Final = 500  # kInitialBatchSize of the reference
 _BATCHES_QUEUED_PER_POOL: Final = 100
+# XNNPACK copies the sizes of a tensor to an array of six, and looks how many they are afterwards:
+# of seven some are an error, and eleven end the process.
+_MOST_AXES: Final = 6
+_GREATEST_SIZE: Final = 2**31 - 1
 
 
 class TFLiteProgram:
@@ -37,6 +41,7 @@ class TFLiteProgram:
         self._inputs = inputs
         self._indices = tuple(place.tensor.index for place in inputs)
         self._dtypes = [numpy_dtype(place.tensor.dtype) for place in inputs]
+        self._most_axes = [max(_MOST_AXES, len(place.tensor.shape)) for place in inputs]
         self._fetches = [place.tensor.index for place in outputs]
 
     def run(self, feeds: Sequence[Array]) -> list[Array]:
@@ -56,12 +61,25 @@ class TFLiteProgram:
         return self._pool.run_now(self._subgraph, layout, feeds, self._fetches)
 
     def _layout(self, feeds: Sequence[Array]) -> Layout:
-        for array, dtype in zip(feeds, self._dtypes, strict=True):
+        for array, dtype, most_axes in zip(feeds, self._dtypes, self._most_axes, strict=True):
             if array.dtype != dtype:
-                self._refuse(feeds)
+                self._refuse_dtype(feeds)
+            if array.ndim > most_axes or not array.size:
+                self._check_shapes(feeds)
         return self._indices, tuple([array.shape for array in feeds])
 
-    def _refuse(self, feeds: Sequence[Array]) -> None:
+    def _check_shapes(self, feeds: Sequence[Array]) -> None:
+        """Refuse what LiteRT would not survive, or has no number for."""
+        for place, array, most_axes in zip(self._inputs, feeds, self._most_axes, strict=True):
+            name = place.tensor.name
+            if array.ndim > most_axes:
+                raise InvalidArgument(
+                    f"TFLite tensor {name} has {array.ndim} dimensions, more than {most_axes}"
+                )
+            if max(array.shape, default=0) > _GREATEST_SIZE:
+                raise InvalidArgument(f"TFLite tensor {name} has a dimension over {_GREATEST_SIZE}")
+
+    def _refuse_dtype(self, feeds: Sequence[Array]) -> None:
         """TFLite would take the bytes as they are; TensorFlow has a text for it."""
         number = next(n for n, each in enumerate(feeds) if each.dtype != self._dtypes[n])
         tensor = self._inputs[number].tensor

@@ -22,6 +22,7 @@ class Http2Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_accepted_s",
         "_answerer",
         "_dropped_bytes",
         "_ending_since",
@@ -41,7 +42,12 @@ class Http2Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, service: Service, answerer: Http2Service, limits: Http2Limits | None = None
+        self,
+        service: Service,
+        answerer: Http2Service,
+        limits: Http2Limits | None = None,
+        *,
+        accepted_s: float | None = None,
     ) -> None:
         """Make the protocol of a socket that is yet to be connected.
 
@@ -49,8 +55,10 @@ class Http2Connection(asyncio.Protocol):
             service: of the server whose connection this is: its clock, sweeps and drains.
             answerer: is told of requests.
             limits: on the client.
+            accepted_s: the monotonic time at which it was accepted; None for now.
         """
         self._service = service
+        self._accepted_s = service.monotonic() if accepted_s is None else accepted_s
         self._answerer = answerer
         self._limits = limits or _DEFAULT_LIMITS
         self._is_ending = False
@@ -92,7 +100,7 @@ class Http2Connection(asyncio.Protocol):
             new_waiter=self._loop.create_future,
             peer=str(name[0]).removeprefix("::ffff:") if isinstance(name, tuple) else None,
         )
-        self._watch = Watch(self._session, service.monotonic())
+        self._watch = Watch(self._session, service.monotonic(), accepted_s=self._accepted_s)
         service.connections.add(self)
         service.on_connection()
         if service.draining:

@@ -31,8 +31,10 @@ class Http2Limits:
         stream_window_bytes: what a client may send of one request ahead of the server.
         connection_window_bytes: and of all together; what a connection can hold unread.
         settings_timeout_s: for the acknowledgement of our SETTINGS.
-        preface_timeout_s: for the client's preface and SETTINGS.
-        header_timeout_s: for the rest of a frame or header block that has begun.
+        preface_timeout_s: for the client's preface and SETTINGS, from when HTTP/2 is known to be
+            spoken.
+        header_timeout_s: for the rest of a frame or header block that has begun; and for preface
+            and SETTINGS, from when the connection was accepted.
         body_timeout_s: a body may go this long without progress, unless its stream `is_patient`.
         min_body_progress_bytes: less than this within `body_timeout_s` is no progress.
         write_timeout_s: what was answered may lie unread by the client this long, be it that its

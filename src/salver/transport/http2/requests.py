@@ -1,15 +1,20 @@
 """Plain HTTP requests that come by HTTP/2, for the handler that answers those of HTTP/1.1."""
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from email.utils import formatdate
 from functools import partial
 from typing import Final
 
-from salver.errors import Overloaded, drop_frames
-from salver.transport.heads import Refusal, RequestHead, body_too_large, read_request_line
+from salver.errors import Overloaded
+from salver.transport.heads import (
+    Refusal,
+    RequestHead,
+    body_too_large,
+    check_host,
+    read_request_line,
+)
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
 from salver.transport.http2.stream import Stream
@@ -18,8 +23,6 @@ from salver.transport.messages import Headers, HttpRequest, HttpResponse
 from salver.transport.service import CLIENT_LEFT, Service, overload
 
 __all__ = ["HttpRequests"]
-
-_log = logging.getLogger(__name__)
 
 _SMALL_BYTES: Final = 4096  # parts of bodies up to here are put together at once
 _LONG_TO_JOIN_BYTES: Final = 1 << 20  # for the loop
@@ -48,17 +51,21 @@ class HttpRequests:
 
     def opened(self, stream: Stream, is_last: bool) -> None:
         """See `Http2Service`."""
-        head = stream.headers.memo
+        head, refusal = stream.headers.memo, None
         if not isinstance(head, RequestHead):
+            head = None
             try:
-                head = stream.headers.memo = _head_of(stream.headers)
-            except Refusal as refusal:
-                _Request(self, stream, None).refuse(refusal)
-                return
-        request = stream.answerer = _Request(self, stream, head)
+                head = _head_of(stream.headers)
+                if self.service.admit is not None:
+                    self.service.admit(head)
+            except Refusal as error:
+                refusal = error
+            else:
+                stream.headers.memo = head
+        request = stream.answerer = _Request(self, stream, head, refusal)
         most_bytes = self.service.limits.max_body_bytes
-        if head.length > most_bytes + _LINGER_BYTES:
-            request.refuse(body_too_large(most_bytes))
+        if head is not None and head.length > most_bytes + _LINGER_BYTES:
+            request.refuse(refusal or body_too_large(most_bytes))
         elif is_last:
             request.received(b"", True)
 
@@ -86,7 +93,7 @@ class HttpRequests:
             if len(self._rendered) >= _MAX_RENDERED:
                 self._rendered.clear()
             rendered = self._rendered[key] = self._render(*key)
-        return rendered + encode_block([(b"content-length", b"%d" % len(response.body))])
+        return rendered + encode_block([(b"content-length", b"%d" % response.size)])
 
     def _render(
         self, status: int, content_type: str | None, headers: tuple[tuple[str, str], ...]
@@ -110,14 +117,22 @@ class _Request:
         "_holding",
         "_is_over",
         "_parts",
+        "_refusal",
         "_requests",
         "_started",
         "_stream",
         "_task",
     )
 
-    def __init__(self, requests: HttpRequests, stream: Stream, head: RequestHead | None) -> None:
+    def __init__(
+        self,
+        requests: HttpRequests,
+        stream: Stream,
+        head: RequestHead | None,
+        refusal: Refusal | None = None,
+    ) -> None:
         self._requests = requests
+        self._refusal = refusal  # that it gets, whatever its body
         self._stream = stream
         self._head = head
         self._parts: deque[bytes | bytearray | memoryview] = deque()
@@ -131,38 +146,55 @@ class _Request:
         """Take a part of the body; the request is handled when it is whole."""
         if self._is_over:
             return
-        size = len(data)
-        self._bytes_in += size
+        self._bytes_in += len(data)
         most_bytes = self._requests.service.limits.max_body_bytes
+        if self._refusal is not None:
+            self._drop(self._refusal, _LINGER_BYTES, is_last)
+            return
         if self._bytes_in > most_bytes:
-            self._parts.clear()
-            # Many clients do not look at an answer that comes before they have sent everything.
-            if is_last or self._bytes_in > most_bytes + _LINGER_BYTES:
-                self.refuse(body_too_large(most_bytes))
+            self._drop(body_too_large(most_bytes), most_bytes + _LINGER_BYTES, is_last)
             return
-        if is_last and not self._parts:
-            self._dispatch(bytes(data))
-            return
-        parts = self._parts
         try:
-            self._holding.grow(size)
+            if is_last and not self._parts:
+                body = bytes(data)
+            else:
+                self._keep(data)
+                if not is_last:
+                    return
+                if self._bytes_in > _LONG_TO_JOIN_BYTES:
+                    self._started = self._requests.service.monotonic()
+                    self._await(self._handle_unready(None))
+                    return
+                body = b"".join(self._parts)
+                self._parts.clear()
         except Overloaded as error:
             self.refuse(overload(error))
-            return
-        if size > _SMALL_BYTES:
+        except MemoryError as error:
+            self._holding.release()
+            self._answer(self._fault(error))
+        else:
+            self._dispatch(body)
+
+    def _drop(self, refusal: Refusal, most_bytes: int, is_last: bool) -> None:
+        """Refuse the request when its body has come, or so much of it.
+
+        Many clients do not look at an answer that comes before they have sent everything; curl
+        takes the end of the stream, which has to follow such an answer, for an error.
+        """
+        self._parts.clear()
+        if is_last or self._bytes_in > most_bytes:
+            self.refuse(refusal)
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        self._holding.grow(len(data))
+        parts = self._parts
+        if len(data) > _SMALL_BYTES:
             parts.append(data)
         elif parts and isinstance(parts[-1], bytearray):
             parts[-1] += data
         else:
             # Many small parts as they are would take many times their size.
             parts.append(bytearray(data))
-        if is_last and self._bytes_in > _LONG_TO_JOIN_BYTES:
-            self._started = self._requests.service.monotonic()
-            self._await(self._handle_unready(None))
-        elif is_last:
-            body = b"".join(parts)
-            parts.clear()
-            self._dispatch(body)
 
     def left(self) -> None:
         """The client waits no more."""
@@ -247,6 +279,7 @@ class _Request:
 
     def _settle(self, answer: Awaitable[HttpResponse], _task: "asyncio.Task[None]") -> None:
         self._requests.service.in_flight -= 1
+        self._task = None  # no cycle of request, task, what has cancelled it and its frames
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
         self._stream.let_go()
@@ -257,17 +290,18 @@ class _Request:
             self._stream.reset()
 
     def _fault(self, error: Exception) -> HttpResponse:
-        _log.error("The handler of a request has failed.", exc_info=error)
-        drop_frames(error)
+        self._parts.clear()
         target = None if self._head is None else self._head.target
-        return self._requests.service.refusal_page(Refusal(500, "Internal Server Error"), target)
+        return self._requests.service.fault_page(error, target)
 
     def _answer(self, response: HttpResponse) -> None:
         self._is_over = True
         requests, head = self._requests, self._head
-        body = b"" if head is not None and head.is_head else response.body
+        parts: Sequence[bytes] = (response.body, *response.more)
+        if head is not None and head.is_head:
+            parts = ()
         stream = self._stream
-        stream.respond(requests.block(response), body)
+        stream.respond(requests.block(response), parts)
         stream.count_unread(Holding(requests.service.memory))
         if requests.service.access is not None:
             requests.service.record(
@@ -282,9 +316,11 @@ def _head_of(headers: header_blocks.Headers) -> RequestHead:
         Refusal: 400 or 501.
     """
     line = read_request_line(b"%b %b HTTP/1.1\r\n" % (headers.method, headers.path))
-    fields = headers.pairs
+    hosts = [value for name, value in headers.pairs if name == b"host"]
     if headers.authority:
-        fields = [(b"host", headers.authority), *(f for f in fields if f[0] != b"host")]
+        hosts = [headers.authority]
+    check_host(hosts, is_needed=True)
+    fields = [(b"host", hosts[0]), *(field for field in headers.pairs if field[0] != b"host")]
     raw = b"".join([b"%b: %b\r\n" % field for field in fields])
     length = max(headers.content_length, 0)
-    return RequestHead(line, Headers(raw), length, True, b"\r\n" + raw)
+    return RequestHead(line, Headers(raw), length, True, b"\r\n" + raw, hosts[0])

@@ -206,6 +206,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_dribbled_bytes",
         "_out",
         "_owner",
         "_queue",
@@ -230,6 +231,7 @@ class Stream:
         "unread_bytes",
         "write_since",
     )
+    _dribbled_bytes: int  # of an answer that waits: sent since `write_since`
 
     def __init__(
         self, stream_id: int, headers: Headers, owner: Owner, out: Outbox, window: int
@@ -441,7 +443,10 @@ class Stream:
         if sent:
             out.has_moved = True
             out.unwritten_bytes += sent
-            self.write_since = out.tick
+            self._dribbled_bytes += sent
+            if self._dribbled_bytes >= _MOVING_BYTES or not queue:
+                self._dribbled_bytes = 0
+                self.write_since = out.tick
             if sent >= _GATHER_FROM_BYTES:
                 out.is_large = True
         if not queue:
@@ -452,6 +457,7 @@ class Stream:
         out = self._out
         if not self._queue:
             self._queue = deque(chunks)
+            self._dribbled_bytes = 0
             self.write_since = out.tick
             if not self._queue:
                 self._conclude()

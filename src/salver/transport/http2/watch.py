@@ -10,11 +10,21 @@ __all__ = ["Watch"]
 class Watch:
     """The timeouts of one session."""
 
-    __slots__ = ("_begun", "_busy_at", "_session")
+    __slots__ = ("_begun", "_busy_at", "_ready_by", "_session")
 
-    def __init__(self, session: Session, now: float) -> None:
+    def __init__(self, session: Session, now: float, *, accepted_s: float | None = None) -> None:
+        """Begin.
+
+        Args:
+            session: to watch.
+            now: monotonic seconds.
+            accepted_s: when its connection was accepted; None for now.
+        """
+        limits = session.limits
+        accepted_s = now if accepted_s is None else accepted_s
         self._session = session
         self._begun = now
+        self._ready_by = min(now + limits.preface_timeout_s, accepted_s + limits.header_timeout_s)
         self._busy_at = now
 
     def sweep(self, now: float) -> None:
@@ -38,7 +48,7 @@ class Watch:
         """Why the connection ends, if it does."""
         session = self._session
         limits = session.limits
-        if not session.is_ready and now - self._begun >= limits.preface_timeout_s:
+        if not session.is_ready and now >= self._ready_by:
             return Code.PROTOCOL_ERROR, "preface timeout"
         if not session.is_acknowledged and now - self._begun >= limits.settings_timeout_s:
             return Code.SETTINGS_TIMEOUT, "settings timeout"

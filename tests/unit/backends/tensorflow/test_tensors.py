@@ -1,4 +1,4 @@
-from ctypes import c_void_p
+from ctypes import addressof, c_int64, c_void_p
 from types import SimpleNamespace
 from typing import Any
 
@@ -211,6 +211,18 @@ def test_what_no_array_holds_cannot_leave_the_model(library: Library, dtype: Dat
         Unimplemented, match=f"^Tensors of type {dtype.name.lower()} cannot leave the model$"
     ):
         from_tensor(library, tensor)
+
+
+@pytest.mark.parametrize("dtype", [DataType.FLOAT, DataType.STRING])
+@pytest.mark.parametrize("shape", [(0,) * 65, (0,) * 254, (0, 2**62, 2)])
+def test_a_tensor_of_a_shape_that_no_array_has_is_refused(
+    library: Library, dtype: DataType, shape: tuple[int, ...]
+) -> None:
+    dims = (c_int64 * len(shape))(*shape)
+    tensor = library.quick.TF_AllocateTensor(dtype, addressof(dims), len(shape), 0)
+    with pytest.raises(InvalidArgument, match=f"has a shape of {len(shape)} dimensions"):
+        from_tensor(library, tensor)
+    library.quick.TF_DeleteTensor(tensor)
 
 
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_an_invariant_broken(

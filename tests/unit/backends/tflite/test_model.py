@@ -148,6 +148,20 @@ def test_a_wrong_shape_is_told_in_the_references_words(load: Load) -> None:
     assert program.run([np.zeros((1, 4), np.float32)])[0].shape == (2, 2)
 
 
+@pytest.mark.parametrize("axes", [7, 8, 11, 20, 64])
+def test_more_axes_than_litert_survives_are_refused(axes: int, load: Load) -> None:
+    program = _program(load("lite_fixed"))
+    for run in (program.run, program.run_inline):
+        with pytest.raises(InvalidArgument, match=f"has {axes} dimensions, more than 6"):
+            run([np.ones((1,) * axes, np.float32)])
+
+
+def test_a_size_that_litert_has_no_number_for_is_refused(load: Load) -> None:
+    program = _program(load("lite_fixed"))
+    with pytest.raises(InvalidArgument, match="has a dimension over 2147483647"):
+        program.run([np.ones((0, 2**31), np.float32)])
+
+
 def test_a_broadcast_that_cannot_be_is_an_error_and_the_next_request_is_answered(
     load: Load,
 ) -> None:

@@ -1,16 +1,19 @@
 """Plain requests by HTTP/2, before the handler of an HTTP/1.1 server."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.unit.transport.http2.asking import Asking
 
+from salver.transport.heads import Refusal, RequestHead
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.messages import HttpRequest, HttpResponse, LargeResponse
 from salver.transport.service import AccessRecord, Service
 
 HEAD = [(":method", "POST"), (":scheme", "http"), (":path", "/a?b=c"), (":authority", "here:80")]
@@ -125,6 +128,83 @@ def test_what_is_no_request_here_is_refused(fields: list[tuple[str, str]], statu
     assert served.records[0].method == ""
 
 
+@pytest.mark.parametrize(
+    ("authority", "hosts", "message"),
+    [
+        ("", [], "the request has no Host field"),
+        ("", ["a", "a"], "the request has more than one Host field"),
+        ("a b", [], "the Host field is not NAME[:PORT]"),
+        ("me@a", [], "the Host field is not NAME[:PORT]"),
+        ("", ["a/b"], "the Host field is not NAME[:PORT]"),
+    ],
+)
+def test_a_request_that_does_not_say_once_whom_it_is_for_is_refused(
+    authority: str, hosts: list[str], message: str
+) -> None:
+    served = Served(echo)
+    served.asking.client.config.validate_outbound_headers = False
+    fields = [field for field in HEAD if field[0] != ":authority"]
+    if authority:
+        fields.append((":authority", authority))
+    answer = served.asking.ask([*fields, *(("host", host) for host in hosts)], b"a")
+    assert (answer.head[":status"], answer.body) == ("400", f"Bad Request: {message}".encode())
+    assert served.requests == []
+
+
+def test_a_request_may_say_whom_it_is_for_as_those_of_http1_do() -> None:
+    served = Served(echo)
+    fields = [field for field in HEAD if field[0] != ":authority"]
+    assert served.asking.ask([*fields, ("host", "here:80")], b"a").head[":status"] == "200"
+    assert served.requests[0].headers.get(b"host") == b"here:80"
+
+
+def test_who_is_not_admitted_is_refused_and_recorded_and_who_is_is_asked_about_once() -> None:
+    asked = []
+
+    def admit(head: RequestHead) -> None:
+        asked.append(head.authority)
+        if head.authority != b"here:80":
+            raise Refusal(403, "no")
+
+    served = Served(echo)
+    served.service.admit = admit
+    for _ in range(2):
+        assert served.asking.ask(HEAD, b"a").head[":status"] == "200"
+        answer = served.asking.ask(changed(authority="evil.example"), b"a")
+        assert (answer.head[":status"], answer.body) == ("403", b"no")
+    assert asked == [b"here:80", b"evil.example", b"evil.example"]
+    assert [(record.target, record.status) for record in served.records] == [
+        ("/a?b=c", 200), ("/a?b=c", 403)
+    ] * 2  # fmt: skip
+
+
+def not_admitting() -> Served:
+    def admit(_head: RequestHead) -> None:
+        raise Refusal(403, "no")
+
+    served = Served(echo)
+    served.service.admit = admit
+    return served
+
+
+def test_who_is_not_admitted_is_told_so_when_the_body_has_come() -> None:
+    asking = not_admitting().asking
+    stream = asking.begin(HEAD)
+    assert not asking.send(stream, b"a").is_over
+    answer = asking.send(stream, b"b", is_last=True)
+    assert (answer.head[":status"], answer.body) == ("403", b"no")
+
+
+def test_a_large_body_of_who_is_not_admitted_is_not_waited_for() -> None:
+    asking = not_admitting().asking
+    stream = asking.begin(HEAD)
+    assert not asking.send(stream, bytes(1 << 20)).is_over
+    answer = asking.send(stream, b"a")
+    assert (answer.head[":status"], answer.body) == ("403", b"no")
+    declared = asking.begin([*HEAD, ("content-length", "1000000000000")])
+    assert asking.answers[declared].head[":status"] == "403"
+
+
 async def test_a_gzipped_body_is_inflated() -> None:
     served = Served(echo, max_inflated_bytes=100)
     fields = [*HEAD, ("content-encoding", "gzip")]
@@ -167,6 +247,77 @@ async def test_a_handler_that_breaks_is_logged_and_answered(
     assert [record.message for record in caplog.records] == [
         "The handler of a request has failed."
     ] * 2
+
+
+async def test_a_request_that_there_is_no_memory_for_is_refused_in_words() -> None:
+    def starve(_request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    async def starve_later(_request: HttpRequest) -> HttpResponse:
+        raise MemoryError("no room")
+
+    for handler in (starve, starve_later):
+        served = Served(handler)
+        answer = served.asking.ask(HEAD, b"a")
+        await served.asking.until_over(answer)
+        assert (answer.head[":status"], answer.body) == ("429", b"Out of memory: no room")
+
+
+async def test_a_body_that_there_is_no_memory_for_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full(bytearray):
+        def __iadd__(self, more: object) -> "Full":
+            raise MemoryError
+
+    monkeypatch.setattr("salver.transport.http2.requests.bytearray", Full, raising=False)
+    served = Served(echo)
+    stream = served.asking.begin(HEAD)
+    for part in (b"a", b"b"):
+        answer = served.asking.send(stream, part)
+    assert (answer.head[":status"], answer.body) == ("429", b"Out of memory")
+    assert served.requests == []
+
+
+async def test_a_large_answer_is_sent_part_by_part() -> None:
+    parts = [b"a" * LargeResponse.SMALLEST_BYTES, b"bc", b"d" * 100]
+    served = Served(lambda _request: LargeResponse(200, parts))
+    answer = served.asking.ask(HEAD, b"a")
+    assert answer.head["content-length"] == str(len(b"".join(parts)))
+    for _ in range(100):
+        if not answer.is_over:
+            served.asking.client.increment_flow_control_window(60_000)
+            served.asking.client.increment_flow_control_window(60_000, stream_id=1)
+            served.asking.exchange()
+    assert answer.body == b"".join(parts)
+    (record,) = served.records
+    assert record.bytes_out == len(answer.body)
+
+
+async def test_what_a_client_that_leaves_had_asked_for_goes_with_it() -> None:
+    class Held(list[int]):
+        pass
+
+    kept: list[weakref.ref[Held]] = []
+
+    async def wait(_request: HttpRequest) -> HttpResponse:
+        held = Held(range(23))
+        kept.append(weakref.ref(held))
+        await asyncio.Event().wait()
+        raise AssertionError(held)
+
+    served = Served(wait)
+    gc.disable()
+    try:
+        stream = served.asking.begin(HEAD)
+        served.asking.send(stream, b"a", is_last=True)
+        await served.asking.until(lambda: bool(kept))
+        served.asking.client.reset_stream(stream)
+        served.asking.exchange()
+        await served.asking.until(lambda: served.service.in_flight == 0)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_leaves_cancels_the_handler_and_is_recorded() -> None:

@@ -49,6 +49,21 @@ def test_a_connection_has_little_time_to_begin(begin: bytes) -> None:
     assert goaway_of(raw.wait(1)) == (Code.PROTOCOL_ERROR, b"preface timeout")
 
 
+def test_that_time_is_no_longer_than_a_head_may_take_since_the_socket_was_accepted() -> None:
+    raw = Timed(Http2Limits(preface_timeout_s=5, header_timeout_s=50), greet=False)
+    raw.watch = Watch(raw.session, raw.clock.now, accepted_s=raw.clock.now - 48)
+    assert raw.wait(1) == []
+    assert goaway_of(raw.wait(1)) == (Code.PROTOCOL_ERROR, b"preface timeout")
+
+
+def test_who_begins_late_has_as_long_to_acknowledge_our_settings() -> None:
+    raw = Timed(Http2Limits(settings_timeout_s=5, header_timeout_s=50), greet=False)
+    raw.watch = Watch(raw.session, raw.clock.now, accepted_s=raw.clock.now - 48)
+    raw.send(PREFACE + frame(4, 0, 0))
+    assert raw.wait(4) == []
+    assert goaway_of(raw.wait(1)) == (Code.SETTINGS_TIMEOUT, b"settings timeout")
+
+
 def test_our_settings_must_be_acknowledged() -> None:
     raw = Timed(Http2Limits(settings_timeout_s=5), greet=False)
     raw.send(PREFACE + frame(4, 0, 0))
@@ -124,13 +139,25 @@ def test_a_patient_stream_is_not_timed() -> None:
 def test_an_answer_that_no_window_lets_through_ends_its_stream() -> None:
     raw = Timed(Http2Limits(write_timeout_s=10))
     raw.send(setting(4, 10), headers(1, end=True))
-    raw.stream().respond(HEAD, bytes(100), TAIL)
+    raw.stream().respond(HEAD, bytes(1000), TAIL)
     raw.output()
     assert raw.wait(8) == []
-    raw.send(frame(8, 0, 1, number(10)))
+    raw.send(frame(8, 0, 1, number(300)))
     assert raw.wait(8) == []
     assert resets_of(raw.wait(4)) == [(1, Code.CANCEL)]
     assert not raw.session.out.waiting
+
+
+def test_window_by_the_octet_holds_no_answer_for_long_and_many_small_ones_let_it_through() -> None:
+    for window, times, reset in ((2, 20, [(1, Code.CANCEL)]), (100, 20, [])):
+        raw = Timed(Http2Limits(write_timeout_s=10))
+        raw.send(setting(4, 0), headers(1, end=True))
+        raw.stream().respond(HEAD, bytes(1 << 20), TAIL)
+        output = []
+        for _ in range(times):
+            raw.send(frame(8, 0, 1, number(window)))
+            output += raw.wait(1)
+        assert resets_of(output) == reset
 
 
 def test_an_idle_connection_stays_for_ever_by_default() -> None:
