@@ -23,6 +23,7 @@ from salver.server.loading import Loader
 from salver.server.memory import Settling
 from salver.server.models import run_threads
 from salver.server.readiness import Readiness
+from salver.server.spare_memory import SpareMemory, resident_bytes
 from salver.server.warming import Warming, service_maker
 from salver.transport.service import LARGE_BYTES
 
@@ -118,6 +119,7 @@ class Assembly:
         )
         self._core: ServedCore | None = None
         self._recorder: Recorder | None = None
+        self._spare: SpareMemory | None = None
         self.doors: Doors | None = None
 
     def attach(self, core: ServedCore) -> None:
@@ -159,6 +161,9 @@ class Assembly:
             rejected_runs=lambda: self._runs.rejected,
             draw_history=draw_history,
         )
+        in_flight_bytes = doors.memory_in_flight_bytes
+        self._spare = SpareMemory(self.loop, in_flight_bytes, resident_bytes=resident_bytes)
+        self._spare.start()
         return doors
 
     # -- meanwhile -------------------------------------------------------------------------------
@@ -235,6 +240,8 @@ class Assembly:
         self.metrics.loop_lag.stop()
         if self._recorder is not None:
             self._recorder.stop()
+        if self._spare is not None:
+            self._spare.stop()
         await self.loop.shutdown_default_executor()
         if self._runs.running or self._codecs.running or self._large_codecs.running:
             has_ended = False

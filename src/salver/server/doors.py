@@ -353,6 +353,10 @@ class Doors:
         """How many connections have come on ports that are shared with other processes."""
         return sum(server.accepted for server in self._servers())
 
+    def memory_in_flight_bytes(self) -> int:
+        """What requests hold now. From any thread."""
+        return self._memory.held_bytes
+
     def dropped_lines(self) -> int:
         """How many lines the access log has lost. From any thread."""
         return 0 if self._access_log is None else self._access_log.dropped
