@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
-from salver.config.start_up import Configuration, read_configuration
+from salver.config.start_up import Configuration, check_readable_again, read_configuration
 from salver.errors import Cancelled, ServingError, Unavailable
 from salver.metrics.merged import Report
 from salver.servable import ServableId
@@ -278,6 +278,7 @@ class _Supervisor:
             return
         self._is_to_renew_again = False
         try:
+            check_readable_again(self._options)
             configuration = self._read()
         except ServingError as error:
             _log.error("SIGHUP: the workers stay as they are: %s", error.message)

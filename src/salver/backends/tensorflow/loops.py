@@ -7,7 +7,7 @@ With a loop it may depend on the values, so that measuring earlier runs says not
 from pathlib import Path
 from typing import Final
 
-from salver.files import error_of_os
+from salver.files import error_of_os, open_regular
 
 __all__ = ["can_loop"]
 
@@ -40,7 +40,7 @@ def can_loop(directory: str | Path) -> bool:
 
 def _has_any(path: Path, needles: tuple[bytes, ...]) -> bool:
     before = b""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             window = before + chunk
             if any(needle in window for needle in needles):

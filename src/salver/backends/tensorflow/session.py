@@ -11,7 +11,11 @@ from typing import Any, Final
 from salver._pb import message_class
 from salver.backends.tensorflow.library import Buffer, Library, Output
 from salver.backends.tensorflow.loops import can_loop
-from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
+from salver.backends.tensorflow.saved_model import (
+    check_files,
+    meta_graph_with_tags,
+    read_meta_graphs,
+)
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
@@ -246,6 +250,7 @@ def load_saved_model(
         ServingError: with TensorFlow's code and text.
     """
     meta_graph = meta_graph_with_tags(read_meta_graphs(directory), tags, directory)
+    check_files(directory)
     has_loops = can_loop(directory)
     quick = library.quick
     status, options, graph = quick.TF_NewStatus(), quick.TF_NewSessionOptions(), quick.TF_NewGraph()
