@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from salver.errors import Cancelled, ServingError
 from salver.servable import ServableId
 
-__all__ = ["Monitor", "VersionState", "VersionStatus"]
+__all__ = ["Monitor", "VersionState", "VersionStatus", "Wait"]
 
 
 class VersionState(enum.IntEnum):
@@ -102,6 +102,23 @@ class _All:
         return True
 
 
+class Wait:
+    """A wait for models, which others may look at and end. Its state belongs to the monitor.
+
+    Attributes:
+        since: the servable streams, each with a moment given by `Monitor.now`; ends before it do
+            not count.
+    """
+
+    __slots__ = ("_end", "_failures", "since")
+
+    def __init__(self, since: Mapping[str, int]) -> None:
+        """Wait for nothing yet: see `Monitor.wait`."""
+        self.since = since
+        self._failures: tuple[VersionStatus, ...] | None = None  # once all are decided
+        self._end: ServingError | None = None
+
+
 class Monitor:
     """Remembers the state of every version seen. Safe to use from any thread."""
 
@@ -187,16 +204,81 @@ class Monitor:
         Raises:
             Cancelled: `interrupt` was called.
         """
-        in_order = sorted(set(names))
-        all_decided = _All(in_order, lambda name: self._decision(name, since) is not None)
+        return self.wait(Wait(dict.fromkeys(names, since)))
+
+    def wait(self, wait: Wait) -> tuple[VersionStatus, ...]:
+        """The same, unless the wait is ended before.
+
+        Raises:
+            ServingError: what `end` was called with.
+            Cancelled: `interrupt` was called.
+        """
+        all_decided = _All(
+            sorted(wait.since), lambda name: self._decision(name, wait.since[name]) is not None
+        )
+        with self._changed:
+            while wait._failures is None:
+                self.check_interrupted()
+                if wait._end is not None:
+                    raise wait._end
+                if all_decided():
+                    wait._failures = self._failures(wait)
+                else:
+                    self._changed.wait()
+            return wait._failures
+
+    def end(self, wait: Wait, error: ServingError) -> None:
+        """End a wait by an error, unless its names are decided: then it ends by that."""
+        with self._changed:
+            if wait._failures is not None or wait._end is not None:
+                return
+            if self.undecided(wait):
+                wait._end = error
+            else:
+                wait._failures = self._failures(wait)
+            self._changed.notify_all()
+
+    def undecided(self, wait: Wait) -> tuple[str, ...]:
+        """Those of its names that are waited for yet, in order; none once the wait is over."""
+        with self._changed:
+            if wait._failures is not None or wait._end is not None:
+                return ()
+            return tuple(
+                name
+                for name, since in sorted(wait.since.items())
+                if self._decision(name, since) is None
+            )
+
+    def is_under_way(self, name: str) -> bool:
+        """Whether a version is being loaded, and no try of it has failed."""
+        return any(
+            record.status.state in (VersionState.START, VersionState.LOADING)
+            and record.trouble is None
+            for record in self._of(name).values()
+        )
+
+    def watch(self, pause_s: Callable[[], float | None]) -> None:
+        """Wait until the states are as somebody wants them.
+
+        Args:
+            pause_s: asked after each change, and after so many seconds as it returned the last
+                time; None ends the wait. Called under the lock of the states.
+
+        Raises:
+            Cancelled: `interrupt` was called.
+        """
         with self._changed:
             while True:
                 self.check_interrupted()
-                if all_decided():
-                    break
-                self._changed.wait()
-            deciders = [self._decision(name, since) for name in in_order]
-        return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
+                timeout_s = pause_s()
+                if timeout_s is None:
+                    return
+                self._changed.wait(timeout_s)
+
+    def look_again(self) -> None:
+        """Have those in `watch` look, though no state has changed."""
+        with self._changed:
+            self._changed.notify_all()
 
     def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
         """Wait until each name has an available version, or a try to load one that failed.
@@ -251,6 +333,10 @@ class Monitor:
         """
         if self._is_interrupted:
             raise Cancelled("The wait for models to become available was interrupted")
+
+    def _failures(self, wait: Wait) -> tuple[VersionStatus, ...]:
+        deciders = (self._decision(name, since) for name, since in sorted(wait.since.items()))
+        return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
 
     def _decision(self, name: str, since: int) -> VersionStatus | None:
         records = (record for _, record in sorted(self._of(name).items(), reverse=True))

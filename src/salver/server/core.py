@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from salver.config import models as config
@@ -20,6 +21,7 @@ from salver.errors import (
     Unknown,
 )
 from salver.inference.servable import Servable
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.manager import Manager
@@ -28,6 +30,7 @@ from salver.lifecycle.unrest import Findings
 from salver.servable import ServableId
 from salver.server.lazy import LazyModels
 from salver.server.lookup import Lookup
+from salver.server.waits import Left, Waiting, Waits
 from salver.sources import versions
 from salver.sources.file_system import FileSystemSource, MonitoredServable, find_versions
 
@@ -111,11 +114,14 @@ class ServerCore(Lookup):
         self._on_configured = on_configured
         self._platforms = platforms
         self._options = options
-        self._applying = threading.Lock()
+        self._turn = threading.Lock()  # of those who wait for models; held until they begin to
+        self._applying = threading.Lock()  # nobody who waits for models holds it
         self._models: tuple[ModelConfig, ...] | None = None
         self._applied: tuple[ModelConfig, ...] | None = None  # as a whole, and not only recorded
         self._platform_of: dict[str, str] = {}
         self._monitor = Monitor(max_ended=options.max_ended_versions, on_change=on_status)
+        self._waits = Waits(self._monitor)
+        self._generation = 0  # of configurations that were applied
         # The names in `_sourced` are those the source has: a configuration that was refused for its
         # labels or platforms is the current one, but has not come this far.
         if lazy is not None:
@@ -168,48 +174,92 @@ class ServerCore(Lookup):
 
     # -- configuration ---------------------------------------------------------------------------
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        caller: Caller | None = None,
+    ) -> None:
         """Make `models` the configuration, and wait for those it names for the first time.
 
-        One call at a time: others wait until it is over, however long its models take.
+        One at a time is applied; then others may be, while this one waits for its models.
 
         Args:
             models: the whole list; None for an empty configuration, which changes nothing.
             is_awaited: whether to wait. If not, and it is the first configuration, the caller ends
                 the initial load: `end_initial_load`.
+            caller: who waits. Told when the configuration is in effect.
 
         Raises:
             FailedPrecondition: no list may become an empty configuration; or a label names a
                 version that is not available.
             InvalidArgument: the list is wrong; see `salver.config.models`.
             ModelsUnavailable: a model could not be loaded. The configuration stays in effect.
+            Superseded: by a newer configuration, while it waited.
+            Left: the caller has left. If it waited by then, the configuration stays in effect.
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
-        with self._applying:
-            self._monitor.check_interrupted()  # what was queued must not undo what still serves
-            if models is None:
-                self._apply_empty()
-                return
-            config.check_models(models)
-            # A model that was refused has no platform yet. The reference compares with it all the
-            # same, and so refuses every configuration after one with a wrong platform.
-            taken = [model for model in self._models or () if model.name in (self._sourced or ())]
-            config.check_platforms_unchanged(taken, models)
-            self._models, self._applied = models, None
-            self._assign_labels(models)
-            _logger.info("Adding/updating models.")
-            for model in models:
-                _logger.info(" (Re-)adding model: %s", model.name)
-            config.check_platforms_supported(models, self._platforms)
-            self._platform_of |= {model.name: config.platform_of(model) for model in models}
-            self._applied = models
-            try:
-                self._aspire_and_wait(models, is_awaited=is_awaited)
-            except ModelsUnavailable:  # those that are there are to be logged all the same
-                self._log_requests(models)
-                raise
+        caller = caller or Caller()
+        with self._turn if is_awaited else nullcontext():
+            if is_awaited and models is not None:
+                config.check_models(models)
+                self._waits.give_way(_servables(models), caller)
+            with self._applying:
+                self._monitor.check_interrupted()  # what was queued must not undo what serves
+                if models is None:
+                    self._apply_empty()
+                    return
+                is_first = self._sourced is None
+                waiting = self._take(models, caller if is_awaited else None)
+                generation = self._generation
+        if waiting is None:
+            return
+        caller.taken()
+        try:
+            self._wait(waiting, is_first=is_first)
+        except (ModelsUnavailable, Left):  # those that are there are to be logged all the same
+            self._finish(models, generation)
+            raise
+        self._finish(models, generation)
+        _logger.info("Finished adding/updating models")
+
+    def _take(self, models: tuple[ModelConfig, ...], caller: Caller | None) -> Waiting | None:
+        """Under the lock: have this configuration in effect; what its models are waited for by."""
+        config.check_models(models)
+        # A model that was refused has no platform yet. The reference compares with it all the
+        # same, and so refuses every configuration after one with a wrong platform.
+        taken = [model for model in self._models or () if model.name in (self._sourced or ())]
+        config.check_platforms_unchanged(taken, models)
+        self._models, self._applied = models, None
+        self._assign_labels(models)
+        _logger.info("Adding/updating models.")
+        for model in models:
+            _logger.info(" (Re-)adding model: %s", model.name)
+        config.check_platforms_supported(models, self._platforms)
+        self._platform_of |= {model.name: config.platform_of(model) for model in models}
+        self._applied = models
+        self._generation += 1
+        waiting = self._aspire(models, caller)
+        if waiting is None:
             self._log_requests(models)
             _logger.info("Finished adding/updating models")
+        return waiting
+
+    def _wait(self, waiting: Waiting, *, is_first: bool) -> None:
+        try:
+            failures = self._waits.finish(waiting)
+        finally:
+            if is_first:
+                self._manager.end_initial_load()
+        if failures:
+            raise ModelsUnavailable("servable" if is_first else "model", failures)
+
+    def _finish(self, models: tuple[ModelConfig, ...], generation: int) -> None:
+        """The last step of a configuration, unless a newer one has the last word."""
+        with self._applying:
+            if generation == self._generation:
+                self._log_requests(models)
 
     def states(self, name: str) -> tuple[tuple[VersionStatus, ...], ServingError | None]:
         """All that is known of the versions of a model: for copies of it in other processes."""
@@ -267,30 +317,21 @@ class ServerCore(Lookup):
         """Go from the load threads of start-up to those of ordinary times."""
         self._manager.end_initial_load()
 
-    def _aspire_and_wait(self, models: tuple[ModelConfig, ...], *, is_awaited: bool) -> None:
+    def _aspire(self, models: tuple[ModelConfig, ...], caller: Caller | None) -> Waiting | None:
+        servables = _servables(models)
         before, since = self._sourced, self._monitor.now()
-        self._sourced = tuple(model.name for model in models)
+        self._sourced = tuple(servables)
         self._on_configured()
-        self._source.reconfigure(map(_monitored, models))
+        new = servables.keys() - (before or ())
+        waiting = self._waits.begin(
+            servables, dict.fromkeys(new, 0 if before is None else since), caller
+        )
+        self._source.reconfigure(servables.values())
         # What is given up must be on its way out before anybody looks whether it is available.
         self._manager.settle()
         if before is None:
             self._source.start()
-        if not is_awaited:
-            return
-        if before is not None:
-            failures = self._monitor.wait_until_available(
-                set(self._sourced).difference(before), since=since
-            )
-            if failures:
-                raise ModelsUnavailable("model", failures)
-            return
-        try:
-            failures = self._monitor.wait_until_available(self._sourced)
-        finally:
-            self._manager.end_initial_load()
-        if failures:
-            raise ModelsUnavailable("servable", failures)
+        return waiting
 
     def _log_requests(self, models: tuple[ModelConfig, ...]) -> None:
         configs = {m.name: m.logging_config for m in models if m.logging_config is not None}
@@ -363,6 +404,10 @@ class ServerCore(Lookup):
 def _failure_text(status: VersionStatus) -> str:
     reason = "" if status.error is None else f" due to error: {status.error.status}"
     return f"{{{status.id}{reason}}}, "
+
+
+def _servables(models: Iterable[ModelConfig]) -> dict[str, MonitoredServable]:
+    return {model.name: _monitored(model) for model in models}
 
 
 def _monitored(model: ModelConfig) -> MonitoredServable:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from salver.config.models import ModelConfig
@@ -15,6 +16,7 @@ from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
 from salver.server.config_polling import make_config_polling
 from salver.server.memory import freeze_at_start
 from salver.server.models import make_core
+from salver.server.waits import Superseded
 from salver.threads import take_short_slices
 
 if TYPE_CHECKING:
@@ -123,7 +125,8 @@ class _Process:
         # Where failures are tolerated there is nothing to wait for, and a model that never comes
         # must not keep the next configuration waiting.
         is_awaited = not self._mode.tolerate_failed_models
-        self._core.apply(self._configuration.models, is_awaited=is_awaited)
+        with suppress(Superseded):  # by a reload, where the ports are open first
+            self._core.apply(self._configuration.models, is_awaited=is_awaited)
 
     def _settle(self) -> None:
         """Wait until each model is up, or has failed once, or takes its time."""

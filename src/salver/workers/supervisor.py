@@ -29,6 +29,7 @@ from salver.server.core import CoreOptions, ServerCore
 from salver.server.lazy import is_lazy
 from salver.server.models import core_options
 from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
+from salver.server.waits import Superseded
 from salver.transport.listeners import BACKLOG
 from salver.transport.turns import make_board, open_board, take_off
 from salver.workers.crew import Crew
@@ -39,6 +40,7 @@ from salver.workers.member import Member
 from salver.workers.messages import (
     Apply,
     Drain,
+    Leave,
     Reading,
     Scrape,
     SetNames,
@@ -46,6 +48,7 @@ from salver.workers.messages import (
     SetStates,
     TakeReading,
 )
+from salver.workers.reloads import Reloads
 from salver.workers.shares import share_of_worker
 from salver.workers.spawning import Preparation, Spawner
 from salver.workers.trial import try_alone
@@ -131,6 +134,7 @@ class _Supervisor:
             on_configured=self._tell_names,
             update_logs=self._crew.set_logs,
         )
+        self._reloads = Reloads(self._core.apply, self._tell_reloaded)
         self._polling = make_config_polling(self._options, self._core)
         self._ports = Ports()
         self._board_fd = make_board(2 * count)
@@ -201,7 +205,8 @@ class _Supervisor:
 
     def _apply(self) -> None:
         is_awaited = not self._mode.tolerate_failed_models
-        self._core.apply(self._configuration.models, is_awaited=is_awaited)
+        with suppress(Superseded):  # by a reload, where the ports are open first
+            self._core.apply(self._configuration.models, is_awaited=is_awaited)
 
     def _settle(self) -> None:
         """Wait until each model is up, or has failed once, or takes its time."""
@@ -337,6 +342,7 @@ class _Supervisor:
             for kind in range(2):
                 take_off(self._board, 2 * member.slot + kind)
         self._ledger.closed(member)
+        self._reloads.ended(member)
         self._keeper.ended(member)
 
     def _try_alone(self, platform: str, id: ServableId, path: str) -> None:
@@ -361,10 +367,11 @@ class _Supervisor:
             case Scrape(reading):
                 self._ledger.put(member, reading)
                 return self._answer_in_thread("salver-scrape", lambda: self._others(member))
-            case Apply(models, is_awaited):
-                return self._answer_in_thread(
-                    "salver-reload", lambda: self._reload(models, is_awaited=is_awaited)
-                )
+            case Apply():
+                return self._reloads.begin(member, message)
+            case Leave():
+                self._reloads.left(member, message)
+                return None
             case _:
                 raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
 
@@ -385,12 +392,10 @@ class _Supervisor:
         )
         return [*self._ledger.others(asking), own]
 
-    def _reload(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool) -> None:
-        try:
-            self._core.apply(models, is_awaited=is_awaited)
-        finally:  # also after an error: a configuration whose models do not load is in effect
-            self._tell_names()
-            self._crew.sync()
+    def _tell_reloaded(self) -> None:
+        """A configuration whose models do not load is in effect all the same."""
+        self._tell_names()
+        self._crew.sync()
 
     @staticmethod
     def _answer_in_thread(name: str, call: Callable[[], Any]) -> "Future[Any]":

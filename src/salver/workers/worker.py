@@ -40,6 +40,7 @@ from salver.workers.messages import (
     SetStates,
     Signatures,
     Sync,
+    Taken,
     TakeReading,
     Withdraw,
 )
@@ -180,6 +181,8 @@ class _Worker:
                 self._core.assign_labels(labels, moving)
             case SetNames(names, applied):
                 self._core.set_names(names, applied)
+            case Taken(number):
+                self._core.taken(number)
             case SetStates():
                 self._core.set_states(message)
             case SetPhase():

@@ -1,8 +1,9 @@
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from salver.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ServingError,
     Unavailable,
 )
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
 from salver.model import Program
@@ -23,6 +26,7 @@ from salver.requests import ServableRequest
 from salver.servable import ServableId
 from salver.server.config_polling import ConfigPolling
 from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.server.waits import Left, Superseded
 from salver.signature import Signature
 
 WAIT_S = 10
@@ -62,6 +66,7 @@ class Bench:
         allow_unavailable: bool = False,
         poll_seconds: int = 0,
         max_ended_versions: int = 0,
+        update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
     ) -> None:
         self.root = root
         self.gates: dict[ServableId, threading.Event] = {}
@@ -76,6 +81,7 @@ class Bench:
                 allow_version_labels_for_unavailable_models=allow_unavailable,
                 max_ended_versions=max_ended_versions,
             ),
+            update_logs=update_logs,
             clock=lambda: self.now_s,
         )
 
@@ -819,6 +825,174 @@ def test_memory_set_aside_is_told(bench: Bench) -> None:
     (bench.root / "m" / "1" / "saved_model.pb").write_bytes(bytes(1000))
     bench.apply(bench.config())
     assert sum(bench.core.reserved.values()) == 1200
+
+
+# -- configurations that come while others wait ----------------------------------------------------
+
+
+class Reload:
+    """A configuration that is applied in a thread."""
+
+    def __init__(self, bench: Bench, *models: ModelConfig, is_awaited: bool = True) -> None:
+        self.caller = Caller(on_taken=self._taken)
+        self.is_taken = threading.Event()
+        self.error: ServingError | None = None
+        self._apply = partial(bench.core.apply, models, is_awaited=is_awaited, caller=self.caller)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _taken(self) -> None:
+        self.is_taken.set()
+
+    def _work(self) -> None:
+        try:
+            self._apply()
+        except ServingError as error:
+            self.error = error
+
+    def until_taken(self) -> "Reload":
+        assert self.is_taken.wait(WAIT_S)
+        return self
+
+    def end(self) -> ServingError | None:
+        """How it ended."""
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+        return self.error
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._thread.is_alive()
+
+
+@pytest.fixture
+def waiting(bench: Bench) -> Reload:
+    """A reload that waits for a model `e`, which has no version; `m` is served."""
+    bench.add("m", 1)
+    bench.add("e")
+    bench.apply(bench.config())
+    return Reload(bench, bench.config(), bench.config("e")).until_taken()
+
+
+def test_reload_whose_model_never_comes_is_superseded_by_one_without_it(
+    bench: Bench, waiting: Reload
+) -> None:
+    bench.apply(bench.config())
+    assert isinstance(waiting.end(), Superseded)
+    assert bench.core.model_names() == ("m",)
+
+
+def test_configuration_of_a_file_does_not_even_give_way(bench: Bench, waiting: Reload) -> None:
+    bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    bench.core.apply((bench.config(),), is_awaited=False)
+    assert isinstance(waiting.end(), Superseded)
+
+
+def test_reload_gives_way_to_one_whose_models_are_on_their_way(
+    bench: Bench, waiting: Reload
+) -> None:
+    gate = bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    later = Reload(bench, bench.config())
+    assert not later.is_taken.wait(0.05)
+    gate.set()
+    assert waiting.end() is None
+    assert later.until_taken().end() is None
+    bench.until("e", 1, VersionState.END)
+
+
+def test_reload_that_keeps_what_another_waits_for_waits_too(bench: Bench, waiting: Reload) -> None:
+    bench.add("n", 1)
+    later = Reload(bench, bench.config("e"), bench.config("n")).until_taken()
+    bench.until("n", 1, VersionState.AVAILABLE)
+    assert waiting.is_waiting
+    assert later.is_waiting
+    bench.add("e", 1)
+    bench.core._source.poke()
+    assert waiting.end() is later.end() is None
+
+
+def test_reload_whose_caller_leaves_ends_and_stays_in_effect(bench: Bench, waiting: Reload) -> None:
+    waiting.caller.leave()
+    assert isinstance(waiting.end(), Left)
+    assert bench.core.model_names() == ("m", "e")
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.AVAILABLE)
+
+
+def test_reload_whose_caller_leaves_before_its_turn_is_not_applied(
+    bench: Bench, waiting: Reload
+) -> None:
+    gate = bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    later = Reload(bench, bench.config())
+    later.caller.leave()
+    assert isinstance(later.end(), Left)
+    gate.set()
+    assert waiting.end() is None
+    assert bench.core.model_names() == ("m", "e")
+
+
+def test_wrong_reload_does_not_wait_for_its_refusal(bench: Bench, waiting: Reload) -> None:
+    with pytest.raises(InvalidArgument):
+        bench.apply(bench.config(), bench.config())
+    with pytest.raises(FailedPrecondition):
+        bench.core.apply(None)
+    assert waiting.is_waiting
+
+
+class Logs:
+    """Takes what is to be logged."""
+
+    def __init__(self) -> None:
+        self.told: list[list[str]] = []
+
+    def __call__(self, configs: Mapping[str, bytes]) -> None:
+        self.told.append(sorted(configs))
+
+
+def test_logs_follow_a_reload_whose_caller_leaves_but_not_one_that_was_superseded(
+    tmp_path: Path,
+) -> None:
+    logs = Logs()
+    bench = Bench(tmp_path, update_logs=logs)
+    for name in ("m", "e"):
+        bench.add(name)
+    bench.add("m", 1)
+
+    def logged(name: str) -> ModelConfig:
+        return replace(bench.config(name), logging_config=b"")
+
+    bench.apply(bench.config())
+    assert logs.told.pop() == []
+    left = Reload(bench, logged("m"), bench.config("e")).until_taken()
+    assert not logs.told
+    left.caller.leave()
+    left.end()
+    assert logs.told.pop() == ["m"]
+    superseded = Reload(bench, bench.config("m"), logged("e")).until_taken()
+    bench.core.apply((logged("m"),), is_awaited=False)
+    superseded.end()
+    assert logs.told == [["m"]]
+    assert bench.core.close(WAIT_S)
+
+
+def test_first_configuration_may_be_superseded_and_then_loads_go_on_as_in_ordinary_times(
+    bench: Bench,
+) -> None:
+    bench.add("e")
+    first = Reload(bench, bench.config("e")).until_taken()
+    bench.core.apply((), is_awaited=False)
+    assert isinstance(first.end(), Superseded)
+    assert bench.core._manager._pools._loads._limit == 2
 
 
 # -- a file that is polled -----------------------------------------------------------------------
