@@ -23,6 +23,7 @@ from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue
 from salver.lifecycle.handles import ServingMap
+from salver.lifecycle.late_loads import CANCELLED, LateLoads, LateUnloads
 from salver.lifecycle.loader import Closable, Deadly, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
     CancelLoad,
@@ -35,6 +36,8 @@ from salver.lifecycle.machine import (
 )
 from salver.lifecycle.messages import (
     Aspire,
+    Begun,
+    Discarded,
     Drained,
     Failed,
     FilesChanged,
@@ -43,6 +46,7 @@ from salver.lifecycle.messages import (
     Settle,
     Stop,
     Troubled,
+    UnloadBegun,
     Unloaded,
     Wake,
 )
@@ -59,7 +63,6 @@ _logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Closable)
 
-_CANCELLED = "Loading of servable cancelled"
 _LONGEST_WAIT_S = 3600.0  # a retry interval may be longer than a queue can wait
 # SimpleQueue.get sleeps for ever when its timeout passes before it has begun to (CPython 3.11).
 _SHORTEST_WAIT_S = 0.01
@@ -90,6 +93,7 @@ class Manager(Generic[T]):
         serving: ServingMap[T],
         monitor: Monitor,
         after_change: Callable[[], None] = lambda: None,
+        abandon: Callable[[ServableId], None] = lambda _id: None,
         look: Footprinter = footprint,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,6 +105,8 @@ class Manager(Generic[T]):
             serving: where loaded versions are published.
             monitor: where their states are.
             after_change: called in the manager's thread after each load and unload that succeeded.
+            abandon: called in the manager's thread when a load that is running was given up, for
+                whoever can make it return; it must return at once itself.
             look: takes the footprint of a version directory.
             clock: seconds, monotonic; call `wake` after moving one that is not real.
         """
@@ -134,6 +140,14 @@ class Manager(Generic[T]):
             monitor=monitor,
             post=self._messages.put,
         )
+        self._late = LateLoads(
+            options.load_timeout_s,
+            threads=self._pools.loads,
+            budget=self._budget,
+            monitor=monitor,
+            abandon=abandon,
+        )
+        self._late_unloads = LateUnloads(self._pools.unloads)
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
 
@@ -194,7 +208,10 @@ class Manager(Generic[T]):
         if not self._wait_for_end(until_s, load_grace_s):
             return False
         self._thread.join()
-        return self._pools.close(_left_s(until_s))
+        left_s = _left_s(until_s)
+        if self._late.num_abandoned and load_grace_s is not None:  # they run yet, perhaps for ever
+            left_s = load_grace_s if left_s is None else min(left_s, load_grace_s)
+        return self._pools.close(left_s)
 
     def _wait_for_end(self, until_s: float | None, load_grace_s: float | None) -> bool:
         with self._ending:
@@ -229,6 +246,7 @@ class Manager(Generic[T]):
             while self._serve_queue():
                 pass
             self._begin_due_tries()
+            self._look_for_late()
             self._refresh_troubled()
             self._tell_what_is_left()
         finally:
@@ -250,8 +268,11 @@ class Manager(Generic[T]):
                 self._ending.notify_all()
 
     def _take(self) -> list[object]:
-        """All messages there are; waits for the first, until a try is due."""
+        """All messages there are; waits for the first, until a try is due, or late."""
         waiting = [a.due_s for a in self._delayed.values() if a.due_s is not None]
+        waiting += [
+            late.due_s for late in (self._late, self._late_unloads) if late.due_s is not None
+        ]
         timeout_s = (
             min(max(_SHORTEST_WAIT_S, min(waiting) - self._clock()), _LONGEST_WAIT_S)
             if waiting
@@ -280,17 +301,24 @@ class Manager(Generic[T]):
         match message:
             case Aspire(name, paths):
                 return self._aspired(name, paths)
-            case Loaded(attempt, model):
-                return self._loaded(attempt, model)
-            case Failed(attempt, error):
-                return self._failed_try(attempt, error)
-            case NoRoom(attempt, files):
-                return self._no_room(attempt, files)
+            case Begun(attempt):
+                self._late.begin(attempt, self._clock())
+                return []
+            case Loaded() | Failed() | NoRoom():
+                return self._returned(message)
             case Drained(id):
                 _logger.info("Done quiescing servable version %s", id)
                 return self._machine.happened(id, Event.DRAINED)
+            case UnloadBegun(id):
+                self._late_unloads.begin(id, self._clock())
+                return []
             case Unloaded(id):
+                self._late_unloads.end(id)
                 return self._unloaded(id)
+            case Discarded(id):
+                self._late_unloads.end(id)
+                self._changed()
+                return []
             case FilesChanged(id, seen):
                 return self._files_changed(id, seen)
             case Stop():
@@ -311,6 +339,25 @@ class Manager(Generic[T]):
         if not self._paths[name]:
             del self._paths[name]
         return self._machine.aspire(name, paths)
+
+    def _returned(self, message: "Loaded[T] | Failed | NoRoom") -> list[Instruction]:
+        """A try is over, be it that nobody waits for it any more."""
+        self._late.end(message.attempt)
+        match message:
+            case Loaded(attempt, model) if attempt.is_abandoned:
+                _logger.info("%s has returned after it was given up", attempt.description)
+                self._pools.discard(attempt.id, model)
+            case Failed(attempt, error) if attempt.is_abandoned:
+                _logger.info("%s failed after it was given up: %s", attempt.id, error.status)
+            case NoRoom(attempt) if attempt.is_abandoned:
+                pass
+            case Loaded(attempt, model):
+                return self._loaded(attempt, model)
+            case Failed(attempt, error):
+                return self._failed_try(attempt, error)
+            case NoRoom(attempt, files):  # pragma: no branch - the last one there is
+                return self._no_room(attempt, files)
+        return self._room_made()
 
     def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
         del self._attempts[attempt.id]
@@ -372,7 +419,7 @@ class Manager(Generic[T]):
         ]
 
     def _give_up(self, attempt: Attempt, reason: ServingError | None = None) -> list[Instruction]:
-        id, error = attempt.id, reason or attempt.final_error or Cancelled(_CANCELLED)
+        id, error = attempt.id, reason or attempt.final_error or Cancelled(CANCELLED)
         del self._attempts[id]
         self._delayed.pop(id, None)
         self._budget.release(id)
@@ -386,7 +433,7 @@ class Manager(Generic[T]):
         error: ServingError | None = None
         if id in self._in_vain:
             self._in_vain.remove(id)
-            error = Cancelled(_CANCELLED)
+            error = Cancelled(CANCELLED)
         self._monitor.publish(id, VersionState.END, error)
         self._budget.release(id)
         self._changed()
@@ -455,6 +502,7 @@ class Manager(Generic[T]):
         is_idle = attempt.due_s is not None or self._queue.withdraw(id)
         if is_idle or self._pools.withdraw(id):
             return self._cancel(attempt)
+        self._late.hurry(id)
         return []  # it runs; its outcome will find that nobody wants it
 
     def _publish(self, id: ServableId) -> None:
@@ -469,6 +517,13 @@ class Manager(Generic[T]):
             if attempt.due_s is not None and attempt.due_s <= now_s:
                 _logger.info("Retrying of %s retry: %d", attempt.description, attempt.tries)
                 self._submit(attempt)
+
+    def _look_for_late(self) -> None:
+        for attempt, error in self._late.look(self._clock(), self._machine.is_aspired):
+            attempt.failed_s = self._clock()
+            _logger.error("%s is given up: %s", attempt.description, error.status)
+            self._perform(self._give_up(attempt, error))
+        self._late_unloads.look(self._clock())
 
     def _refresh_troubled(self) -> None:
         self._failed = {

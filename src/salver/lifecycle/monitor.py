@@ -34,12 +34,14 @@ class VersionStatus:
         state: where it stands.
         error: why it ended; None while nothing has gone wrong.
         is_in_memory: of an available version that is loaded when it is asked for; else None.
+        note: what else is worth telling, such as that it has been loading for long.
     """
 
     id: ServableId
     state: VersionState
     error: ServingError | None = None
     is_in_memory: bool | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,13 @@ class Monitor:
         """Record why a try to load a version failed. Its status stays: more tries may follow."""
         with self._changed:
             self._put(id, replace(self._records[id.name][id.version], trouble=error))
+        self._on_change(id.name)
+
+    def note(self, id: ServableId, text: str) -> None:
+        """Add to the status of a version, until it changes, what is worth telling."""
+        with self._changed:
+            record = self._records[id.name][id.version]
+            self._put(id, replace(record, status=replace(record.status, note=text)))
         self._on_change(id.name)
 
     def status(self, id: ServableId) -> VersionStatus | None:

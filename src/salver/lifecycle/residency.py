@@ -9,7 +9,9 @@ All is decided under one lock, which no load, close or wait is ever made with.
 
 import itertools
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +22,9 @@ from typing import Final, Generic, TypeVar
 from salver.errors import ResourceExhausted, ServingError, Unavailable, error_of
 from salver.files import Footprint, footprint
 from salver.lifecycle.budget import Budget
+from salver.lifecycle.late_loads import given_up_after, still_loading
+from salver.lifecycle.lateness import Late
+from salver.lifecycle.load_watch import LoadWatch
 from salver.lifecycle.loader import Closable, Footprinter, as_serving_error, look_at
 from salver.lifecycle.seats import Claim, NotLoaded, Seat, Where
 from salver.lifecycle.unrest import pause_s
@@ -46,12 +51,14 @@ class ResidencyOptions:
         max_memory_bytes: the most they may take together by estimate; 0 for any.
         transient_load_bytes: what each load takes beside its estimate until it is over.
         num_threads: loads at the same time, and models that are freed at the same time.
+        load_timeout_s: how long a load may take before it is given up; 0 for any time.
     """
 
     max_loaded: int = 0
     max_memory_bytes: int = 0
     transient_load_bytes: int = 0
     num_threads: int = 1
+    load_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,24 @@ class Counts:
     evictions: dict[str, int]
 
 
+@dataclass(slots=True, eq=False)
+class _Load(Generic[T]):
+    """A load that is running. What follows the seat is changed under the lock.
+
+    Attributes:
+        is_late: it has been told of, and its thread made up for.
+        is_abandoned: it was given up, so that its outcome is of no use.
+        abandoned_bytes: memory that is set aside for it until it returns.
+    """
+
+    seat: Seat[T]
+    seen: Footprint | None
+    is_late: bool = False
+    is_abandoned: bool = False
+    has_returned: bool = False
+    abandoned_bytes: int = 0
+
+
 class _Todo(Generic[T]):
     """What a decision asks for, and what is done only when the lock has been given back."""
 
@@ -77,7 +102,11 @@ class _Todo(Generic[T]):
 
 
 class Residency(Generic[T]):
-    """Who is in memory. Safe to use from any thread."""
+    """Who is in memory. Safe to use from any thread.
+
+    Attributes:
+        watch: notices loads that do not return.
+    """
 
     def __init__(
         self,
@@ -86,6 +115,7 @@ class Residency(Generic[T]):
         clock: Callable[[], float],
         after_change: Callable[[], None] = lambda: None,
         look: Footprinter = footprint,
+        now: Callable[[], float] = time.time,  # noqa: TID251 - the clock that is injected
     ) -> None:
         """Begin with nobody.
 
@@ -94,8 +124,10 @@ class Residency(Generic[T]):
             clock: seconds, monotonic.
             after_change: called after each load and each eviction, from some thread.
             look: takes the footprint of a version directory.
+            now: seconds since 1970.
         """
         self._options = options
+        self._now = now
         self._clock = clock
         self._after_change = after_change
         self._look = look
@@ -103,12 +135,19 @@ class Residency(Generic[T]):
         self._queue: deque[Seat[T]] = deque()
         self._recent: OrderedDict[Seat[T], None] = OrderedDict()  # all that are in, oldest first
         self._taken: set[Seat[T]] = set()
+        self._late: set[Seat[T]] = set()  # of these, those whose load does not return
         self._failed: set[Seat[T]] = set()
         self._evictions: dict[str, int] = {}
         self._is_closed = False
         self._budget = Budget(options.max_memory_bytes, options.transient_load_bytes)
         self._loads = Pool("salver-lazy-load", options.num_threads)
         self._closes = Pool("salver-lazy-unload", options.num_threads)
+        self.watch: LoadWatch[_Load[T]] = LoadWatch(
+            options.load_timeout_s,
+            clock=clock,
+            is_wanted=lambda load: load.seat.where is not Where.GONE,
+            on_late=self._noted_late,
+        )
 
     # -- the lifecycle ---------------------------------------------------------------------------
 
@@ -317,7 +356,9 @@ class Residency(Generic[T]):
             todo.settled.append((seat.loading, seat.error))
 
     def _has_room(self, seat: Seat[T]) -> bool:
-        if self._options.max_loaded and len(self._taken) >= self._options.max_loaded:
+        # A load that does not return, perhaps never, must not keep out all others.
+        num_taken = len(self._taken) - len(self._late)
+        if self._options.max_loaded and num_taken >= self._options.max_loaded:
             return False
         # What is still there of an earlier life of the version must go first.
         if any(taken.id == seat.id for taken in self._taken):
@@ -365,12 +406,13 @@ class Residency(Generic[T]):
         for seat in todo.loads:
             if not _is_queued(self._loads, partial(self._load, seat)):
                 error = Unavailable(f"No thread to load {seat.id} in")
-                self._loaded(seat, None, error, None)
+                self._loaded(_Load(seat, None), None, error)
 
     def _load(self, seat: Seat[T]) -> None:
         model: T | None = None
         error: ServingError | None = None
-        seen = look_at(seat.path, self._look)
+        load = _Load(seat, look_at(seat.path, self._look))
+        self.watch.begin(load)
         try:
             if self._is_closed or seat.where is Where.GONE:
                 raise Unavailable(_STOPPING)  # noqa: TRY301 - one way out for all that fails
@@ -379,11 +421,16 @@ class Residency(Generic[T]):
         except Exception as caught:  # noqa: BLE001 - whatever it is, it is this version's state
             error = as_serving_error(caught)
             _logger.error("Bringing servable version %s into memory: %s", seat.id, error.status)  # noqa: TRY400 - it says what a person needs
-        self._loaded(seat, model, error, seen)
+        self.watch.end(load)
+        self._loaded(load, model, error)
 
-    def _loaded(
-        self, seat: Seat[T], model: T | None, error: ServingError | None, seen: Footprint | None
-    ) -> None:
+    def _loaded(self, load: _Load[T], model: T | None, error: ServingError | None) -> None:
+        seat = load.seat
+        if self._has_returned(load):
+            if model is not None:
+                self._free(seat.id, model)
+            self._changed()
+            return
         todo: _Todo[T] = _Todo()
         with self._lock:
             is_in_vain = model is not None and seat.where is Where.GONE
@@ -392,7 +439,7 @@ class Residency(Generic[T]):
                 self._budget.release(seat.id)
             if error is not None:
                 self._note_failure(seat, error)
-                seat.seen = seat.looked = seen
+                seat.seen = seat.looked = load.seen
             else:
                 seat.model = model
                 self._budget.loaded(seat.id)
@@ -408,6 +455,61 @@ class Residency(Generic[T]):
             self._close(seat)
         else:
             self._changed()
+
+    def _has_returned(self, load: _Load[T]) -> bool:
+        """Note that a load has; whether it had been given up."""
+        seat, todo = load.seat, _Todo[T]()
+        with self._lock:
+            load.has_returned = True
+            if load.is_abandoned:
+                self._budget.returned(load.abandoned_bytes)
+                if seat.retry_s == math.inf:
+                    seat.retry_s = self._clock()
+                self._advance(todo)
+            else:
+                self._late.discard(seat)
+                seat.note = None
+        if load.is_late:
+            self._loads.take_back()
+        if load.is_abandoned:
+            _logger.info("Servable version %s was loaded after that had been given up", seat.id)
+        self._do(todo)
+        return load.is_abandoned
+
+    def _noted_late(self, late: Late[_Load[T]]) -> None:
+        load, seat, todo = late.key, late.key.seat, _Todo[T]()
+        with self._lock:
+            if load.has_returned:
+                return
+            is_first, load.is_late = not load.is_late, True
+            if late.is_over:
+                self._abandon(load, late.for_s, todo)
+            else:
+                self._late.add(seat)
+                seat.note = still_loading(late.for_s, self._now)
+            self._advance(todo)
+        if is_first:
+            self._loads.lend()
+        what = "is given up" if late.is_over else "goes on, and other loads beside it"
+        _logger.warning(
+            "Bringing servable version %s into memory has not returned for %.0f s: it %s",
+            *(seat.id, late.for_s, what),
+        )
+        self._do(todo)
+
+    def _abandon(self, load: _Load[T], for_s: float, todo: _Todo[T]) -> None:
+        """Under the lock: wait no more for a load; what it brings will be freed."""
+        seat = load.seat
+        load.is_abandoned = True
+        load.abandoned_bytes = self._budget.abandon(seat.id)
+        self._taken.discard(seat)
+        self._late.discard(seat)
+        error = given_up_after(seat.id, for_s)
+        self._note_failure(seat, error)
+        seat.seen = seat.looked = load.seen
+        seat.note = None
+        seat.retry_s = math.inf  # until it returns, or its files change
+        todo.settled.append((seat.loading, error))
 
     def _close(self, seat: Seat[T]) -> None:
         model, seat.model = seat.model, None

@@ -61,7 +61,7 @@ def _model_text(name: str, statuses: tuple[str, ...], labels: Mapping[str, int])
 
 
 def _status_text(status: VersionStatus) -> str:
-    if status.error is None:
+    if status.error is None and status.note is None:
         return _text_without_error(status.id.version, status.state, status.is_in_memory)
     return _indented(_status(status), 4)
 
@@ -96,6 +96,9 @@ def _status(status: VersionStatus) -> dict[str, Any]:
     }
     if status.is_in_memory is not None:
         shown["in_memory"] = status.is_in_memory
+    hint = status.note or (None if error is None else error.hint)
+    if hint is not None:
+        shown["hint"] = hint
     return shown
 
 

@@ -92,6 +92,7 @@ class ServerCore(Lookup):
         serving: ServingMap[Servable] | None = None,
         lazy: LazyModels | None = None,
         update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
+        abandon: Callable[[ServableId], None] = lambda _id: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with no models.
@@ -107,6 +108,7 @@ class ServerCore(Lookup):
             lazy: what `load` is where models are loaded when they are asked for; closed by `close`.
             update_logs: the last step of each configuration: logs requests from then on as it says,
                 by model a serialized `tensorflow.serving.LoggingConfig`; or raises `ServingError`.
+            abandon: called when a load that does not return was given up; see `Manager`.
             clock: seconds, monotonic.
         """
         self._load = load
@@ -133,6 +135,7 @@ class ServerCore(Lookup):
             serving=self._serving,
             monitor=self._monitor,
             after_change=after_change,
+            abandon=abandon,
             clock=clock,
         )
         self._source = FileSystemSource(

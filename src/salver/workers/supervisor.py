@@ -123,7 +123,7 @@ class _Supervisor:
         self._is_to_renew_again = False
         self._trials: set[Member] = set()
         self._ledger = Ledger()
-        self._crew = Crew(self._try_alone)
+        self._crew = Crew(self._try_alone, load_timeout_s=self._options.load_timeout_seconds)
         self._serving = BroadcastMap(self._crew)
         self._core = ServerCore(
             self._load,
@@ -133,6 +133,7 @@ class _Supervisor:
             on_status=self._tell_states,
             on_configured=self._tell_names,
             update_logs=self._crew.set_logs,
+            abandon=self._abandon,
         )
         self._reloads = Reloads(self._core.apply, self._tell_reloaded)
         self._polling = make_config_polling(self._options, self._core)
@@ -310,6 +311,22 @@ class _Supervisor:
 
     def _load(self, platform: str, id: ServableId, path: str) -> Any:
         return load_everywhere(self._crew, platform, id, path, self._ledger.forget)
+
+    def _abandon(self, id: ServableId) -> None:
+        """Let go of a load that does not return: its thread ends with its process alone."""
+        stuck = self._crew.abandon(id)
+        for trial in tuple(self._trials):
+            if id in trial.loading:
+                trial.kill("killed, as a load in it did not return")
+        if stuck and self._options.load_timeout_seconds:  # else nobody has asked for it
+            threading.Thread(
+                target=self._replace_stuck, args=(id, stuck), name="salver-renew", daemon=True
+            ).start()
+
+    def _replace_stuck(self, id: ServableId, stuck: Sequence[Member]) -> None:
+        for member in stuck:
+            _log.warning("%s is to be replaced: its load of %s does not return", member, id)
+        self._keeper.replace(stuck, idle_s=_IDLE_S, timeout_s=self._options.drain_timeout_seconds)
 
     def _lose(self, id: ServableId, error: ServingError) -> bool:
         if not self._crew.lose(id):

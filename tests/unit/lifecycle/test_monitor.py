@@ -359,3 +359,14 @@ def test_who_watches_is_interrupted() -> None:
     monitor.interrupt()
     with pytest.raises(Cancelled):
         monitor.watch(lambda: 3600.0)
+
+
+def test_a_note_is_told_until_the_state_changes() -> None:
+    told: list[str] = []
+    monitor = Monitor(on_change=told.append)
+    monitor.publish(V1, LOADING)
+    monitor.note(V1, "still loading")
+    assert monitor.status(V1) == VersionStatus(V1, LOADING, note="still loading")
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.status(V1) == VersionStatus(V1, AVAILABLE)
+    assert told == ["m"] * 3

@@ -992,7 +992,7 @@ def test_first_configuration_may_be_superseded_and_then_loads_go_on_as_in_ordina
     first = Reload(bench, bench.config("e")).until_taken()
     bench.core.apply((), is_awaited=False)
     assert isinstance(first.end(), Superseded)
-    assert bench.core._manager._pools._loads._limit == 2
+    assert bench.core._manager._pools.loads._limit == 2
 
 
 # -- a file that is polled -----------------------------------------------------------------------

@@ -260,7 +260,10 @@ def load_saved_model(
         library.check(status)
         quick.TF_SetTarget(options, target.encode())
         is_behind = steps_back and library.has_pools and not _has_own_pools(session_config)
-        run_options = Buffer.of(_load_options(thread_pool, is_behind=is_behind))
+        # A graph that loops while it restores, perhaps for ever, must not do so in a thread of the
+        # pool that all sessions share: as many of them as it has threads would end all runs.
+        in_caller = is_behind or has_loops
+        run_options = Buffer.of(_load_options(thread_pool, in_caller=in_caller))
         load = partial(
             library.long.TF_LoadSessionFromSavedModel,
             *(options, ctypes.addressof(run_options), os.fsencode(directory)),
@@ -294,10 +297,10 @@ def _has_own_pools(session_config: bytes) -> bool:
     return bool(config.use_per_session_threads or len(config.session_inter_op_thread_pool))
 
 
-def _load_options(thread_pool: int | None, *, is_behind: bool) -> bytes:
-    """Where the restoring graph runs: where that was said, or in the thread that is behind."""
+def _load_options(thread_pool: int | None, *, in_caller: bool) -> bytes:
+    """Where the restoring graph runs: where that was said, or in the thread that loads."""
     if thread_pool is None:
-        return _IN_CALLER if is_behind else b""
+        return _IN_CALLER if in_caller else b""
     options = message_class("tensorflow.RunOptions")(inter_op_thread_pool=thread_pool)
     serialized: bytes = options.SerializeToString()
     return serialized
