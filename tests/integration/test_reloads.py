@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.grpc_clients.plain import Client, connected, message, outcome
 from tests.integration.serving import Server, eventually
+from tests.integration.test_workers import workers
 
 StartServer = Callable[..., Server]
 RELOAD = "HandleReloadConfigRequest"
@@ -83,10 +84,7 @@ def take(seconds: float, call: Callable[[], Any]) -> Any:
 
 def threads(server: Server) -> int:
     """How many threads all processes of a server have."""
-    pids = [server.process.pid]
-    for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pids += map(int, children)
+    pids = [server.process.pid, *workers(server)]
     return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
 
 

@@ -1,12 +1,11 @@
-"""Make models whose load does not return: what initializes them waits, or loops for ever.
+"""Make models whose load does not return: what initializes them loops, perhaps for ever.
 
     python tests/models/slow_loads.py OUT
 
 writes `OUT/<name>/1`. Run in a process of its own: neither the tests nor the server import
 TensorFlow.
 
-`load_waits` reads a file `gate` beside the version directory while it loads: a pipe, in the tests,
-which makes it wait without computing until somebody writes to it. `load_loops` computes.
+`load_waits` does so until there is a file `open` beside the version directory.
 """
 
 import sys
@@ -47,9 +46,13 @@ def save(version: Path, initialize: Any) -> None:
 
 
 def wait(where: Any) -> Any:
-    """Read the file beside the version directory."""
-    gate = tf.strings.regex_replace(where, "[^/]*/assets/name.txt$", "gate")
-    return tf.group(tf.io.read_file(gate))
+    """Look for the file beside the version directory until it is there."""
+    gate = tf.strings.regex_replace(where, "[^/]*/assets/name.txt$", "open")
+
+    def is_shut(_: Any) -> Any:
+        return tf.equal(tf.size(tf.io.matching_files(gate)), 0)
+
+    return tf.group(tf.while_loop(is_shut, lambda i: (i + 1) % 7, [tf.constant(0)]))
 
 
 def loop(_where: Any) -> Any:
