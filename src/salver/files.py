@@ -37,8 +37,17 @@ __all__ = [
     "open_regular",
     "read_regular",
     "require_path",
+    "unreachable",
 ]
 
+# Scheme → the program that copies from such a store.
+_COPY: Final = {
+    "s3": ": aws s3 cp --recursive {uri} DIRECTORY",
+    "gs": ": gcloud storage cp --recursive {uri} DIRECTORY",
+    "hdfs": ": hdfs dfs -get {uri} DIRECTORY",
+    "http": ": curl -O {uri}",
+    "https": ": curl -O {uri}",
+}
 _SCHEME = re.compile(r"([a-zA-Z][0-9a-zA-Z.]*)://")
 
 _CODE_OF_ERRNO: dict[int, Code] = {
@@ -87,8 +96,22 @@ def local_path(path: str) -> str:
     if scheme is None:
         return path
     if scheme[1] != "file":
-        raise Unimplemented(f"File system scheme '{scheme[1]}' not implemented (file: '{path}')")
+        copy = _COPY.get(scheme[1].lower(), "")
+        raise Unimplemented(
+            f"File system scheme '{scheme[1]}' not implemented (file: '{path}')",
+            hint="Models are served from local files. Copy it here, or mount the store, and serve "
+            f"that{copy.format(uri=path)}.",
+        )
     return path[scheme.end() :]
+
+
+def unreachable(path: str) -> Unimplemented | None:
+    """Why nobody here can look at a path; None where one can, be it that nothing is there."""
+    try:
+        local_path(path)
+    except Unimplemented as error:
+        return error
+    return None
 
 
 def require_path(path: str) -> str:

@@ -20,6 +20,7 @@ from salver.files import (
     open_regular,
     read_regular,
     require_path,
+    unreachable,
 )
 
 
@@ -54,6 +55,19 @@ def test_a_uri_of_a_scheme_nobody_serves_says_so() -> None:
     assert raised.value.message == (
         "File system scheme 's3' not implemented (file: 's3://bucket/m')"
     )
+
+
+def test_what_nobody_can_look_at_is_told_with_how_to_copy_it() -> None:
+    assert unreachable("/models/m") is unreachable("file:///nowhere") is None
+    for uri, how in (
+        ("s3://b/m", "aws s3 cp --recursive s3://b/m DIRECTORY."),
+        ("GS://b/m", "gcloud storage cp --recursive GS://b/m DIRECTORY."),
+        ("odd://b/m", "or mount the store, and serve that."),
+    ):
+        error = unreachable(uri)
+        assert error is not None
+        assert error.hint is not None
+        assert error.hint.endswith(how)
 
 
 def test_a_path_that_must_exist_and_does_not_is_not_found(tmp_path: Path) -> None:

@@ -70,12 +70,16 @@ def main(
         print(f"salver: {error}", file=sys.stderr)
         return _USAGE_ERROR
     except ServingError as error:
-        print(f"salver: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        _complain(error)
         return _FAILURE
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _complain(error: ServingError) -> None:
+    print(f"salver: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
 
 
 def _dispatch(command: str, rest: Sequence[str], run: Run, leave: Leave) -> int:
@@ -161,7 +165,7 @@ def _serve(rest: Sequence[str], run: Run, leave: Leave) -> int:
             made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="salver-"))))
             return made[-1]
 
-        models = locate_models(paths, scratch)
+        models = locate_models(paths, scratch, _complain)
         has_ended = run(parsed.options, models or None, mode)
     if not has_ended:
         leave(0)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from salver.errors import Cancelled, ServingError
+from salver.errors import Cancelled, NotInstalled, ServingError
 from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue
@@ -375,12 +375,15 @@ class Manager(Generic[T]):
         self._monitor.try_failed(attempt.id, error)
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
-        if attempt.tries <= retries and not isinstance(error, Deadly):
+        if attempt.tries <= retries and not isinstance(error, (Deadly, NotInstalled)):
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
             self._delayed[attempt.id] = attempt
             self._budget.release(attempt.id)  # the next try sets memory aside anew
             return self._room_made()
-        _logger.info("Retrying of %s exhausted max_num_retries: %d", attempt.description, retries)
+        if attempt.tries > retries:
+            _logger.info(
+                "Retrying of %s exhausted max_num_retries: %d", attempt.description, retries
+            )
         return self._give_up(attempt)
 
     def _cancel(self, attempt: Attempt) -> list[Instruction]:

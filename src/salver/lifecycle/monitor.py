@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from salver.errors import Cancelled, ServingError
+from salver.errors import Cancelled, NotInstalled, ServingError
 from salver.servable import ServableId
 
 __all__ = ["Monitor", "VersionState", "VersionStatus", "Wait"]
@@ -140,6 +140,7 @@ class Monitor:
         # Condition's own lock can be taken twice by one thread, so a signal handler may interrupt.
         self._changed = threading.Condition()
         self._records: Mapping[str, Mapping[int, _Record]] = {}
+        self._unreachable: Mapping[str, ServingError] = {}
         self._events = 0
         self._is_interrupted = False
 
@@ -184,10 +185,39 @@ class Monitor:
         """Why loading `name` failed last, be it to be tried again; None while nothing has failed.
 
         A version that became available forgets its errors. Of several versions that failed the
-        highest speaks.
+        highest speaks; where none can even be looked for, that is why.
         """
         troubles = (record.trouble for _, record in sorted(self._of(name).items(), reverse=True))
-        return next((trouble for trouble in troubles if trouble is not None), None)
+        found = next((trouble for trouble in troubles if trouble is not None), None)
+        return found or self._unreachable.get(name)
+
+    def set_unreachable(self, errors: Mapping[str, ServingError]) -> None:
+        """Record of which names no version can be looked for, and why; of all others they can."""
+        with self._changed:
+            before, self._unreachable = self._unreachable, dict(errors)
+            self._changed.notify_all()
+        for name in before.keys() | errors.keys():
+            if before.get(name) is not errors.get(name):
+                self._on_change(name)
+
+    def is_hopeless(self, name: str) -> bool | None:
+        """Whether no version of a name can become available before something is done about it.
+
+        That is so where versions cannot be looked for, and where all that are there need a library
+        that is missing.
+
+        Returns:
+            None while it is being found out.
+        """
+        records = self._of(name).values()
+        if any(record.status.state is VersionState.AVAILABLE for record in records):
+            return False
+        if name in self._unreachable:
+            return True
+        if self.is_under_way(name):
+            return None
+        troubles = [record.trouble for record in records]
+        return bool(troubles) and all(isinstance(each, NotInstalled) for each in troubles)
 
     def now(self) -> int:
         """This moment, for the `since` of a later wait."""
@@ -353,7 +383,7 @@ class Monitor:
         return next((decision for decision in decisions if decision is not None), None)
 
     def _is_settled(self, name: str) -> bool:
-        return any(
+        return name in self._unreachable or any(
             record.status.state is VersionState.AVAILABLE or record.trouble is not None
             for record in self._of(name).values()
         )

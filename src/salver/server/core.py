@@ -18,8 +18,10 @@ from salver.errors import (
     Cancelled,
     FailedPrecondition,
     ServingError,
+    Unimplemented,
     Unknown,
 )
+from salver.files import unreachable
 from salver.inference.servable import Servable
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.handles import ServingMap
@@ -162,6 +164,28 @@ class ServerCore(Lookup):
         """
         return self._monitor.wait_until_settled(names, timeout_s)
 
+    def hopeless(self, timeout_s: float) -> ServingError | None:
+        """Why none of the models can be served before something is installed or configured.
+
+        Args:
+            timeout_s: how long to wait for loads that are under way.
+
+        Returns:
+            None when there are no models, or one is served, or may be without anything being done.
+        """
+        names = self.model_names()
+        until_s = time.monotonic() + timeout_s
+        verdicts: list[bool | None] = []
+
+        def pause_s() -> float | None:
+            verdicts[:] = map(self._monitor.is_hopeless, names)
+            left_s = until_s - time.monotonic()
+            is_open = None in verdicts and False not in verdicts and left_s > 0
+            return left_s if is_open else None
+
+        self._monitor.watch(pause_s)
+        return _together(names, self._monitor.last_error) if verdicts and all(verdicts) else None
+
     @property
     def reserved(self) -> Mapping[ServableId, int]:
         """Version → the memory set aside for it in bytes, by an estimate from its files."""
@@ -200,6 +224,7 @@ class ServerCore(Lookup):
             InvalidArgument: the list is wrong; see `salver.config.models`.
             ModelsUnavailable: a model could not be loaded. The configuration stays in effect.
             Superseded: by a newer configuration, while it waited.
+            Unimplemented: a model lies where nobody here can look. The configuration stays too.
             Left: the caller has left. If it waited by then, the configuration stays in effect.
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
@@ -221,7 +246,8 @@ class ServerCore(Lookup):
         caller.taken()
         try:
             self._wait(waiting, is_first=is_first)
-        except (ModelsUnavailable, Left):  # those that are there are to be logged all the same
+        # Those that are there are to be logged all the same.
+        except (ModelsUnavailable, Unimplemented, Left):
             self._finish(models, generation)
             raise
         self._finish(models, generation)
@@ -243,6 +269,7 @@ class ServerCore(Lookup):
         self._platform_of |= {model.name: config.platform_of(model) for model in models}
         self._applied = models
         self._generation += 1
+        self._monitor.set_unreachable(_unreachable(models))
         waiting = self._aspire(models, caller)
         if waiting is None:
             self._log_requests(models)
@@ -257,6 +284,8 @@ class ServerCore(Lookup):
                 self._manager.end_initial_load()
         if failures:
             raise ModelsUnavailable("servable" if is_first else "model", failures)
+        if waiting.unreachable is not None:
+            raise waiting.unreachable
 
     def _finish(self, models: tuple[ModelConfig, ...], generation: int) -> None:
         """The last step of a configuration, unless a newer one has the last word."""
@@ -326,8 +355,12 @@ class ServerCore(Lookup):
         self._sourced = tuple(servables)
         self._on_configured()
         new = servables.keys() - (before or ())
+        away = _unreachable(model for model in models if model.name in new)
         waiting = self._waits.begin(
-            servables, dict.fromkeys(new, 0 if before is None else since), caller
+            servables,
+            dict.fromkeys(new - away.keys(), 0 if before is None else since),
+            caller,
+            unreachable=next(iter(away.values()), None),
         )
         self._source.reconfigure(servables.values())
         # What is given up must be on its way out before anybody looks whether it is available.
@@ -404,9 +437,27 @@ class ServerCore(Lookup):
         return self._monitor.status(ServableId(name, version)) if version >= 0 else None
 
 
+def _together(names: Iterable[str], error_of: Callable[[str], ServingError | None]) -> ServingError:
+    """The errors of several models as one; where all have the same, that."""
+    errors = {name: error for name in names if (error := error_of(name)) is not None}
+    distinct = {error.message: error for error in errors.values()}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    return FailedPrecondition(
+        "No model can be served. "
+        + "; ".join(f"{name}: {error.message}" for name, error in errors.items()),
+        hint=next((error.hint for error in errors.values() if error.hint), None),
+    )
+
+
 def _failure_text(status: VersionStatus) -> str:
     reason = "" if status.error is None else f" due to error: {status.error.status}"
     return f"{{{status.id}{reason}}}, "
+
+
+def _unreachable(models: Iterable[ModelConfig]) -> dict[str, ServingError]:
+    """The models that lie where nobody here can look."""
+    return {m.name: error for m in models if (error := unreachable(m.base_path)) is not None}
 
 
 def _servables(models: Iterable[ModelConfig]) -> dict[str, MonitoredServable]:

@@ -129,9 +129,15 @@ class _Process:
             self._core.apply(self._configuration.models, is_awaited=is_awaited)
 
     def _settle(self) -> None:
-        """Wait until each model is up, or has failed once, or takes its time."""
+        """Wait until each model is up, or has failed once, or takes its time.
+
+        Raises:
+            ServingError: nothing is left to serve, and no other configuration can come.
+        """
         self._core.wait_until_settled(self._core.model_names(), ANNOUNCE_AFTER_S)
         self._core.end_initial_load()
+        if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
+            raise error
 
     def _announce(self, doors: "Doors") -> None:
         if self._mode.announce is not None:

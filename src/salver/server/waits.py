@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from salver.errors import Aborted, Cancelled
+from salver.errors import Aborted, Cancelled, ServingError
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import Monitor, VersionStatus, Wait
 from salver.sources.file_system import MonitoredServable
@@ -47,12 +47,14 @@ class Waiting:
         wait: see there.
         caller: who stands there.
         begun_s: when it began.
+        unreachable: why others of its models are not even waited for.
     """
 
     servables: Servables
     wait: Wait
     caller: Caller
     begun_s: float
+    unreachable: ServingError | None = None
 
 
 class Waits:
@@ -91,7 +93,12 @@ class Waits:
         self._monitor.watch(pause_s)
 
     def begin(
-        self, wanted: Servables, new: Mapping[str, int], caller: Caller | None
+        self,
+        wanted: Servables,
+        new: Mapping[str, int],
+        caller: Caller | None,
+        *,
+        unreachable: ServingError | None = None,
     ) -> Waiting | None:
         """End the waits for what `wanted` gives up, and begin another.
 
@@ -101,6 +108,7 @@ class Waits:
             wanted: all models of the newer configuration.
             new: those of them that it names for the first time, each with a moment for `Wait`.
             caller: who will wait for them; None for nobody.
+            unreachable: see `Waiting`.
         """
         with self._lock:
             for waiting in self._all:
@@ -117,7 +125,7 @@ class Waits:
             wait = Wait({**owed, **new})
             self._owed |= {name: (wanted[name], since) for name, since in new.items()}
             servables = {name: wanted[name] for name in wait.since}
-            waiting = Waiting(servables, wait, caller, self._clock())
+            waiting = Waiting(servables, wait, caller, self._clock(), unreachable)
             self._all = (*self._all, waiting)
             if len(self._all) > MOST:
                 self._supersede(self._all[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.errors import Code, NotFound, ServingError, Unavailable
+from salver.errors import Code, NotFound, NotInstalled, ServingError, Unavailable
 from salver.files import Footprint
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import Deadly, LoadOptions
@@ -303,6 +303,21 @@ def test_load_that_ends_its_process_is_not_tried_again_by_itself(bench: Bench) -
     status = bench.until_state(V1, END)
     assert status.error is bench.failing[V1]
     assert bench.begun == [V1]
+
+
+def test_load_that_needs_what_is_not_installed_is_not_tried_again_by_itself(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.failing[V1] = NotInstalled("install it")
+    bench.aspire(V1)
+    bench.until_state(V1, END)
+    bench.advance(3600)
+    assert bench.begun == [V1]
+    assert "exhausted" not in caplog.text
+    del bench.failing[V1]
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.rest()
+    bench.until_state(V1, AVAILABLE)
 
 
 def test_directory_that_is_gone_fails_while_reserving_and_never_shows_loading(

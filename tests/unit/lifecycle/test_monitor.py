@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from salver.errors import Aborted, Cancelled, Internal, NotFound
+from salver.errors import Aborted, Cancelled, Internal, NotFound, NotInstalled, Unimplemented
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus, Wait
 from salver.servable import ServableId
 
@@ -370,3 +370,43 @@ def test_a_note_is_told_until_the_state_changes() -> None:
     monitor.publish(V1, AVAILABLE)
     assert monitor.status(V1) == VersionStatus(V1, AVAILABLE)
     assert told == ["m"] * 3
+
+
+# -- what cannot come ------------------------------------------------------------------------------
+
+
+def test_models_that_cannot_be_looked_for_have_failed_and_tell_why() -> None:
+    told: list[str] = []
+    monitor, away = Monitor(on_change=told.append), Unimplemented("no such scheme")
+    monitor.set_unreachable({"m": away})
+    assert monitor.last_error("m") is away
+    assert monitor.wait_until_settled(["m"], timeout_s=0)
+    monitor.set_unreachable({"m": away, "n": away})
+    monitor.set_unreachable({"n": away})
+    assert monitor.last_error("m") is None
+    assert told == ["m", "n", "m"]
+
+
+def test_a_model_is_hopeless_when_all_its_versions_need_what_is_missing() -> None:
+    monitor, missing = Monitor(), NotInstalled("install it")
+    assert monitor.is_hopeless("m") is False  # a version may come
+    monitor.publish(V1, LOADING)
+    assert monitor.is_hopeless("m") is None
+    monitor.try_failed(V1, missing)
+    assert monitor.is_hopeless("m") is True
+    monitor.publish(V2, LOADING)
+    assert monitor.is_hopeless("m") is None
+    monitor.try_failed(V2, NotFound("half copied"))
+    assert monitor.is_hopeless("m") is False
+    monitor.publish(V2, END, missing)
+    assert monitor.is_hopeless("m") is True
+    monitor.publish(V3, AVAILABLE)
+    assert monitor.is_hopeless("m") is False
+
+
+def test_a_model_that_cannot_be_looked_for_is_hopeless_unless_a_version_is_there() -> None:
+    monitor = monitor_of((V1, AVAILABLE))
+    away = Unimplemented("no such scheme")
+    monitor.set_unreachable({"m": away, "n": away})
+    assert monitor.is_hopeless("m") is False
+    assert monitor.is_hopeless("n") is True

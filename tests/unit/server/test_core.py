@@ -14,8 +14,10 @@ from salver.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    NotInstalled,
     ServingError,
     Unavailable,
+    Unimplemented,
 )
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.callers import Caller
@@ -70,6 +72,7 @@ class Bench:
     ) -> None:
         self.root = root
         self.gates: dict[ServableId, threading.Event] = {}
+        self.missing: dict[str, str] = {}
         self.now_s = 0.0
         self.core = ServerCore(
             self.load,
@@ -88,6 +91,8 @@ class Bench:
     def load(self, platform: str, id: ServableId, path: str) -> Servable:
         if id in self.gates:
             assert self.gates[id].wait(WAIT_S)
+        if id.name in self.missing:
+            raise NotInstalled(self.missing[id.name])
         if not Path(path, "saved_model.pb").exists():
             raise NotFound(f"no SavedModel in {id.version}")
         return Servable(Constant(platform), run_nothing)
@@ -825,6 +830,90 @@ def test_memory_set_aside_is_told(bench: Bench) -> None:
     (bench.root / "m" / "1" / "saved_model.pb").write_bytes(bytes(1000))
     bench.apply(bench.config())
     assert sum(bench.core.reserved.values()) == 1200
+
+
+# -- models that cannot be served ------------------------------------------------------------------
+
+AWAY = "File system scheme 's3' not implemented (file: 's3://bucket/a')"
+
+
+def away(bench: Bench, name: str = "a") -> ModelConfig:
+    return replace(bench.config(name), base_path=f"s3://bucket/{name}")
+
+
+def test_model_that_lies_where_nobody_can_look_is_refused_at_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.add("m", 1)
+    with pytest.raises(Unimplemented) as raised:
+        bench.apply(away(bench), bench.config())
+    assert raised.value.message == AWAY
+    assert raised.value.hint is not None
+    assert "aws s3 cp --recursive s3://bucket/a DIRECTORY" in raised.value.hint
+    assert bench.answers(M) == 1
+    assert applied(bench) == (away(bench), bench.config())
+    assert bench.core.waiting_models() == ("a",)
+    assert bench.core.problem("a") == AWAY
+    with pytest.raises(NotFound) as refused:
+        bench.core.acquire(ServableRequest("a"))
+    assert refused.value.hint == f"Versions of a: none yet. The last load failed: {AWAY}"
+    bench.core._source._poll()
+    assert caplog.text.count(AWAY) == 1
+    bench.apply(bench.config())
+    assert bench.core.last_error("a") is None
+
+
+def test_reload_that_adds_such_a_model_tells_of_others_that_failed_first(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.add("bad", 1, broken=True)
+    with pytest.raises(ModelsUnavailable):
+        bench.apply(bench.config(), bench.config("bad"), away(bench))
+    with pytest.raises(Unimplemented):
+        bench.apply(bench.config(), away(bench, "other"))
+    bench.core.apply((away(bench, "third"),), is_awaited=False)  # nobody stands there
+
+
+def settled_without_hope(bench: Bench) -> ServingError | None:
+    assert bench.core.wait_until_settled(bench.core.model_names(), WAIT_S)
+    return bench.core.hopeless(WAIT_S)
+
+
+def test_nothing_is_left_to_serve_when_all_models_need_what_is_missing(bench: Bench) -> None:
+    assert bench.core.hopeless(0) is None  # there are no models
+    for name in "m", "n":
+        bench.add(name, 1)
+        bench.missing[name] = "install it"
+    bench.core.apply((bench.config(), bench.config("n")), is_awaited=False)
+    error = settled_without_hope(bench)
+    assert isinstance(error, NotInstalled)
+    assert error.message == "install it"
+    bench.add("good", 1)
+    bench.core.apply((bench.config(), bench.config("good")), is_awaited=False)
+    assert settled_without_hope(bench) is None
+
+
+def test_different_reasons_are_told_together(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.missing["m"] = "install it"
+    bench.core.apply((bench.config(), away(bench)), is_awaited=False)
+    error = settled_without_hope(bench)
+    assert error is not None
+    assert error.message == f"No model can be served. m: install it; a: {AWAY}"
+    assert error.hint is not None
+    assert "aws s3 cp" in error.hint
+
+
+@pytest.mark.parametrize("how", ["broken", "slow", "none yet"])
+def test_something_is_left_while_a_model_may_come_by_itself(bench: Bench, how: str) -> None:
+    bench.add("n", 1)
+    bench.missing["n"] = "install it"
+    bench.add("m", *([] if how == "none yet" else [1]), broken=how == "broken")
+    if how == "slow":
+        bench.gates[ServableId("m", 1)] = threading.Event()
+    bench.core.apply((bench.config(), bench.config("n")), is_awaited=False)
+    bench.until("n", 1, VersionState.END)
+    assert bench.core.hopeless(0.05) is None
 
 
 # -- configurations that come while others wait ----------------------------------------------------

@@ -26,9 +26,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from salver.errors import FailedPrecondition, error_of
+from salver.errors import NotInstalled, error_of
 
-__all__ = ["Buffer", "Library", "Output", "load_library", "tensorflow_directory"]
+__all__ = ["Buffer", "Library", "Output", "load_library", "require_library", "tensorflow_directory"]
 
 _MODE: Final = os.RTLD_LOCAL | os.RTLD_LAZY  # binding all symbols now takes 0.19 s, not 0.13
 INSTALL_HINT: Final = "pip install 'salver[tensorflow]'"
@@ -181,15 +181,24 @@ def tensorflow_directory() -> Path:
     """Where the installed `tensorflow` package lies.
 
     Raises:
-        FailedPrecondition: it is not installed; the text says what to install.
+        NotInstalled: the text says what to install.
     """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
-        raise FailedPrecondition(
+        raise NotInstalled(
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
             f"Install it with: {INSTALL_HINT}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def require_library() -> None:
+    """See, without opening it, that TensorFlow is there.
+
+    Raises:
+        NotInstalled: the text says what to install.
+    """
+    tensorflow_directory()
 
 
 _opening = threading.Lock()
@@ -199,7 +208,7 @@ def load_library() -> Library:
     """Open the C API, once per process; safe to call from any thread.
 
     Raises:
-        FailedPrecondition: TensorFlow is not installed, or its library cannot be used.
+        NotInstalled: or its library cannot be used.
     """
     with _opening:
         return _open_library()
@@ -212,7 +221,7 @@ def _open_library() -> Library:
     try:
         return Library(path)
     except (OSError, AttributeError) as error:
-        raise FailedPrecondition(
+        raise NotInstalled(
             f"TensorFlow's library {path} cannot be used: {error}. "
             f"Install a supported TensorFlow with: {INSTALL_HINT}"
         ) from error
