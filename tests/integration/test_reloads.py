@@ -148,3 +148,21 @@ def test_no_thread_is_left_where_nobody_waits_any_more(
         assert code == "DEADLINE_EXCEEDED"
     of_watcher = 4  # begins at the second look at the disk
     eventually("all have ended", lambda: threads(server) <= before + of_watcher)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_start_that_waits_for_models_goes_on_with_those_of_a_reload(
+    processes: int, half: Path, empty: Path, launch_server: StartServer
+) -> None:
+    server = launch_server(
+        "--model_name=e",
+        f"--model_base_path={empty}",
+        "--open_ports_before_load",
+        f"--workers={processes}",
+    )
+    server.err.wait_for("No versions of servable e found under base path")
+    with connected(server.grpc_target) as client:
+        assert client.call(RELOAD, request(entry("half", half))).status.error_code == 0
+        assert client.predict("half", {"x": [2.0]}) == {"y": [3.0]}
+    eventually("it is ready", lambda: server.get("/healthz/ready").status_code == 200)
+    assert server.stop() == 0

@@ -56,11 +56,11 @@ def polling(config: Path) -> tuple[str, ...]:
     return f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2])
 def test_other_models_are_loaded_while_a_load_does_not_return(
-    workers: int, config: Path, half: Path, waiting: Path, gate: Path, start_server: StartServer
+    processes: int, config: Path, half: Path, waiting: Path, gate: Path, start_server: StartServer
 ) -> None:
-    server = start_server(*polling(config), f"--workers={workers}", prelude=PATIENT)
+    server = start_server(*polling(config), f"--workers={processes}", prelude=PATIENT)
     put(config, entry("m", half), entry("waits", waiting))
     server.wait_until("waits", 1, "LOADING")
     put(config, entry("m", half), entry("waits", waiting), entry("other", half))

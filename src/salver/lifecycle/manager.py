@@ -9,12 +9,10 @@ Source of the log lines: TensorFlow Serving `core/loader_harness.cc`, `core/basi
 """
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -34,6 +32,7 @@ from salver.lifecycle.machine import (
     UnloadServable,
     WithdrawServable,
 )
+from salver.lifecycle.mailbox import Mailbox, release_waiting
 from salver.lifecycle.messages import (
     Aspire,
     Begun,
@@ -43,7 +42,6 @@ from salver.lifecycle.messages import (
     FilesChanged,
     Loaded,
     NoRoom,
-    Settle,
     Stop,
     Troubled,
     UnloadBegun,
@@ -62,10 +60,6 @@ __all__ = ["Manager"]
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Closable)
-
-_LONGEST_WAIT_S = 3600.0  # a retry interval may be longer than a queue can wait
-# SimpleQueue.get sleeps for ever when its timeout passes before it has begun to (CPython 3.11).
-_SHORTEST_WAIT_S = 0.01
 
 
 _ORDER: dict[type[Instruction], int] = {
@@ -128,7 +122,7 @@ class Manager(Generic[T]):
         self._ending = threading.Condition()
         self._has_ended = False
         self._has_only_loads = False  # in the way of its end
-        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._messages = Mailbox()
         self._unrest = Unrest(look, clock)
         self._budget = Budget(
             options.max_model_memory_bytes, options.transient_load_bytes, options.num_copies
@@ -159,11 +153,10 @@ class Manager(Generic[T]):
 
     def settle(self) -> None:
         """Wait until everything asked for before this call has been decided on, if not done."""
-        done = threading.Event()
         with self._ending:
             if self._has_ended:
                 return
-            self._messages.put(Settle(done))
+            done = self._messages.ask()
         done.wait()
 
     def wake(self) -> None:
@@ -234,10 +227,10 @@ class Manager(Generic[T]):
         with self._ending:
             self._has_ended = True
             self._ending.notify_all()
-            self._release_waiting(self._take_rest())
+            release_waiting(self._messages.take_rest())
 
     def _step(self) -> None:
-        messages = self._take()
+        messages = self._messages.take(self._pause_s())
         try:
             instructions: list[Instruction] = []
             for message in messages:
@@ -250,7 +243,7 @@ class Manager(Generic[T]):
             self._refresh_troubled()
             self._tell_what_is_left()
         finally:
-            self._release_waiting(messages)
+            release_waiting(messages)
 
     @staticmethod
     def _guarded(do: Callable[[], list[Instruction]]) -> list[Instruction]:
@@ -267,35 +260,12 @@ class Manager(Generic[T]):
                 self._has_only_loads = self._machine.states == {State.LOADING}
                 self._ending.notify_all()
 
-    def _take(self) -> list[object]:
-        """All messages there are; waits for the first, until a try is due, or late."""
-        waiting = [a.due_s for a in self._delayed.values() if a.due_s is not None]
-        waiting += [
-            late.due_s for late in (self._late, self._late_unloads) if late.due_s is not None
-        ]
-        timeout_s = (
-            min(max(_SHORTEST_WAIT_S, min(waiting) - self._clock()), _LONGEST_WAIT_S)
-            if waiting
-            else None
-        )
-        try:
-            first = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            return []
-        return [first, *self._take_rest()]
-
-    def _take_rest(self) -> list[object]:
-        rest: list[object] = []
-        with suppress(queue.Empty):
-            while True:
-                rest.append(self._messages.get_nowait())
-        return rest
-
-    @staticmethod
-    def _release_waiting(messages: list[object]) -> None:
-        for message in messages:
-            if isinstance(message, Settle):
-                message.done.set()
+    def _pause_s(self) -> float | None:
+        """How long nothing is to be done by itself: until a try is due, or late; None for ever."""
+        due = [a.due_s for a in self._delayed.values()]
+        due += [self._late.due_s, self._late_unloads.due_s]
+        times = [due_s for due_s in due if due_s is not None]
+        return min(times) - self._clock() if times else None
 
     def _handle(self, message: object) -> list[Instruction]:
         match message:

@@ -19,17 +19,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from salver.errors import ResourceExhausted, ServingError, Unavailable, error_of
-from salver.files import Footprint, footprint
+from salver.errors import ServingError, Unavailable
+from salver.files import footprint
 from salver.lifecycle.budget import Budget
 from salver.lifecycle.late_loads import given_up_after, still_loading
 from salver.lifecycle.lateness import Late
 from salver.lifecycle.load_watch import LoadWatch
 from salver.lifecycle.loader import Closable, Footprinter, as_serving_error, look_at
+from salver.lifecycle.seat_loads import SeatLoad, Todo, anew, is_queued, settle
 from salver.lifecycle.seats import Claim, NotLoaded, Seat, Where
 from salver.lifecycle.unrest import pause_s
 from salver.servable import ServableId
-from salver.threads import Job, Pool
+from salver.threads import Pool
 
 __all__ = ["Counts", "Residency", "ResidencyOptions"]
 
@@ -37,7 +38,6 @@ _logger = logging.getLogger(__name__)
 
 _STOPPING: Final = "The server is stopping"
 _NO_LIFE: Final = -1
-_ADVICE: Final = "It is tried again after a while, and when the files of the version have changed."
 
 T = TypeVar("T", bound=Closable)
 
@@ -72,33 +72,6 @@ class Counts:
 
     resident: int
     evictions: dict[str, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Load(Generic[T]):
-    """A load that is running. What follows the seat is changed under the lock.
-
-    Attributes:
-        is_late: it has been told of, and its thread made up for.
-        is_abandoned: it was given up, so that its outcome is of no use.
-        abandoned_bytes: memory that is set aside for it until it returns.
-    """
-
-    seat: Seat[T]
-    seen: Footprint | None
-    is_late: bool = False
-    is_abandoned: bool = False
-    has_returned: bool = False
-    abandoned_bytes: int = 0
-
-
-class _Todo(Generic[T]):
-    """What a decision asks for, and what is done only when the lock has been given back."""
-
-    def __init__(self) -> None:
-        self.loads: list[Seat[T]] = []
-        self.closes: list[Seat[T]] = []
-        self.settled: list[tuple[Future[None], ServingError | None]] = []
 
 
 class Residency(Generic[T]):
@@ -142,7 +115,7 @@ class Residency(Generic[T]):
         self._budget = Budget(options.max_memory_bytes, options.transient_load_bytes)
         self._loads = Pool("salver-lazy-load", options.num_threads)
         self._closes = Pool("salver-lazy-unload", options.num_threads)
-        self.watch: LoadWatch[_Load[T]] = LoadWatch(
+        self.watch: LoadWatch[SeatLoad[T]] = LoadWatch(
             options.load_timeout_s,
             clock=clock,
             is_wanted=lambda load: load.seat.where is not Where.GONE,
@@ -187,7 +160,7 @@ class Residency(Generic[T]):
 
         A load that is running is left to end, and what it brings is freed by its own thread.
         """
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             where, seat.where = seat.where, Where.GONE
             self._failed.discard(seat)
@@ -223,7 +196,7 @@ class Residency(Generic[T]):
 
     def stop(self) -> None:
         """Load nothing more, now and for ever, and tell those who wait for room."""
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             self._is_closed = True
             error = Unavailable(_STOPPING)
@@ -258,7 +231,7 @@ class Residency(Generic[T]):
                     return model
             error = seat.error
             if error is not None and self._clock() < seat.retry_s:
-                raise _anew(error)
+                raise anew(error)
         raise NotLoaded(seat)
 
     def unpin(self, seat: Seat[T]) -> None:
@@ -271,7 +244,7 @@ class Residency(Generic[T]):
 
     def claim(self, seat: Seat[T]) -> Claim:
         """See `Seat.claim`."""
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             loading, life = self._claimed(seat, todo)
             self._advance(todo)
@@ -289,7 +262,7 @@ class Residency(Generic[T]):
         with self._lock:
             return Counts(len(self._taken), dict(self._evictions))
 
-    def _claimed(self, seat: Seat[T], todo: _Todo[T]) -> tuple["Future[None]", int]:
+    def _claimed(self, seat: Seat[T], todo: Todo[T]) -> tuple["Future[None]", int]:
         """Under the lock: what to wait for, and which life it is."""
         match seat.where:
             case Where.QUEUED | Where.LOADING:
@@ -304,7 +277,7 @@ class Residency(Generic[T]):
                 return seat.loading, _NO_LIFE
         return seat.loading, seat.life
 
-    def _begin_life(self, seat: Seat[T], todo: _Todo[T]) -> None:
+    def _begin_life(self, seat: Seat[T], todo: Todo[T]) -> None:
         seat.life += 1
         seat.claims, seat.next_claims = seat.next_claims, 0
         seat.loading, seat.next_loading = seat.next_loading, Future()
@@ -330,7 +303,7 @@ class Residency(Generic[T]):
 
     # -- room ------------------------------------------------------------------------------------
 
-    def _advance(self, todo: _Todo[T]) -> None:
+    def _advance(self, todo: Todo[T]) -> None:
         """Under the lock: begin the loads there is room for, and make room for the next ones."""
         self._refuse_hopeless(todo)
         while self._queue and self._has_room(self._queue[0]):
@@ -347,7 +320,7 @@ class Residency(Generic[T]):
                 return
             self._evict(victim, todo)
 
-    def _refuse_hopeless(self, todo: _Todo[T]) -> None:
+    def _refuse_hopeless(self, todo: Todo[T]) -> None:
         """What does not fit even alone must not drive out others, nor keep them waiting."""
         hopeless = [seat for seat in self._queue if not self._budget.can_ever_fit(seat.files)]
         for seat in hopeless:
@@ -370,7 +343,7 @@ class Residency(Generic[T]):
         idle = (seat for seat in self._recent if not seat.pins and not seat.claims)
         return next(itertools.chain(idle, self._recent), None)
 
-    def _evict(self, seat: Seat[T], todo: _Todo[T]) -> None:
+    def _evict(self, seat: Seat[T], todo: Todo[T]) -> None:
         del self._recent[seat]
         seat.where = Where.LEAVING
         self._evictions[seat.id.name] = self._evictions.get(seat.id.name, 0) + 1
@@ -380,7 +353,7 @@ class Residency(Generic[T]):
             todo.closes.append(seat)
 
     def _leave(self, seat: Seat[T]) -> None:
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             if seat.where is Where.LEAVING and not seat.pins and not seat.claims:
                 seat.where = Where.CLOSING
@@ -397,21 +370,21 @@ class Residency(Generic[T]):
 
     # -- outside the lock ------------------------------------------------------------------------
 
-    def _do(self, todo: _Todo[T]) -> None:
+    def _do(self, todo: Todo[T]) -> None:
         for future, error in todo.settled:
-            _settle(future, error)
+            settle(future, error)
         for seat in todo.closes:
-            if not _is_queued(self._closes, partial(self._close, seat)):
+            if not is_queued(self._closes, partial(self._close, seat)):
                 self._close(seat)
         for seat in todo.loads:
-            if not _is_queued(self._loads, partial(self._load, seat)):
+            if not is_queued(self._loads, partial(self._load, seat)):
                 error = Unavailable(f"No thread to load {seat.id} in")
-                self._loaded(_Load(seat, None), None, error)
+                self._loaded(SeatLoad(seat, None), None, error)
 
     def _load(self, seat: Seat[T]) -> None:
         model: T | None = None
         error: ServingError | None = None
-        load = _Load(seat, look_at(seat.path, self._look))
+        load = SeatLoad(seat, look_at(seat.path, self._look))
         self.watch.begin(load)
         try:
             if self._is_closed or seat.where is Where.GONE:
@@ -424,14 +397,14 @@ class Residency(Generic[T]):
         self.watch.end(load)
         self._loaded(load, model, error)
 
-    def _loaded(self, load: _Load[T], model: T | None, error: ServingError | None) -> None:
+    def _loaded(self, load: SeatLoad[T], model: T | None, error: ServingError | None) -> None:
         seat = load.seat
         if self._has_returned(load):
             if model is not None:
                 self._free(seat.id, model)
             self._changed()
             return
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             is_in_vain = model is not None and seat.where is Where.GONE
             if model is None:
@@ -456,9 +429,9 @@ class Residency(Generic[T]):
         else:
             self._changed()
 
-    def _has_returned(self, load: _Load[T]) -> bool:
+    def _has_returned(self, load: SeatLoad[T]) -> bool:
         """Note that a load has; whether it had been given up."""
-        seat, todo = load.seat, _Todo[T]()
+        seat, todo = load.seat, Todo[T]()
         with self._lock:
             load.has_returned = True
             if load.is_abandoned:
@@ -476,8 +449,8 @@ class Residency(Generic[T]):
         self._do(todo)
         return load.is_abandoned
 
-    def _noted_late(self, late: Late[_Load[T]]) -> None:
-        load, seat, todo = late.key, late.key.seat, _Todo[T]()
+    def _noted_late(self, late: Late[SeatLoad[T]]) -> None:
+        load, seat, todo = late.key, late.key.seat, Todo[T]()
         with self._lock:
             if load.has_returned:
                 return
@@ -497,7 +470,7 @@ class Residency(Generic[T]):
         )
         self._do(todo)
 
-    def _abandon(self, load: _Load[T], for_s: float, todo: _Todo[T]) -> None:
+    def _abandon(self, load: SeatLoad[T], for_s: float, todo: Todo[T]) -> None:
         """Under the lock: wait no more for a load; what it brings will be freed."""
         seat = load.seat
         load.is_abandoned = True
@@ -516,7 +489,7 @@ class Residency(Generic[T]):
         if model is not None:
             self._free(seat.id, model)
         del model
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             self._taken.discard(seat)
             self._budget.release(seat.id)
@@ -539,27 +512,3 @@ class Residency(Generic[T]):
             self._after_change()
         except Exception:
             _logger.exception("What follows a load or unload failed")
-
-
-def _is_queued(pool: Pool, job: Job) -> bool:
-    try:
-        pool.submit(job)
-    except (ResourceExhausted, RuntimeError):  # no thread for it; or the pool is closed
-        return False
-    return True
-
-
-def _settle(future: "Future[None]", error: ServingError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(_anew(error))
-
-
-def _anew(error: ServingError) -> ServingError:
-    """The same error, for one more request: raising it adds to its traceback."""
-    again = error_of(error.code, error.message)
-    again.hint = error.hint or _ADVICE
-    return again

@@ -120,7 +120,9 @@ class ModelService:
             self._n_waiting -= 1
         turn = _Turn(self._turn)
         caller = Caller(on_taken=turn.over)
-        applying = asyncio.ensure_future(self._reload(data, turn, caller))
+        message = [data]
+        del data  # who waits for models holds no message meanwhile
+        applying = asyncio.ensure_future(self._reload(message, turn, caller))
         try:
             return await asyncio.shield(applying)
         except asyncio.CancelledError:
@@ -128,11 +130,11 @@ class ModelService:
             caller.leave()
             raise
 
-    async def _reload(self, data: bytes, turn: "_Turn", caller: Caller) -> bytes:
+    async def _reload(self, message: list[bytes], turn: "_Turn", caller: Caller) -> bytes:
         before = self._totals()
         try:
             names: tuple[str, ...] = await self._in_control(
-                lambda: _reloaded(data, self._apply, caller)
+                lambda: _reloaded(message, self._apply, caller)
             )
         except ServingError as error:
             _log.error("ReloadConfig failed: %s", error.message)
@@ -162,9 +164,9 @@ class _Turn:
             self._lock.release()
 
 
-def _reloaded(data: bytes, apply: ApplyModels, caller: Caller) -> tuple[str, ...]:
-    """Apply a request; returns the metrics it asks for."""
-    request = decode_reload_request(data)
+def _reloaded(message: list[bytes], apply: ApplyModels, caller: Caller) -> tuple[str, ...]:
+    """Apply a request, which is taken out of the list; returns the metrics it asks for."""
+    request = decode_reload_request(message.pop())
     models = request.models
     if models is None:
         raise InvalidArgument(

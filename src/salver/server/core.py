@@ -15,13 +15,11 @@ from dataclasses import dataclass, field, replace
 from salver.config import models as config
 from salver.config.models import ModelConfig
 from salver.errors import (
-    Cancelled,
     FailedPrecondition,
     ServingError,
     Unimplemented,
     Unknown,
 )
-from salver.files import unreachable
 from salver.inference.servable import Servable
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.handles import ServingMap
@@ -30,11 +28,12 @@ from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.unrest import Findings
 from salver.servable import ServableId
+from salver.server.labels import LabelRules
 from salver.server.lazy import LazyModels
 from salver.server.lookup import Lookup
+from salver.server.servables import servables_of, unreachable_models
 from salver.server.waits import Left, Waiting, Waits
-from salver.sources import versions
-from salver.sources.file_system import FileSystemSource, MonitoredServable, find_versions
+from salver.sources.file_system import FileSystemSource
 
 __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
@@ -131,6 +130,12 @@ class ServerCore(Lookup):
         if lazy is not None:
             serving = lazy.serving
         super().__init__(ServingMap() if serving is None else serving, self._monitor, lazy=lazy)
+        self._label_rules = LabelRules(
+            self._serving,
+            self._monitor,
+            are_unavailable_allowed=options.allow_version_labels_for_unavailable_models,
+            describe=self._known,
+        )
         self._manager: Manager[Servable] = Manager(
             self._load_version,
             options.load,
@@ -232,7 +237,7 @@ class ServerCore(Lookup):
         with self._turn if is_awaited else nullcontext():
             if is_awaited and models is not None:
                 config.check_models(models)
-                self._waits.give_way(_servables(models), caller)
+                self._waits.give_way(servables_of(models), caller)
             with self._applying:
                 self._monitor.check_interrupted()  # what was queued must not undo what serves
                 if models is None:
@@ -261,7 +266,8 @@ class ServerCore(Lookup):
         taken = [model for model in self._models or () if model.name in (self._sourced or ())]
         config.check_platforms_unchanged(taken, models)
         self._models, self._applied = models, None
-        self._assign_labels(models)
+        self._label_rules.assign(models, is_first=self._sourced is None)
+        self._has_labels = True
         _logger.info("Adding/updating models.")
         for model in models:
             _logger.info(" (Re-)adding model: %s", model.name)
@@ -269,7 +275,7 @@ class ServerCore(Lookup):
         self._platform_of |= {model.name: config.platform_of(model) for model in models}
         self._applied = models
         self._generation += 1
-        self._monitor.set_unreachable(_unreachable(models))
+        self._monitor.set_unreachable(unreachable_models(models))
         waiting = self._aspire(models, caller)
         if waiting is None:
             self._log_requests(models)
@@ -350,12 +356,12 @@ class ServerCore(Lookup):
         self._manager.end_initial_load()
 
     def _aspire(self, models: tuple[ModelConfig, ...], caller: Caller | None) -> Waiting | None:
-        servables = _servables(models)
+        servables = servables_of(models)
         before, since = self._sourced, self._monitor.now()
         self._sourced = tuple(servables)
         self._on_configured()
         new = servables.keys() - (before or ())
-        away = _unreachable(model for model in models if model.name in new)
+        away = unreachable_models(model for model in models if model.name in new)
         waiting = self._waits.begin(
             servables,
             dict.fromkeys(new - away.keys(), 0 if before is None else since),
@@ -380,62 +386,6 @@ class ServerCore(Lookup):
     def _load_version(self, id: ServableId, path: str) -> Servable:
         return self._load(self._platform_of[id.name], id, path)
 
-    # -- labels ----------------------------------------------------------------------------------
-
-    def _assign_labels(self, models: Iterable[ModelConfig]) -> None:
-        labels: dict[str, dict[str, int]] = {}
-        moving: dict[str, dict[str, int]] = {}
-        for model in models:
-            present = self._serving.labels.get(model.name, {})
-            for label, version in model.version_labels.items():
-                now = present.get(label)
-                if self._may_assign(model.name, now, version):
-                    labels.setdefault(model.name, {})[label] = version
-                elif self._is_coming(model, label, version):
-                    moving.setdefault(model.name, {})[label] = version
-                    if now is not None:
-                        labels.setdefault(model.name, {})[label] = now
-                else:
-                    raise FailedPrecondition(
-                        f"Request to assign label to version {version} of model {model.name}, "
-                        "which is not currently available for inference",
-                        hint=self._known(model.name),
-                    )
-        self._serving.assign_labels(labels, moving)
-        self._has_labels = True
-
-    def _may_assign(self, name: str, now: int | None, version: int) -> bool:
-        if self._options.allow_version_labels_for_unavailable_models and now in (None, version):
-            return True
-        status = self._status(name, version)
-        return status is not None and status.state is VersionState.AVAILABLE
-
-    def _is_coming(self, model: ModelConfig, label: str, version: int) -> bool:
-        """Whether this configuration itself brings the version that its label is to name.
-
-        The reference refuses such a configuration before it touches the models, so the version
-        never comes and the label never moves. Here the label moves when the version is available.
-        A configuration at start-up is still refused, as users know it.
-        """
-        if self._sourced is None:
-            return False
-        status = self._status(model.name, version)
-        # One that was given up on its way is not tried less when it is wanted again.
-        error = None if status is None else status.error
-        if error is not None and not isinstance(error, Cancelled):
-            return False
-        if self._serving.moving_labels.get(model.name, {}).get(label) == version:
-            return True
-        if status is not None and status.state is not VersionState.END:
-            return False
-        try:
-            return version in find_versions(_monitored(model))
-        except ServingError:
-            return False
-
-    def _status(self, name: str, version: int) -> VersionStatus | None:
-        return self._monitor.status(ServableId(name, version)) if version >= 0 else None
-
 
 def _together(names: Iterable[str], error_of: Callable[[str], ServingError | None]) -> ServingError:
     """The errors of several models as one; where all have the same, that."""
@@ -453,24 +403,3 @@ def _together(names: Iterable[str], error_of: Callable[[str], ServingError | Non
 def _failure_text(status: VersionStatus) -> str:
     reason = "" if status.error is None else f" due to error: {status.error.status}"
     return f"{{{status.id}{reason}}}, "
-
-
-def _unreachable(models: Iterable[ModelConfig]) -> dict[str, ServingError]:
-    """The models that lie where nobody here can look."""
-    return {m.name: error for m in models if (error := unreachable(m.base_path)) is not None}
-
-
-def _servables(models: Iterable[ModelConfig]) -> dict[str, MonitoredServable]:
-    return {model.name: _monitored(model) for model in models}
-
-
-def _monitored(model: ModelConfig) -> MonitoredServable:
-    policy: versions.Policy
-    match model.version_policy:
-        case config.Latest(num_versions):
-            policy = versions.Latest(num_versions)
-        case config.All():
-            policy = versions.All()
-        case config.Specific(numbers):  # pragma: no branch - the last one there is
-            policy = versions.Specific(numbers)
-    return MonitoredServable(model.name, model.base_path, policy)

@@ -14,22 +14,22 @@ still have a thread in it.
 
 import enum
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from salver.errors import Cancelled, ServingError, Unavailable
+from salver.errors import ServingError, Unavailable
 from salver.lifecycle.handles import Labels
 from salver.lifecycle.late_loads import given_up_after
 from salver.lifecycle.lateness import WARN_S
 from salver.lifecycle.loader import Deadly
 from salver.servable import ServableId
 from salver.workers.channel import ChannelEnded
+from salver.workers.joint_load import JointLoad, late_load
 from salver.workers.member import Member
 from salver.workers.messages import (
     Open,
@@ -88,29 +88,6 @@ class _Version:
         return self.stage in (_Stage.LOADED, _Stage.PUBLISHED)
 
 
-class _Loading:
-    """A version on its way to all workers.
-
-    Attributes:
-        end: done when it was given up.
-    """
-
-    def __init__(self) -> None:
-        self.end: Future[Any] = Future()
-
-    @property
-    def is_abandoned(self) -> bool:
-        return self.end.done()
-
-    def abandon(self) -> None:
-        with suppress(InvalidStateError):
-            self.end.set_result(None)
-
-    def check(self, id: ServableId) -> None:
-        if self.is_abandoned:
-            raise Cancelled(f"The load of {id} was given up")
-
-
 class Crew:
     """All workers that serve. Safe to use from any thread.
 
@@ -142,7 +119,7 @@ class Crew:
         self._changed = threading.Condition()  # its lock guards what follows
         self._members: list[Member] = []
         self._versions: dict[ServableId, _Version] = {}
-        self._loading: dict[ServableId, _Loading] = {}
+        self._loading: dict[ServableId, JointLoad] = {}
         self._labels: SetLabels | None = None
         self._logs = SetLogs({})
         self._names = SetNames((), None)
@@ -173,7 +150,7 @@ class Crew:
             ServingError: a worker could not load it; then none has it any more.
         """
         deaths = 0
-        loading = _Loading()
+        loading = JointLoad()
         with self._changed:
             self._loading[id] = loading
         try:
@@ -287,9 +264,10 @@ class Crew:
         """
         with self._changed:
             before, self._logs = self._logs, SetLogs(dict(configs))
-            setting = [member.ask(self._logs) for member in self._members]
-        wait(setting)
-        errors = [error for each in setting if (error := each.exception()) is not None]
+            setting = [(member, member.ask(self._logs)) for member in self._members]
+        _await_all(setting, "log requests as configured")  # a disk may hang
+        done = [each for _, each in setting if each.done()]
+        errors = [error for each in done if (error := each.exception()) is not None]
         refusals = [error for error in errors if not isinstance(error, ChannelEnded)]
         if refusals:
             with self._changed:
@@ -371,7 +349,7 @@ class Crew:
         if self._is_stopped:
             raise Unavailable(_STOPPING)
 
-    def _lacking(self, loading: _Loading, id: ServableId, version: _Version) -> list[Member]:
+    def _lacking(self, loading: JointLoad, id: ServableId, version: _Version) -> list[Member]:
         """The workers that are to load a version next; none if all have it, which is noted."""
 
         def is_time() -> bool:
@@ -391,7 +369,12 @@ class Crew:
             return lacking[:1] if is_first and self.is_careful else lacking
 
     def _load_at(
-        self, loading: _Loading, members: Sequence[Member], platform: str, id: ServableId, path: str
+        self,
+        loading: JointLoad,
+        members: Sequence[Member],
+        platform: str,
+        id: ServableId,
+        path: str,
     ) -> ServingError | None:
         """Have some workers load a version; what one of them said that died of it, if one did."""
         loads = [(member, member.load(platform, id, path)) for member in members]
@@ -445,7 +428,12 @@ class Crew:
 
     def _catch_up(self, member: Member, lacking: Iterable[tuple[ServableId, _Version]]) -> None:
         loading = [(id, member.load(v.platform, id, v.path)) for id, v in lacking]
-        late = self._late_after({load: id for id, load in loading}, member)
+        late = late_load(
+            {load: id for id, load in loading},
+            str(member),
+            limit_s=self._load_timeout_s,
+            warn_s=self._warn_s,
+        )
         if late is not None:
             raise CannotCatchUp(late, given_up_after(late, self._load_timeout_s), is_death=False)
         for id, load in loading:
@@ -461,25 +449,6 @@ class Crew:
                 case error:
                     assert error is not None
                     raise error
-
-    def _late_after(
-        self, loads: "Mapping[Future[None], ServableId]", member: Member
-    ) -> ServableId | None:
-        """Wait for the loads of a new worker; the version of one that takes too long."""
-        left_s = self._load_timeout_s or math.inf
-        pending = set(loads)
-        for_s = 0.0
-        while True:
-            step_s = min(left_s, self._warn_s)
-            pending = wait(pending, step_s).not_done
-            if not pending:
-                return None
-            left_s, for_s = left_s - step_s, for_s + step_s
-            late = sorted(loads[load] for load in pending)
-            if left_s <= 0:
-                return late[0]
-            names = ", ".join(map(str, late))
-            _log.warning("%s has been loading %s for %g s", member, names, for_s)
 
     def _enter(self, member: Member) -> "Future[Any] | None":
         """Tell a worker the truth, in an order in which it can be told, and count it in."""

@@ -1163,6 +1163,8 @@ def test_label_of_a_version_whose_load_was_cancelled_lands_once_it_is_wanted_aga
     polled.write(bench.config(policy=Specific((1, 2)), labels={"stable": 1}))
     bench.until("m", 2, VersionState.LOADING)
     polled.write(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    while bench.core._manager._machine.is_aspired(id):  # the source has yet to look
+        threading.Event().wait(0.001)
     bench.gates.pop(id).set()
     bench.until("m", 2, VersionState.END)
     assert isinstance(bench.core.statuses("m", 2)[0].error, Cancelled)

@@ -370,6 +370,17 @@ def test_a_worker_that_is_held_up_does_not_hold_up_the_others_for_ever(
     assert "Worker 0 (process 1000) did not publish a version within 0.01 s" in caplog.text
 
 
+def test_a_worker_whose_disk_hangs_does_not_hold_up_a_configuration_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(crew, "_ANSWER_S", 0.01)
+    mute, other = bench.admitted(), bench.admitted()
+    mute.is_mute = True
+    bench.crew.set_logs({"m": b"how"})
+    assert bench.said(other, SetLogs)[-1] == SetLogs({"m": b"how"})
+    assert "did not log requests as configured within 0.01 s" in caplog.text
+
+
 # -- loads that do not return ----------------------------------------------------------------------
 
 
