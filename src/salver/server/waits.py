@@ -78,16 +78,19 @@ class Waits:
     def give_way(self, wanted: Servables, caller: Caller) -> None:
         """Let those finish that wait for what `wanted` gives up, if it can be expected soon.
 
+        To be called by one at a time, of those who will begin to wait.
+
         Raises:
             Left: the caller has left meanwhile: it has asked for nothing.
             Cancelled: the server stops.
         """
         caller.on_leave(self._monitor.look_again)
+        disturbed = [waiting for waiting in self._all if _gives_up(waiting, wanted)]
 
         def pause_s() -> float | None:
             if caller.has_left:
                 raise Left("Whoever asked for this configuration has left before its turn")
-            pauses = (self._pause_s(waiting, wanted) for waiting in self._all)
+            pauses = map(self._pause_s, disturbed)
             return max((pause for pause in pauses if pause is not None), default=None)
 
         self._monitor.watch(pause_s)
@@ -148,10 +151,10 @@ class Waits:
             with self._lock:
                 self._all = tuple(other for other in self._all if other is not waiting)
 
-    def _pause_s(self, waiting: Waiting, wanted: Servables) -> float | None:
+    def _pause_s(self, waiting: Waiting) -> float | None:
         """How much longer one may be waited for at most; None for not at all."""
         undecided = self._monitor.undecided(waiting.wait)
-        if not undecided or not _gives_up(waiting, wanted):
+        if not undecided:
             return None
         age_s = self._clock() - waiting.begun_s
         are_coming = all(map(self._monitor.is_under_way, undecided))

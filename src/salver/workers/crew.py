@@ -428,14 +428,12 @@ class Crew:
 
     def _catch_up(self, member: Member, lacking: Iterable[tuple[ServableId, _Version]]) -> None:
         loading = [(id, member.load(v.platform, id, v.path)) for id, v in lacking]
+        limit_s = self._load_timeout_s * len(loading)  # they take the processors from each other
         late = late_load(
-            {load: id for id, load in loading},
-            str(member),
-            limit_s=self._load_timeout_s,
-            warn_s=self._warn_s,
+            {load: id for id, load in loading}, str(member), limit_s=limit_s, warn_s=self._warn_s
         )
         if late is not None:
-            raise CannotCatchUp(late, given_up_after(late, self._load_timeout_s), is_death=False)
+            raise CannotCatchUp(late, given_up_after(late, limit_s), is_death=False)
         for id, load in loading:
             match load.exception():
                 case None:

@@ -493,6 +493,20 @@ def test_a_new_worker_whose_load_takes_too_long_does_not_come_in(
     assert f"{newcomer.member} has been loading {ID} for 0.01 s" in caplog.text
 
 
+def test_loads_that_a_new_worker_does_at_once_have_the_time_of_all_of_them() -> None:
+    with ExitStack() as stack:
+        bench = Bench(stack, load_timeout_s=0.3)
+        bench.admitted()
+        for version in (1, 2, 3):
+            bench.load(ServableId("m", version))
+        late = Stuck()
+        newcomer = bench.worker(late)
+        with pytest.raises(CannotCatchUp) as caught:
+            bench.crew.admit(newcomer.member)
+        late.may_end.set()
+    assert "has not returned for 1 s" in str(caught.value.error)
+
+
 def test_a_new_worker_may_take_long_where_no_limit_is(caplog: pytest.LogCaptureFixture) -> None:
     with ExitStack() as stack:
         bench = Bench(stack, warn_s=0.01)
