@@ -8,7 +8,8 @@
 * mlp, image, image_grpc: images as JSON and as tensors, and what carrying them costs;
 * resnet50: a heavy model, beside calling the C API in process;
 * start, cycles: start-up and memory, beside a bare process; memory after 200 loads and unloads;
-* swaps: p99 while models load and swap; batching; workers: one and two; many_models: a thousand.
+* swaps: p99 while models load and swap; fairness: beside slow models and hostile bodies;
+* batching; workers: one and two; many_models: a thousand.
 
 Servers of a comparison run side by side and are loaded in turns, in an order that is drawn anew; a
 ratio is taken within a turn, and its median over the turns counts. `--quick` is a smoke test.
@@ -59,6 +60,7 @@ CASES = {
     "cycles": ("case_process", "cycles"),
     "batching": ("case_batching", "convnet"),
     "swaps": ("case_tails", "swapped"),
+    "fairness": ("case_fairness", "fairness"),
     "workers": ("case_cores", "workers"),
     "many_models": ("case_many", "many_models"),
 }

@@ -102,7 +102,7 @@ SERVERS: dict[str, Callable[..., AnyServer]] = {
 }
 
 
-async def _in_thread(call: Callable[[], Any]) -> Any:
+async def _in_thread(call: Callable[[], Any], size: int = 0) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
 

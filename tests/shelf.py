@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument, NotFound, ServingError
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
@@ -175,7 +176,7 @@ class Shelf:
         """How many requests hold a version now."""
         return sum(self.serving.in_flight().values())
 
-    async def in_pool(self, call: Callable[[], R]) -> R:
+    async def in_pool(self, call: Callable[[], R], size: int = 0) -> R:
         """Run a function in the pool."""
         self.pooled += 1
         return await asyncio.wrap_future(self.pool.submit(call))

@@ -40,7 +40,7 @@ def say(text: str = "") -> None:
 
 
 def train(version: int) -> None:
-    """Train and export in a process of its own, as a training job would."""
+    """Train and publish in a process of its own, as a training job would."""
     say(f"Training version {version} ...")
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     job = subprocess.run(
@@ -53,7 +53,7 @@ def train(version: int) -> None:
     )
     if job.returncode != 0:
         sys.exit(f"The training failed:\n{job.stdout}")
-    say(f"  exported to {MODEL / str(version)}")
+    say(f"  published as {MODEL / str(version)}")
 
 
 def pick_port() -> int:
@@ -182,7 +182,7 @@ def show_status(url: str) -> None:
 def invite(url: str, image: "np.ndarray[Any, Any]") -> None:
     request = WORK / "request.json"
     request.write_text(json.dumps({"instances": [image.tolist()]}))
-    say("\nIt is still serving. Try:")
+    say(f"\nIt is still serving. Draw a digit at {url}/, or try:")
     say(f"    curl -d @{request} {url}/v1/models/digits:predict")
     say(f"    curl {url}/v1/models/digits/metadata")
     say("Ctrl-C stops it.")

@@ -22,6 +22,7 @@ __all__ = [
     "NotFound",
     "NotInstalled",
     "OutOfRange",
+    "Overloaded",
     "PermissionDenied",
     "ResourceExhausted",
     "ServingError",
@@ -29,6 +30,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unknown",
+    "drop_frames",
     "error_of",
 ]
 
@@ -126,6 +128,16 @@ class ResourceExhausted(ServingError):
     code = Code.RESOURCE_EXHAUSTED
 
 
+class Overloaded(ResourceExhausted):
+    """A queue of ours, or the memory for requests, is full: the caller should come again later.
+
+    Attributes:
+        retry_after_s: when; whole seconds, as HTTP says it.
+    """
+
+    retry_after_s: ClassVar[int] = 1
+
+
 class FailedPrecondition(ServingError):
     """The request is well formed, but the state of the server or servable cannot answer it."""
 
@@ -189,3 +201,13 @@ _CLASS_OF: dict[int, type[ServingError]] = {
 def error_of(code: int, message: str) -> ServingError:
     """The error with a canonical code; `Unknown` for a number that is none (OK included)."""
     return _CLASS_OF.get(code, Unknown)(message)
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let an error go of its traceback, and of the errors that it came from.
+
+    To be called where a request ends, after the log was told. The frames on the way of an error
+    hold the request's body and what was made of it, and often hold the error too, by a future or
+    a variable: such a circle keeps them until a whole garbage collection, which may be an hour.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None

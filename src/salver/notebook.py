@@ -177,14 +177,14 @@ class RunningServer:
         """Whether it serves the versions that are put under a path."""
         return self.is_running and self._base_path is None and path == self._model
 
-    def update(self, model: Any, labels: Any, timeout_s: float) -> None:
+    def update(self, model: Any, labels: Any, timeout_s: float, about: Any = None) -> None:
         """Publish the next version, and wait until it answers; else it goes again.
 
         Raises:
             ServingError: it cannot be published, or does not load; the last version stays.
         """
         assert self._base_path is not None
-        version = _put(model, self._base_path, labels)
+        version = _put(model, self._base_path, labels, about)
         try:
             self.wait_ready(version, timeout_s)
         except ServingError:
@@ -200,6 +200,7 @@ def serve(
     grpc_port: int | None = None,
     host: str = "127.0.0.1",
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    about: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     flags: Mapping[str, Any] | None = None,
     timeout_s: float = _READY_TIMEOUT_S,
 ) -> RunningServer:
@@ -218,6 +219,7 @@ def serve(
         grpc_port: None for a free one, 0 for no gRPC.
         host: the address to listen on.
         labels: names of the classes; see `publish`. Not with a model directory or a file.
+        about: what the model says of itself; see `publish`. Not with those either.
         flags: further flags of the server, `{"enable_batching": True}`.
         timeout_s: how long the model may take to load.
 
@@ -247,17 +249,25 @@ def serve(
     is_ours = path is None or _is_one_version(path)
     if labels is not None and not is_ours:
         raise InvalidArgument("labels belong into the version directory, as assets/labels.txt")
+    if about is not None and not is_ours:
+        raise InvalidArgument("about belongs into the version directory, as assets/salver.json")
     with _serving:
         there = _running.get(name)
         if there is not None and is_ours and there.takes(port, chosen):
-            there.update(model, labels, timeout_s)
+            there.update(model, labels, timeout_s, about)
             return there
         if there is not None and not is_ours and there.serves(str(path)):
             return there
         if there is not None:
             there.stop()
         server = _start(
-            model, path if not is_ours else None, name, labels, (port, grpc_port), host, chosen
+            model,
+            path if not is_ours else None,
+            name,
+            (labels, about),
+            (port, grpc_port),
+            host,
+            chosen,
         )
         try:
             server.wait_ready(timeout_s=timeout_s)
@@ -272,7 +282,7 @@ def _start(
     model: Any,
     path: Path | None,
     name: str,
-    labels: Any,
+    words: "tuple[Any, Any]",
     ports: "tuple[int, int | None]",
     host: str,
     flags: Mapping[str, Any],
@@ -284,7 +294,7 @@ def _start(
         if path is None:
             base_path = scratch / "model"
             base_path.mkdir()
-            _put(model, base_path, labels)
+            _put(model, base_path, *words)
         port = ports[0] or free_port(host)
         grpc_port = free_port(host) if ports[1] is None else ports[1]
         return RunningServer(
@@ -295,10 +305,10 @@ def _start(
         raise
 
 
-def _put(model: Any, base_path: Path, labels: Any) -> int:
+def _put(model: Any, base_path: Path, labels: Any, about: Any) -> int:
     """Put a version into a directory of ours; one that exists, by a link. Gives its number."""
-    if is_live(model) or labels is not None:
-        return publish(model, base_path, labels=labels, check=False).version
+    if is_live(model) or labels is not None or about is not None:
+        return publish(model, base_path, labels=labels, about=about, check=False).version
     path = _path(model)
     version = parse_version(path.name) or 1
     version = max(version, newest_version(base_path) + 1)

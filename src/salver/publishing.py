@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from salver.about.checks import misfits
+from salver.about.reading import NAME as ABOUT_FILE
+from salver.about.writing import write_about
 from salver.backends.by_format import holds_saved_model, holds_tflite, is_tflite
 from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
 from salver.backends.tflite.model_file import FILE_NAME, read
@@ -26,7 +30,13 @@ from salver.client.feeds import as_feeds
 from salver.codecs.model_spec import ModelSpec
 from salver.codecs.prediction_log import LogKind, encode_prediction_log
 from salver.codecs.request_messages import encode_predict_request
-from salver.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from salver.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+)
 from salver.exporting import export, is_live
 from salver.files import error_of_os
 from salver.serving_process import check_version
@@ -64,6 +74,7 @@ def publish(
     *,
     version: int | None = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    about: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     warmup: "bool | Sequence[Any]" = False,
     check: bool = True,
 ) -> Published:
@@ -80,6 +91,8 @@ def publish(
         version: its number; None for the one after the highest that is there.
         labels: names of the classes, in their order, or a file of them: they become
             `assets/labels.txt`, which the playground shows.
+        about: what the model says of itself, `{"title": …, "signatures": …}`, or a JSON file with
+            that: it becomes `assets/salver.json`. A `Path` in it is a file that is copied.
         warmup: requests that a server makes before the version serves anybody: inputs as
             `Client.predict` takes them, or bodies of REST requests as `str` or `bytes`. True for
             one request per signature, of zeros.
@@ -89,8 +102,9 @@ def publish(
         What was published.
 
     Raises:
-        InvalidArgument: it is no model, or cannot be exported, or does not take a warmup request.
-        NotFound: there is nothing at the path.
+        InvalidArgument: it is no model, or cannot be exported, or does not take a warmup request;
+            or `about` is wrong, or of another model.
+        NotFound: there is nothing at the path, or a file that `about` names is not there.
         AlreadyExists: the version is there already.
         ServingError: it cannot be written, or does not load: in the server's words.
 
@@ -113,6 +127,9 @@ def publish(
             _copy(source, staged)
         if labels is not None:
             _write_labels(staged / _LABELS, labels)
+        if about is not None:
+            for warning in _describe(staged, about):
+                warnings.warn(warning, stacklevel=2)
         if warmup:
             _write_warmup(staged, base.name, warmup)
         if check:
@@ -229,6 +246,23 @@ def _write_labels(path: Path, labels: Sequence[str] | str | os.PathLike[str]) ->
         path.write_bytes(data)
     except OSError as error:
         raise error_of_os(str(path), error) from error
+
+
+def _describe(staged: Path, about: "Mapping[str, Any] | str | os.PathLike[str]") -> tuple[str, ...]:
+    """Write what the model says of itself; returns warnings.
+
+    Raises:
+        InvalidArgument: it is wrong, or speaks of what the model has not.
+    """
+    document = write_about(staged, about)
+    try:
+        signatures = _target(staged, "").signatures
+    except ServingError:  # a Keras file, or what only the check can tell
+        pass
+    else:
+        if wrong := misfits(document, signatures):
+            raise InvalidArgument(f"{ABOUT_FILE}: {wrong[0]}", hint="\n".join(wrong[1:]) or None)
+    return tuple(f"{ABOUT_FILE}: {warning}" for warning in document.warnings)
 
 
 # -- warmup ----------------------------------------------------------------------------------------

@@ -8,19 +8,34 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from salver.errors import ResourceExhausted
 
-__all__ = ["Breather", "Job", "Pool", "in_background", "take_short_slices"]
+__all__ = ["Breather", "InPool", "Job", "Pool", "in_background", "take_short_slices"]
 
 _logger = logging.getLogger(__name__)
 
 Job = Callable[[], object]
 
 R = TypeVar("R")
+
+
+class InPool(Protocol):
+    """Runs what takes long for the event loop in another thread."""
+
+    def __call__(self, call: Callable[[], Any], size: int = 0, /) -> Awaitable[Any]:
+        """Run it; called in the loop.
+
+        Args:
+            call: what to run. It may raise.
+            size: about how many bytes it goes through: what is very large waits for others that
+                are, and not in the way of the rest.
+        """
+        ...
+
 
 _COMPUTE_S: Final = 100e-6  # half of the server's switch interval
 _REST_S: Final = 100e-6

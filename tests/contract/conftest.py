@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.config.models import All
 from salver.inference.servable import ProgramNames, Runner, StartableProgram
 from salver.model import Program

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from salver.about.assets import read_about, read_asset
 from salver.backends.keras.files import must_be_whole
 from salver.backends.tensorflow.loops import can_loop
 from salver.backends.tensorflow.saved_model import read_meta_graphs
@@ -83,6 +84,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "1/assets/labels.txt",
         lambda top: find_labels({}, "m", 1, str(top)),
     ),
+    "what a model says of itself": ("assets/salver.json", read_about),
+    "an example of a model": ("assets/one.png", lambda top: read_asset(top, "one.png")),
     "warmup": (REQUESTS_FILE, lambda top: Replay()(str(top), lambda *_: None)),
     "session overrides": (
         "assets.extra/saved_model_config.pb",

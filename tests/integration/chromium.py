@@ -6,11 +6,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
@@ -22,7 +25,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests.integration.serving import eventually
 
-__all__ = ["Page", "browsing", "picture_file"]
+__all__ = ["Page", "browsing", "font", "picture_file", "printed_digit"]
 
 DESKTOP = (1280, 900)
 PHONE = (390, 844)
@@ -199,6 +202,25 @@ def browsing() -> Iterator[Page]:
         yield page
     finally:
         driver.quit()
+
+
+def printed_digit(
+    path: Path, text: str, *, ink: int = 0, paper: int = 255, size: tuple[int, int] = (200, 160)
+) -> Path:
+    """A digit as one makes it in a drawing program: small, and off the middle."""
+    picture = Image.new("L", size, paper)
+    ImageDraw.Draw(picture).text((90, 40), text, fill=ink, font=font(70))
+    picture.save(path)
+    return path
+
+
+def font(size: int) -> "ImageFont.FreeTypeFont":
+    """One that comes with a package, whatever the system has."""
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.submodule_search_locations
+    fonts = Path(found.submodule_search_locations[0], "mpl-data", "fonts", "ttf")
+    return ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), size)
 
 
 def picture_file(pixels: "NDArray[np.uint8]") -> bytes:

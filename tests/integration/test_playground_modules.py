@@ -246,3 +246,267 @@ def test_very_many_classes_are_shown_and_nan_is_never_the_best(page: Page) -> No
     assert page.module("outputs/classes.js", f"{bars}.querySelectorAll('li').length") == 5
     order = "m.classesOf([NaN, 0.1, 0.9], null).map((one) => one.index)"
     assert page.module("results.js", order) == [2, 1, 0]
+
+
+def spec(dtype: str, shape: list[int] | None, **said: Any) -> dict[str, Any]:
+    return {"name": "x", "dtype": dtype, "shape": shape, "said": said}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "said", "kinds"),
+    [
+        ("float32", [-1, 5, 5], {"kind": "image"}, ["pad", "picture", "json"]),
+        ("float32", [-1, 300], {"kind": "image"}, ["picture", "numbers", "json"]),
+        ("float32", [-1, 2, 8, 9], {"kind": "image", "layout": "CHW"}, ["picture", "json"]),
+        ("float32", [-1, 28, 28], {"kind": "number"}, ["json"]),
+        ("float32", [-1, 64], {"kind": "vector"}, ["table", "numbers", "json"]),
+        ("float32", [-1, 640], {"kind": "vector"}, ["numbers", "json"]),
+        ("float32", [-1, 16000], {"kind": "audio"}, ["sound", "numbers", "json"]),
+        ("float32", [-1], {"kind": "audio"}, ["sound", "table", "numbers", "json"]),
+        ("string", [-1], {"kind": "audio"}, ["file", "text"]),
+        ("string", [-1], {"kind": "image"}, ["file", "text"]),
+        ("string", [-1], {"kind": "text"}, ["text", "file"]),
+        ("int64", [-1], {"kind": "category"}, ["table", "numbers", "json"]),
+        ("complex64", [-1], {"kind": "image"}, ["json"]),
+    ],
+)
+def test_what_the_model_says_comes_before_what_its_shape_suggests(
+    page: Page, dtype: str, shape: list[int], said: dict[str, Any], kinds: list[str]
+) -> None:
+    script = "m.inputMeaning(args[0], 'predict', args[0].said).kinds"
+    assert page.module("meaning.js", script, spec(dtype, shape, **said)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "rows"),
+    [
+        ([-1, 2], [1, 2], [[1, 2]]),
+        ([-1, 2], [[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+        ([-1], 5, [5]),
+        ([-1], [5, 6], [5, 6]),
+        ([2, 3], [[1, 2, 3], [4, 5, 6]], [[[1, 2, 3], [4, 5, 6]]]),
+        ([], 5, [5]),
+        (None, [5], [5]),
+    ],
+)
+def test_an_example_is_one_row_or_several(page: Page, shape: Any, value: Any, rows: Any) -> None:
+    script = "m.rowsOf(args[1], args[0])"
+    assert page.module("meaning.js", script, spec("float32", shape), value) == rows
+
+
+@pytest.mark.parametrize(
+    ("dtype", "choices", "text", "value"),
+    [
+        ("int64", ["red", "green"], "green", 1),
+        ("float32", ["red", "green"], "green", 1),
+        ("string", ["red", "green"], "green", "green"),
+        ("bool", ["no", "yes"], "yes", True),
+        ("int64", [10, 20], "20", 20),
+        ("bool", [False, True], "true", True),
+    ],
+)
+def test_a_choice_is_sent_as_the_tensor_holds_it(
+    page: Page, dtype: str, choices: list[Any], text: str, value: Any
+) -> None:
+    script = (
+        "(() => { const [c] = m.columnsOf(args[0]); return [c.read(args[1]), c.show(args[2])] })()"
+    )
+    found = page.module("meaning.js", script, spec(dtype, [-1], choices=choices), text, value)
+    assert found == [value, text]
+
+
+@pytest.mark.parametrize(
+    ("unit", "rate"), [("16 kHz", 16000), ("44100 Hz", 44100), ("", 16000), ("1 Hz", 16000)]
+)
+def test_the_rate_of_a_sound_is_its_unit(page: Page, unit: str, rate: int) -> None:
+    assert page.module("meaning.js", "m.samplingRate(args[0])", unit) == rate
+
+
+def test_the_ground_of_a_picture_is_what_its_border_shows(page: Page) -> None:
+    script = """(() => {
+        const picture = (ground, ink, draw) => {
+            const pixels = new Uint8ClampedArray(32 * 32 * 4).fill(255);
+            const put = (x, y, v) => pixels.fill(v, 4 * (32 * y + x), 4 * (32 * y + x) + 3);
+            for (let y = 0; y < 32; y += 1) for (let x = 0; x < 32; x += 1) put(x, y, ground);
+            draw((x, y) => put(x, y, ink));
+            return m.groundOf(pixels, 32, 32);
+        };
+        const stroke = (put) => { for (let y = 5; y < 27; y += 1) { put(15, y); put(16, y) } };
+        const across = (put) => { for (let y = 0; y < 32; y += 1) { put(15, y); put(16, y) } };
+        const half = (put) => {
+            for (let y = 0; y < 32; y += 1) for (let x = 0; x < 16; x += 1) put(x, y);
+        };
+        return [picture(255, 0, stroke), picture(0, 255, stroke), picture(200, 90, across),
+                picture(120, 130, stroke), picture(0, 255, half), picture(40, 40, () => {})];
+    })()"""
+    found = page.module("ground.js", script)
+    assert found == ["light", "dark", "light", None, None, None]
+
+
+def test_a_picture_is_inverted_where_its_ground_is_not_the_one_that_is_wanted(page: Page) -> None:
+    script = """args[0].map((choice) => ["dark", "light", null].map((wanted) =>
+        ["dark", "light", null].map((found) => m.isToInvert(choice, wanted, found))))"""
+    auto, yes, no = page.module("ground.js", script, ["auto", "yes", "no"])
+    assert auto == [[False, True, False], [True, False, False], [False] * 3]
+    assert yes == [[True] * 3] * 3
+    assert no == [[False] * 3] * 3
+
+
+def test_marks_are_cut_out_of_a_large_picture_and_of_no_small_one(page: Page) -> None:
+    script = """(() => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [400, 300];
+        const draw = canvas.getContext('2d', {willReadFrequently: true});
+        draw.fillStyle = '#eee'; draw.fillRect(0, 0, 400, 300);
+        draw.fillStyle = '#222'; draw.fillRect(300, 40, 20, 60);
+        const cut = m.marksOf(canvas, m.groundOfCanvas(canvas));
+        const at = (x, y) => cut.getContext('2d').getImageData(x, y, 1, 1).data[0];
+        const middle = cut.width / 2;
+        const found = [cut.width === cut.height, cut.width, at(middle, middle), at(1, 1)];
+        draw.fillRect(10, 10, 380, 280);
+        return [...found, m.marksOf(canvas, 'light') === canvas,
+                m.marksOf(canvas, null) === canvas];
+    })()"""
+    is_square, side, ink, paper, *whole = page.module("ground.js", script)
+    assert is_square
+    assert 60 < side < 100
+    assert (ink < 60, paper > 220) == (True, True)
+    assert whole == [True, True]
+
+
+@pytest.mark.parametrize("scale", ["unit", "signed", "raw", "said"])
+@pytest.mark.parametrize("order", ["hw", "hwc", "chw", "flat"])
+def test_a_tensor_is_shown_as_the_pixels_it_was_made_of(page: Page, scale: str, order: str) -> None:
+    script = """(() => {
+        const channels = args[1] === 'hw' ? 1 : 3, layout = {channels, order: args[1]};
+        const settings = {scale: args[0], range: [0, 16], bgr: args[1] === 'hwc'};
+        const pixels = new Uint8ClampedArray(2 * 3 * 4);
+        const value = (i) => (channels === 1 ? 51 * (i >> 2) : 10 * i);
+        for (let i = 0; i < 24; i += 1) pixels[i] = i % 4 === 3 ? 255 : value(i);
+        const tensor = m.tensorOf(pixels, 3, 2, layout, settings, false);
+        const again = m.pixelsOf(tensor, 3, 2, layout, settings);
+        return [[...pixels], [...again], m.pixelsOf([[1]], 3, 2, layout, settings)];
+    })()"""
+    before, after, wrong = page.module("pixels.js", script, scale, order)
+    assert all(abs(a - b) <= 1 for a, b in zip(before, after, strict=True))
+    assert wrong is None
+
+
+def test_an_address_has_a_model_and_perhaps_an_input(page: Page) -> None:
+    script = "args[0].map((one) => m.readAddress(one))"
+    addresses = [
+        "",
+        "#/",
+        "#/dashboard",
+        "#/model/",
+        "#/model/a%20b",
+        "#/model/%",
+        "#/model/m?x=1?2",
+    ]
+    assert page.module("link.js", script, addresses) == [
+        {}, {}, {"dashboard": True}, {}, {"model": "a b", "query": ""}, {},
+        {"model": "m", "query": "x=1?2"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ['{"instances": [1.5]}', "not JSON, ä 猫", "x" * 3000])
+def test_an_input_comes_back_from_a_link_as_it_was(page: Page, body: str) -> None:
+    script = """m.linkTo('m/1 ?',
+        {signature: 's', which: {kind: 'label', label: 'ä&'}, body: args[0]})
+        .then((link) => m.inputOf(m.readAddress(link).query).then((found) => [link, found]))"""
+    link, found = page.module("link.js", script, body)
+    assert link.startswith("#/model/m%2F1%20%3F?signature=s&label=%C3%A4%26&input=")
+    assert found == {"signature": "s", "version": None, "label": "ä&", "body": body}
+
+
+HISTORY = {
+    "now": 1000.0, "began": 100.0, "step_seconds": 10.0,
+    "latency_bounds": [0.001, 0.01], "batch_bounds": [1, 2], "totals": [["m", 30, 5]],
+    "steps": [
+        {"from": 980.0, "to": 990.0, "memory": 7,
+         "versions": [["m", "1", [10, 0, 5], {"INTERNAL": 5}, [0, 4, 0], 8]]},
+        {"from": 990.0, "to": 1000.0, "memory": None, "versions": []},
+    ],
+}  # fmt: skip
+
+
+def test_what_the_server_remembers_becomes_windows(page: Page) -> None:
+    script = """(() => {
+        const steps = m.stepsOfHistory(args[0], 50);
+        const pick = ({seconds, count, rate, failed, batchMean, latency}) =>
+            [seconds, count, rate, failed, batchMean, [...latency.values()]];
+        return [steps.map(({from, to, memory}) => [from, to, memory]),
+                pick(m.windowOf(steps, 30, 40)), pick(m.windowOf(steps, 35, 50)),
+                pick(m.windowOf(steps, 0, 30)), pick(m.windowOf(steps, 30, 40, () => false))];
+    })()"""
+    times, first, half, before, none = page.module("timeline.js", script, HISTORY)
+    assert times == [[30, 40, 7], [40, 50, None]]
+    assert first == [10, 20, 2, 5, 2, [10, 0, 5]]
+    assert half == [15, 10, 10 / 15, 2.5, 2, [5, 0, 2.5]]
+    assert before[:4] == [0, 0, 0, 0]
+    assert none[:4] == [10, 0, 0, 0]
+
+
+def test_what_is_remembered_and_what_is_seen_have_the_same_buckets(page: Page) -> None:
+    remembered = {**HISTORY, "latency_bounds": SECONDS, "steps": [{
+        "from": 990.0, "to": 1000.0, "memory": None,
+        "versions": [["m", "1", [0, 0, 5, *[0] * (len(SECONDS) - 2)], {}, [], 0]],
+    }]}  # fmt: skip
+    script = """import('/playground/js/metrics.js').then(({snapshot, percentile}) => {
+        const steps = m.stepsOfHistory(args[0], 50);
+        steps.push(m.stepBetween(snapshot('', 50), snapshot(args[1], 60)));
+        const {latency} = m.windowOf(steps, 40, 60);
+        return [latency.size, percentile(latency, 0.5)];
+    })"""
+    size, median = page.module("timeline.js", script, remembered, exported(100, 0))
+    assert size == len(SECONDS) + 1
+    assert SECONDS[2] < median < SECONDS[3]
+
+
+def test_old_steps_are_joined_and_the_oldest_dropped(page: Page) -> None:
+    script = """(() => {
+        const steps = [];
+        const counts = {model: 'm', version: '1', latency: new Map([[1, 1]]),
+                        failures: new Map([['A', 1]]), batches: new Map(), rows: 3};
+        for (let at = 0; at < 100; at += 2) {
+            steps.push({from: at, to: at + 2, memory: at, versions: new Map([['k', counts]])});
+        }
+        const thin = m.thinned(steps, 20, 80, 10);
+        const all = m.windowOf(thin, 20, 100);
+        return [thin.length, thin[0].from, thin.at(-1).from, all.count, all.failed, all.seconds];
+    })()"""
+    found = page.module("timeline.js", script)
+    assert found == [6 + 11, 20, 98, 80, 40, 80]
+
+
+def test_what_failed_at_a_version_that_goes_is_not_counted_again(page: Page) -> None:
+    def looks(version: str, count: int) -> str:
+        family = "salver_failed_requests_total"
+        return f'{family}{{model_name="m",version="{version}",code="INTERNAL"}} {count}\n'
+
+    script = """import('/playground/js/metrics.js').then(({snapshot}) => {
+        const step = m.stepBetween(snapshot(args[0], 0), snapshot(args[1], 10));
+        return m.windowOf([step], 0, 10).failed;
+    })"""
+    before, after = looks("1", 4) + looks("", 1), looks("", 6)
+    assert page.module("timeline.js", script, before, after) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "labels", "said", "views"),
+    [
+        ([0.7], ["no", "yes"], {"kind": "classes"}, ["classes", "number", "json"]),
+        (0.7, None, {"kind": "classes"}, ["classes", "number", "json"]),
+        (2, ["a", "b", "c"], {"kind": "classes"}, ["classes", "number", "json"]),
+        ([2.0, -1.0], None, {"kind": "classes"}, ["classes", "table", "json"]),
+        ([0.25, 0.75], None, {"kind": "number"}, ["classes", "table", "json"]),
+        ([[0.0] * 8] * 8, None, {"kind": "image"}, ["picture", "table", "json"]),
+        ("text", None, {"kind": "classes"}, ["text", "json"]),
+        ([0.5], None, {}, ["number", "json"]),
+    ],
+)
+def test_an_answer_is_shown_as_what_the_model_says_it_is(
+    page: Page, row: Any, labels: list[str] | None, said: dict[str, Any], views: list[str]
+) -> None:
+    script = "m.viewsFor(args[0], args[1], args[2])"
+    assert page.module("outputs/sense.js", script, row, labels, said) == views

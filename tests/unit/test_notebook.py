@@ -58,11 +58,25 @@ def test_labels_come_with_the_version(version_path: Callable[[str], Path]) -> No
         assert server.predict([1.0]).version == 1
 
 
+def test_what_a_model_says_of_itself_comes_with_the_version(
+    version_path: Callable[[str], Path],
+) -> None:
+    version = version_path("half_plus_two")
+    with serve(version, about={"title": "Half"}, grpc_port=0) as server:
+        again = serve(version, about={"title": "Half, again"}, grpc_port=0)
+        assert again is server
+        assert server.predict([1.0]).version == 2
+        with pytest.raises(InvalidArgument, match=r"salver\.json: title: text is wanted"):
+            serve(version, about={"title": 3}, grpc_port=0)
+
+
 def test_labels_cannot_be_put_beside_a_model_directory(
     model_path: Callable[[str], Path],
 ) -> None:
     with pytest.raises(InvalidArgument, match="labels belong into the version directory"):
         serve(model_path("half_plus_two"), labels=["a"])
+    with pytest.raises(InvalidArgument, match="about belongs into the version directory"):
+        serve(model_path("half_plus_two"), about={})
 
 
 def test_what_is_no_model_is_refused() -> None:

@@ -194,6 +194,44 @@ def test_labels_become_an_asset(model: Path, base: Path, tmp_path: Path) -> None
         publish(model, base, labels=tmp_path / "none", check=False)
 
 
+# -- what it says of itself ------------------------------------------------------------------------
+
+
+def described(value: Any) -> dict[str, Any]:
+    return {"signatures": {"serving_default": {"inputs": {"x": value}}}}
+
+
+def test_what_a_model_says_of_itself_becomes_an_asset(model: Path, base: Path) -> None:
+    path = publish(model, base, about={"title": "Digits"}, check=False).path
+    assert (path / "assets" / "salver.json").read_text() == '{"title": "Digits"}'
+
+
+def test_what_it_says_wrongly_is_refused_and_nothing_is_left(model: Path, base: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"inputs\.x\.kind: one of image"):
+        publish(model, base, about=described({"kind": "img"}), check=False)
+    assert not base.exists()
+
+
+def test_what_it_says_of_things_it_has_not_is_refused(
+    version_path: Callable[[str], Path], base: Path
+) -> None:
+    half = version_path("half_plus_two")
+    publish(half, base, about=described({"unit": "m"}), check=False)
+    about = {
+        "signatures": {"serving_default": {"inputs": {"z": {"unit": ""}}, "outputs": {"w": {}}}}
+    }
+    with pytest.raises(InvalidArgument, match=r"no such input; it has 'x'") as refusal:
+        publish(half, base, about=about, check=False)
+    assert refusal.value.hint is not None
+    assert refusal.value.hint.endswith("has no such output; it has 'y'")
+    assert names(base) == ["1"]
+
+
+def test_what_is_not_known_is_warned_of(model: Path, base: Path) -> None:
+    with pytest.warns(UserWarning, match=r"salver\.json: colour is not known, and left out"):
+        publish(model, base, about={"colour": 1}, check=False)
+
+
 # -- warmup ----------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ from salver.batching.merge import check_can_pad, check_outputs, merge_inputs, ro
 from salver.batching.merged_runs import MergedRuns
 from salver.batching.observer import UNOBSERVED, BatchObserver
 from salver.batching.plan import BatchRules, Parameters
-from salver.batching.runner import MeasuredProgram, RunPool, size_of
+from salver.batching.run_pool import Lane, RunPool
+from salver.batching.runner import MeasuredProgram, size_of
 from salver.batching.scheduler import BatchScheduler
 from salver.errors import PermissionDenied
 from salver.model import Program
@@ -161,8 +162,9 @@ class VersionBatching:
         self,
         parameters: Parameters,
         scheduler: BatchScheduler,
-        pool: RunPool,
+        pool: Lane | RunPool,
         *,
+        owner: Hashable = None,
         observer: BatchObserver = UNOBSERVED,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -172,6 +174,7 @@ class VersionBatching:
             parameters: how this version is batched.
             scheduler: shared by all versions of all models.
             pool: runs what has no rows.
+            owner: the model; see `ScheduledQueue`.
             observer: is told of this version's batches.
             clock: measures runs; see `MeasuredProgram`.
 
@@ -181,6 +184,7 @@ class VersionBatching:
         self._rules = BatchRules.of(parameters)
         self._scheduler = scheduler
         self._pool = pool
+        self._owner = owner
         self._observer = observer
         self._clock = clock
         self._lock = threading.Lock()
@@ -205,7 +209,8 @@ class VersionBatching:
             runs = self._runs.get(key)
             if runs is None:
                 runs = MergedRuns(
-                    program, feeds, fetches, unbatched, self._rules, self._scheduler, self._observer
+                    *(program, feeds, fetches, unbatched),
+                    *(self._rules, self._scheduler, self._observer, self._owner),
                 )
                 self._runs[key] = runs
         return BatchedProgram(

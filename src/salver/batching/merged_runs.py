@@ -17,7 +17,8 @@ from typing import Final
 from salver.batching.merge import join_outputs, merge_inputs, shape_key, split_outputs
 from salver.batching.observer import BatchObserver
 from salver.batching.plan import BatchRules, Piece
-from salver.batching.runner import DEADLINE_TEXT, STOPPING_TEXT, MeasuredProgram, size_of
+from salver.batching.run_pool import STOPPING_TEXT
+from salver.batching.runner import DEADLINE_TEXT, MeasuredProgram, size_of
 from salver.batching.scheduler import BatchScheduler
 from salver.errors import (
     Code,
@@ -117,6 +118,7 @@ class MergedRuns:
         rules: BatchRules,
         scheduler: BatchScheduler,
         observer: BatchObserver,
+        owner: Hashable = None,
     ) -> None:
         """Make an empty queue.
 
@@ -128,6 +130,7 @@ class MergedRuns:
             rules: see there.
             scheduler: whose threads run the batches.
             observer: is told of each batch.
+            owner: the model; see `ScheduledQueue`.
         """
         self.measured = measured
         self.rules = rules
@@ -139,7 +142,7 @@ class MergedRuns:
         self.clock = scheduler.clock
         self._run = program.run
         self._lock = threading.Lock()
-        self.queue = scheduler.queue(rules, self._process, self._drop)
+        self.queue = scheduler.queue(rules, self._process, self._drop, owner)
 
     def is_calm(self, expected_s: float) -> bool:
         """Whether a run of this length need not wait for company; belongs to the loop."""

@@ -25,14 +25,12 @@ a `LoopGuard` bounds.
 """
 
 import asyncio
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from math import inf
 from time import perf_counter, thread_time
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from salver.batching.estimates import (
     FEW_RUNS,
@@ -42,13 +40,13 @@ from salver.batching.estimates import (
     MOST_PROOF_RUNS,
     TOO_LONG_INLINE_S,
     Estimate,
-    LoopGuard,
 )
+from salver.batching.run_pool import STOPPING_TEXT, Lane, RunPool
 from salver.errors import DeadlineExceeded, Unavailable
 from salver.model import Program
 from salver.requests import Array
 
-__all__ = ["DEADLINE_TEXT", "STOPPING_TEXT", "MeasuredProgram", "RunPool", "size_of"]
+__all__ = ["DEADLINE_TEXT", "MeasuredProgram", "size_of"]
 
 FIRST_BAN_S: Final = 0.25
 FIRST_LONG_BAN_S: Final = 60.0  # after a run that no machine is the cause of
@@ -56,122 +54,21 @@ LONGEST_BAN_S: Final = 3600.0
 BAN_GROWTH: Final = 4
 FORGIVEN_AFTER: Final = 20  # times the last ban
 FROZEN_SHARE: Final = 0.004  # of the time that freezes may have and be forgiven
-R = TypeVar("R")
-
+_MOST_COUNTED: Final = 1 << 16  # strings; 2 ms
 DEADLINE_TEXT: Final = "Timed out waiting for notification"
-STOPPING_TEXT: Final = "The server is stopping"
-
-
-_Job = tuple["Future[Any]", Callable[[], Any]]
-
-
-class RunPool:
-    """The threads in which the longer runs happen, and what they are doing. Thread-safe.
-
-    They start when they are needed, and are daemons: a run that never ends keeps no process.
-    """
-
-    def __init__(self, num_threads: int, *, name: str = "salver-run") -> None:
-        """Make a pool without threads.
-
-        Args:
-            num_threads: the most there may be.
-            name: what the threads' names begin with.
-        """
-        self._limit = num_threads
-        self._name = name
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._unfinished = 0  # jobs queued or running
-        self._running = 0
-        self._is_closed = False
-        self.loop_guard = LoopGuard()  # of the programs that have this pool in place of the loop
-
-    @property
-    def running(self) -> int:
-        """Calls now in a thread, those whose caller has given up included."""
-        return self._running
-
-    def submit(self, call: Callable[[], R]) -> "Future[R]":
-        """Queue a call; cancelling the future before a thread takes it up drops it.
-
-        Raises:
-            Unavailable: the pool is closed, or the machine has no thread for it.
-        """
-        future: Future[R] = Future()
-        with self._lock:
-            if self._is_closed:
-                raise Unavailable(STOPPING_TEXT)
-            if len(self._threads) < self._limit and len(self._threads) <= self._unfinished:
-                self._start_thread()
-            self._unfinished += 1
-            self._jobs.put((future, call))
-        return future
-
-    def close(self) -> None:
-        """Drop what is queued and join the threads: blocks while a call runs."""
-        self.abandon()
-        for thread in self._threads:
-            thread.join()
-
-    def abandon(self) -> None:
-        """Drop what is queued and leave running calls to themselves."""
-        with self._lock:
-            self._is_closed = True
-        with suppress(queue.Empty):
-            while True:
-                job = self._jobs.get_nowait()
-                if job is not None:
-                    job[0].cancel()
-        for _ in self._threads:
-            self._jobs.put(None)
-
-    def _start_thread(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
-        thread = threading.Thread(target=self._work, name=name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            if self._threads:
-                return  # those there are will do it
-            raise Unavailable(f"No thread to run a model in: {error}") from error
-        self._threads.append(thread)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, call = job
-            is_wanted = future.set_running_or_notify_cancel()
-            with self._lock:
-                self._unfinished -= not is_wanted
-                self._running += is_wanted
-            if is_wanted:
-                self._run(future, call)
-            del job, future, call  # an idle thread keeps no tensors
-
-    def _run(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-            self._has_run()
-            future.set_exception(error)
-        else:
-            self._has_run()
-            future.set_result(result)
-
-    def _has_run(self) -> None:
-        with self._lock:
-            self._running -= 1
-            self._unfinished -= 1
 
 
 def size_of(feeds: Sequence[Array]) -> int:
-    """Bytes of the feeds, those of their strings counted."""
+    """Bytes of the feeds, those of their strings counted; of very many strings by their mean."""
     size = 0
     for array in feeds:
         size += array.nbytes
         if array.dtype.hasobject:
-            size += sum(map(len, array.flat))
+            if array.size <= _MOST_COUNTED:
+                size += sum(map(len, array.flat))
+            else:  # counting millions in the loop would hold up everybody
+                counted = array.reshape(-1)[:_MOST_COUNTED]
+                size += sum(map(len, counted)) * array.size // _MOST_COUNTED
     return size
 
 
@@ -197,7 +94,7 @@ class MeasuredProgram:
     def __init__(
         self,
         program: Program,
-        pool: RunPool,
+        pool: Lane | RunPool,
         *,
         clock: Callable[[], float] = perf_counter,
         cpu_clock: Callable[[], float] = thread_time,

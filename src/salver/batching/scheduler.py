@@ -4,11 +4,14 @@ The threads visit the queues that hold something in turn, one batch per visit. A
 sleeps until a batch may be ready: one of them until the next batch times out, the others until
 they are called. At most one call is under way at a time; who takes a batch calls the next thread
 if there is another.
+
+One model may have all of the threads, but not keep them from others: for a model that has no batch
+under way there is one thread more, as many again at most, and no other model gets that.
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -31,7 +34,7 @@ Drop = Callable[[Sequence[Piece[T]]], None]
 class ScheduledQueue(Generic[T]):
     """One queue of a scheduler. Safe to use from any thread."""
 
-    __slots__ = ("_drop", "_plan", "_process", "_running", "_scheduler")
+    __slots__ = ("_drop", "_owner", "_plan", "_process", "_running", "_scheduler")
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class ScheduledQueue(Generic[T]):
         rules: BatchRules,
         process: Process[T],
         drop: Drop[T],
+        owner: Hashable = None,
     ) -> None:
         """Make an empty queue.
 
@@ -47,7 +51,9 @@ class ScheduledQueue(Generic[T]):
             rules: when a batch closes.
             process: runs a batch.
             drop: gives up a batch.
+            owner: the model; its queues share what it may have of the threads.
         """
+        self._owner = owner
         self._scheduler = scheduler
         self._plan: BatchQueue[T] = BatchQueue(rules)
         self._process = process
@@ -87,17 +93,22 @@ class BatchScheduler:
         num_threads: int,
         *,
         thread_pool_name: str,
+        most_running_per_owner: int | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Make a scheduler without threads.
 
         Args:
-            num_threads: batches that may run at the same time.
+            num_threads: batches that may run at the same time, but for one of a model that has
+                none.
             thread_pool_name: what the threads' names begin with.
+            most_running_per_owner: batches of one model at the same time; by default as many as
+                there are threads.
             clock: seconds, monotonic.
         """
         self.clock = clock
         self._limit = num_threads
+        self._most_running = min(num_threads, most_running_per_owner or num_threads)
         self._name = thread_pool_name
         # Guards all below, and the plans and counts of all queues.
         self._lock = threading.Lock()
@@ -110,15 +121,20 @@ class BatchScheduler:
         self._finished = threading.Condition(self._lock)
         self._flushing = 0  # threads that wait for `_finished`
         self._queues: deque[ScheduledQueue[Any]] = deque()  # those that hold something
+        self._running: Counter[Hashable] = Counter()  # batches, by the model
         self._threads: list[threading.Thread] = []
+        self._leaving: list[threading.Thread] = []  # that were too many, and may still be ending
+        self._num_started = 0
         self._is_calling = False
         self._watched_s = inf  # the moment for which an idle thread has set its alarm
         self._is_closed = False
         self._is_abandoned = False
 
-    def queue(self, rules: BatchRules, process: Process[T], drop: Drop[T]) -> ScheduledQueue[T]:
+    def queue(
+        self, rules: BatchRules, process: Process[T], drop: Drop[T], owner: Hashable = None
+    ) -> ScheduledQueue[T]:
         """A new queue. It costs nothing while it is empty, and is forgotten with its last user."""
-        return ScheduledQueue(self, rules, process, drop)
+        return ScheduledQueue(self, rules, process, drop, owner)
 
     def close(self) -> None:
         """Run what is queued, then stop: blocks while a batch runs."""
@@ -127,7 +143,8 @@ class BatchScheduler:
             for queue in self._queues:
                 queue._plan.flush()
             self._call_all()
-        for thread in self._threads:
+            threads = (*self._threads, *self._leaving)
+        for thread in threads:
             thread.join()
 
     def abandon(self) -> None:
@@ -189,16 +206,28 @@ class BatchScheduler:
             if self._next_ready_s() < self._watched_s:
                 self._is_calling = True
                 self._sleepers.pop().release()
-        elif len(self._threads) < self._limit:
+        elif len(self._threads) < self._limit or self._needs_one_more():
             self._start_thread()
             self._is_calling = True
+
+    def _needs_one_more(self) -> bool:
+        """Whether a model without a batch under way waits while all threads run others'."""
+        count = len(self._threads)
+        is_full = self._running.total() >= count
+        return is_full and count < 2 * self._limit and self._has_idle_owner()
+
+    def _has_idle_owner(self) -> bool:
+        return any(not self._running[queue._owner] for queue in self._queues)
+
+    def _may_run(self, queue: ScheduledQueue[Any]) -> bool:
+        return self._running[queue._owner] < self._most_running
 
     def _call_all(self) -> None:
         while self._sleepers:
             self._sleepers.pop().release()
 
     def _start_thread(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
+        name = f"{self._name}-{self._num_started}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         try:
             thread.start()
@@ -206,11 +235,12 @@ class BatchScheduler:
             if self._threads:
                 return  # those there are will do it
             raise Unavailable(f"No thread to run a batch in: {error}") from error
+        self._num_started += 1
         self._threads.append(thread)
 
     def _next_ready_s(self) -> float:
         ready_s = inf
-        for queue in self._queues:
+        for queue in filter(self._may_run, self._queues):
             at_s = queue._plan.ready_at_s()
             if at_s is not None and at_s < ready_s:
                 ready_s = at_s
@@ -224,6 +254,11 @@ class BatchScheduler:
             tell = queue._process(batch)
             with self._lock:
                 queue._running -= 1
+                self._running[queue._owner] -= 1
+                if not self._running[queue._owner]:
+                    del self._running[queue._owner]  # of a model that is gone nothing stays
+                if self._is_closed:
+                    self._call_all()  # those that found its model at its limit
                 if self._flushing:
                     self._finished.notify_all()
             tell()
@@ -240,6 +275,11 @@ class BatchScheduler:
                         self._call()
                     return visited
                 if self._is_closed and not self._queues:
+                    return None
+                if len(self._threads) > self._limit and not self._has_idle_owner():
+                    thread = threading.current_thread()
+                    self._threads.remove(thread)
+                    self._leaving = [*(t for t in self._leaving if t.is_alive()), thread]
                     return None
                 self._sleep(alarm)
 
@@ -270,10 +310,11 @@ class BatchScheduler:
         """Visit the queues in turn until one gives a batch."""
         for _ in range(len(self._queues)):
             queue = self._queues.popleft()
-            batch = queue._plan.take(now_s)
+            batch = queue._plan.take(now_s) if self._may_run(queue) else None
             if not queue._plan.is_empty:
                 self._queues.append(queue)
             if batch is not None:
                 queue._running += 1
+                self._running[queue._owner] += 1
                 return queue, batch
         return None

@@ -34,7 +34,9 @@ _INTERRUPTED = 130  # as a shell sees a process that SIGINT ended
 
 _HELP = """\
 usage: salver serve PATH|NAME=PATH ... [--flag=value ...]   serve models over REST and gRPC
+       salver demo                                      serve a model that comes with the package
        salver show PATH                                 print the signatures of a model
+       salver publish SOURCE BASE_PATH                  put the next version of a model in place
        salver warmup make|show PATH ...                 write or print a version's warmup file
        salver replay LOG ... --to URL                   send a request log again, compare answers
        salver bench URL MODEL ...                       put load on a server and measure it
@@ -99,6 +101,14 @@ def _dispatch(command: str, rest: Sequence[str], run: Run, leave: Leave) -> int:
         from salver.cli.bench import bench
 
         return bench(rest)
+    if command == "demo":
+        from salver.cli.demo import demo
+
+        return demo(rest, SERVE_DEFAULTS, run, leave)
+    if command == "publish":
+        from salver.cli.publish import publish_command
+
+        return publish_command(rest)
     if command in _HELP_WORDS:
         print(_HELP, end="")
         return 0

@@ -14,6 +14,7 @@ from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
 from salver.backends.tflite.model_file import FILE_NAME, read
 from salver.backends.tflite.signatures import read_signatures
 from salver.cli.locate import is_tflite_file, locate_saved_model
+from salver.cli.show_about import show_about
 from salver.signature import Signature, TensorSpec
 
 __all__ = ["describe", "show"]
@@ -34,9 +35,9 @@ def show(path: Path, keras: KerasOptions | None = None) -> str:
     """
     keras = keras or KerasOptions()
     if is_keras_file(path):
-        return _keras(path, keras)
+        return _with_about([_keras(path, keras)], path.parent)
     if is_tflite_file(path):
-        return _tflite(path)
+        return _with_about([_tflite(path)], path.parent)
     located = locate_saved_model(path)
     version = "" if located.version is None else f" (version {located.version})"
     parts = []
@@ -47,7 +48,12 @@ def show(path: Path, keras: KerasOptions | None = None) -> str:
         parts.append(_tflite(located.path / FILE_NAME, version))
     if not parts:
         parts.append(_keras(keras_file(located.path), keras, version))
-    return "\n\n".join(parts)
+    return _with_about(parts, located.path)
+
+
+def _with_about(parts: Sequence[str], version: Path) -> str:
+    """The parts, and what the model says of itself."""
+    return "\n\n".join(filter(None, (*parts, show_about(version))))
 
 
 def _tflite(file: Path, version: str = "") -> str:

@@ -15,8 +15,8 @@ import orjson
 
 from salver.codecs.json_arrays import PredictInputs
 from salver.codecs.json_example import example_messages
-from salver.codecs.json_flat import FlatDocument, flat_document, is_flat_cheap
-from salver.codecs.json_long import is_long, long_tree
+from salver.codecs.json_flat import FlatDocument, flat_document
+from salver.codecs.json_long import LARGEST_WHOLE_BYTES, is_long, long_tree
 from salver.codecs.json_plain import is_said_once, plain_inputs, tree_inputs
 from salver.codecs.json_predict import exact_inputs
 from salver.codecs.json_tree import read_tree
@@ -120,7 +120,7 @@ class Document:
         """Parse the body; see `parse_document`."""
         body = self._body
         if len(body) >= _LARGE_BODY_BYTES:
-            flat = flat_document(body) if is_flat_cheap(body) else None
+            flat = flat_document(body) if len(body) <= LARGEST_WHOLE_BYTES else None
             if flat is not None:
                 self._flat = flat
                 self.signature_name = flat.signature_name
@@ -164,12 +164,20 @@ class Document:
             if self._only_quickly and len(self._body) > _TINY_BODY_BYTES:
                 raise NotQuick
             long = self.is_long
-            self._tree = long_tree(self._body, self._check) if long else read_tree(self._body)
+            # The tree keeps the check: were that a method, document and tree would keep each other.
+            check = _check_of(self._is_wanted)
+            self._tree = long_tree(self._body, check) if long else read_tree(self._body)
         return self._tree
 
-    def _check(self) -> None:
-        if self._is_wanted is not None and not self._is_wanted():
+
+def _check_of(is_wanted: Callable[[], bool] | None) -> Callable[[], None]:
+    """What raises Cancelled when nobody wants the document any more."""
+
+    def check() -> None:
+        if is_wanted is not None and not is_wanted():
             raise Cancelled("Nobody waits for the answer any more")
+
+    return check
 
 
 def parse_document(

@@ -26,7 +26,7 @@ from salver.dtypes import DataType, numpy_dtype
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["FlatDocument", "flat_document", "is_flat_cheap"]
+__all__ = ["FlatDocument", "flat_document"]
 
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _W = rb"[ \t\r\n]*"
@@ -45,11 +45,9 @@ _BUFFER_KINDS: dict[str, Literal["d", "i", "u"]] = {"f8": "d", "i8": "i", "u8": 
 # 2,400 page faults. A parser is in here only while nothing refers to what it has parsed.
 _idle_parsers: deque[simdjson.Parser] = deque(maxlen=2)
 _LARGEST_KEPT_BODY_BYTES = 8 << 20  # the memory kept is some ten times that, in the worst case
-# What simdjson writes for a value and what stands beside it. A body that it makes more than this
-# many times as large is better parsed in parts, unless it is small.
-_BYTES_A_VALUE = 24
-_MOST_TIMES = 6
-_SMALL_BODY_BYTES = 16 << 20
+# The key and the brackets before the first number, and what may follow the last. Of a body that has
+# more there, it is blanks that somebody wants to be gone through.
+_LONGEST_MARGIN_BYTES = 4 << 10
 # Asking a list for its length takes as long as looking at so many bytes of text.
 _BYTES_A_LENGTH = 96
 _BRACKET = b"["[0]
@@ -185,19 +183,12 @@ class FlatDocument:
         return self._body.translate(None, _NUMBER_BYTES) == head + skeleton + tail
 
 
-def is_flat_cheap(body: bytes) -> bool:
-    """Whether simdjson can have a whole body without taking too much memory."""
-    if len(body) <= _SMALL_BODY_BYTES:
-        return True
-    return (body.count(b",") + body.count(b"[")) * _BYTES_A_VALUE <= _MOST_TIMES * len(body)
-
-
 def flat_document(body: bytes) -> FlatDocument | None:
     """Parse a document that looks like big tensors of numbers; None if it does not."""
-    head = _HEAD.match(body)
-    if head is None:
-        return None
+    head = _HEAD.match(body, 0, _LONGEST_MARGIN_BYTES)
     end = body.rfind(b"]") + 1
+    if head is None or len(body) - end > _LONGEST_MARGIN_BYTES:
+        return None
     tail = _TAIL.fullmatch(body, end)
     has_named_columns = head[3] is not None and head[1] == b"inputs"
     if tail is None or (tail[1] is not None) != has_named_columns:

@@ -5,7 +5,7 @@ of a container begin and end. What is small is read at once; what is long is cut
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from salver.codecs.json_cuts import find_cuts, stretch_of
 from salver.codecs.json_reader import ARRAY, OBJECT, Reader
@@ -13,7 +13,11 @@ from salver.codecs.json_scan import scan
 from salver.codecs.json_tree import read_tree
 from salver.codecs.json_value import LongList, Pairs, members
 
-__all__ = ["is_long", "long_tree"]
+__all__ = ["LARGEST_WHOLE_BYTES", "is_long", "long_tree"]
+
+LARGEST_WHOLE_BYTES: Final = 16 << 20
+"""Whatever is larger is read a part at a time. Who goes through a body in one step, be it to count
+its commas, has the GIL for so long: 16 MiB take some 20 ms, memory for as much more included."""
 
 _LARGE_BODY_BYTES = 256 << 10
 # So many values make some 5 MB of Python objects, and keep orjson for some 3 ms.
@@ -26,6 +30,8 @@ def is_long(body: bytes) -> bool:
     """Whether a body is better read a part at a time: if it is large, and of many small values."""
     if len(body) < _LARGE_BODY_BYTES:
         return False
+    if len(body) > LARGEST_WHOLE_BYTES:
+        return True
     return body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES
 
 
@@ -43,7 +49,7 @@ def long_tree(body: bytes, check: Callable[[], None]) -> Any:
     reader = Reader(body)
     token = reader.root()
     if token not in (ARRAY, OBJECT):
-        return read_tree(body)
+        return reader.scalar(token)
     return _container(_Text(body, check), reader.pos)
 
 

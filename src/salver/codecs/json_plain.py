@@ -8,6 +8,7 @@ for, and never accept what `json_predict` refuses.
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -104,10 +105,12 @@ def number_array(value: Any, dtype: DataType, body_bytes: int) -> Array | None:
 class _Reading:
     """One attempt on one document; counts what must occur in the text if nothing was lost."""
 
-    __slots__ = ("body", "has_lost_nothing", "occurrences")
+    __slots__ = ("body", "has_lost_nothing", "may_hold_text", "occurrences", "quotes")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
+        self.quotes = 0  # of what stands beside the values
+        self.may_hold_text = True
         self.occurrences: Counter[str] = Counter()
         self.has_lost_nothing = False
 
@@ -118,6 +121,7 @@ class _Reading:
         if is_row == ("inputs" in document):
             return None
         self.occurrences["instances" if is_row else "inputs"] = 1
+        self.quotes = 6 if "signature_name" in document else 2
         value = document["instances" if is_row else "inputs"]
         arrays = self._rows(value, specs) if is_row else self._columns(value, specs)
         if arrays is None or not (self.has_lost_nothing or _occur(self.body, self.occurrences)):
@@ -148,6 +152,7 @@ class _Reading:
         if len(specs) > 1:
             return None
         (spec,) = specs.values()
+        self.may_hold_text = self.body.count(b'"') != self.quotes
         found = self._array(value, spec.dtype)
         return None if found is None else [found]
 
@@ -155,6 +160,7 @@ class _Reading:
         self, values: Mapping[str, Any], specs: Mapping[str, TensorSpec], times: int
     ) -> list[Array] | None:
         arrays = []
+        self.may_hold_text = self.body.count(b'"') != self.quotes + 2 * times * len(specs)
         for name, spec in specs.items():
             self.occurrences[name] += times
             found = self._array(values[name], spec.dtype)
@@ -167,11 +173,29 @@ class _Reading:
         if dtype is not DataType.STRING:
             if dtype is not DataType.BOOL and (b"true" in self.body or b"false" in self.body):
                 return None  # numpy would take them for numbers
+            if self.may_hold_text and _holds_text(value):
+                return None
             return array_of(value, dtype)
         found = strings_of(value)
         if found is not None and type(_first_scalar(value)) is dict:
             self.occurrences["b64"] += found.size
         return found
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether a string or an object stands among nested lists.
+
+    numpy would give all of them the room that the longest takes: of a list of numbers and one
+    string of 10 MB it makes gigabytes.
+    """
+    level = [value]
+    while True:
+        kinds = set(map(type, level))
+        if str in kinds or dict in kinds:
+            return True
+        if list not in kinds:
+            return False
+        level = list(chain.from_iterable(each for each in level if type(each) is list))
 
 
 def _first_scalar(value: Any) -> Any:

@@ -10,11 +10,12 @@ Source: RapidJSON 1.1.0 `reader.h`, IterativeParse with kParseNanAndInfFlag and
 kParseStopWhenDoneFlag over an EncodedInputStream<UTF8<>, MemoryStream>; `error/en.h`.
 """
 
+import json
 import math
 import re
 from typing import Any, NoReturn
 
-from salver.codecs.json_text import text_of
+from salver.codecs.json_text import bytes_of, text_of
 from salver.codecs.json_value import is_integer
 from salver.errors import InvalidArgument
 
@@ -40,7 +41,6 @@ _MISSING_FRACTION = "Miss fraction part in number."
 _MISSING_EXPONENT = "Miss exponent in number."
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
-_PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
 # Text without surrogates; in so many pieces, because each takes memory while the match goes on.
 _SOUND_TEXT = re.compile(
     rb'(?:[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u(?:[0-9A-Ca-cE-Fe-f][0-9A-Fa-f]|[dD][0-7])'
@@ -48,6 +48,7 @@ _SOUND_TEXT = re.compile(
 )
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_MOST_DIGITS = len("-") + 309  # of the largest double
 _FRACTION = re.compile(rb"\.[0-9]+")
 _EXPONENT = re.compile(rb"[eE][+-]?[0-9]+")
 _EXPONENT_START = re.compile(rb"[eE][+-]?")
@@ -59,6 +60,7 @@ _LITERALS: dict[int, tuple[bytes, Any]] = {
 }
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _CLOSERS = {ARRAY: b"]"[0], OBJECT: b"}"[0]}
+_STEP_BYTES = 1 << 20
 _LONGEST_INTEGER = len("-9223372036854775808")
 _NO_VALUE = frozenset(b"]},:\x00")
 
@@ -96,7 +98,7 @@ class Reader:
 
     def peek(self) -> int:
         """The first byte that is no white space, zero at the end; the position moves to it."""
-        self.pos = self._after(_SPACE)
+        self.pos = self._behind(_SPACE)
         return self._here()
 
     def closes(self, kind: int) -> bool:
@@ -133,7 +135,7 @@ class Reader:
             self.fail(_MISSING_COMMA[kind])
         self.pos += 1
         if token == _COMMA:
-            self.pos = self._after(_SPACE)
+            self.pos = self._behind(_SPACE)
             return False
         return True
 
@@ -164,6 +166,16 @@ class Reader:
         found = pattern.match(self.body, self.pos)
         return found.end() if found else self.pos
 
+    def _behind(self, run: "re.Pattern[bytes]") -> int:
+        """The end of a run of bytes, gone through in steps that leave the GIL to others."""
+        at = self.pos
+        while True:
+            found = run.match(self.body, at, at + _STEP_BYTES)
+            end = found.end() if found else at
+            if end - at < _STEP_BYTES:
+                return end
+            at = end
+
     def _consume(self, text: bytes) -> int:
         """Take bytes as far as they are those of `text`; give how many that are."""
         for count, expected in enumerate(text):
@@ -185,8 +197,8 @@ class Reader:
         self.pos += 1
         parts: list[bytes] = []
         while True:
-            start, self.pos = self.pos, self._after(_PLAIN_TEXT)
-            parts.append(self.body[start : self.pos])
+            while text := self._sound_text():
+                parts.append(_unescaped(text) if b"\\" in text else text)
             if self._is_string_over():
                 return text_of(b"".join(parts))
             parts.append(self._escape())
@@ -194,11 +206,18 @@ class Reader:
     def _skip_string(self) -> None:
         self.pos += 1
         while True:
-            start, self.pos = self.pos, self._after(_SOUND_TEXT)
-            if self.pos == start:
-                if self._is_string_over():
-                    return
-                self._escape()
+            while self._sound_text():
+                pass
+            if self._is_string_over():
+                return
+            self._escape()
+
+    def _sound_text(self) -> bytes:
+        """Read what of a string needs no second look, a step of it; empty where there is none."""
+        found = _SOUND_TEXT.match(self.body, self.pos, self.pos + _STEP_BYTES)
+        assert found is not None  # it matches nothing, too
+        self.pos = found.end()
+        return found[0]
 
     def _is_string_over(self) -> bool:
         """Whether the closing quote is read, rather than a backslash to come."""
@@ -261,7 +280,9 @@ class Reader:
             integer = int(text)
             if is_integer(integer):
                 return integer
-        value = float(text)
+        # Of so many digits, without an exponent, nothing need be made: they are too many.
+        is_huge = self.pos == fraction_end and point - start > _MOST_DIGITS
+        value = math.inf if is_huge else float(text)
         if math.isinf(value):
             self.fail(_TOO_BIG, start)
         return value
@@ -274,3 +295,8 @@ class Reader:
         if self._consume(b"Inf") < 3 or (self._here() == ord("i") and self._consume(b"inity") < 5):
             self.fail(_INVALID_VALUE)
         return -math.inf if is_negative else math.inf
+
+
+def _unescaped(text: bytes) -> bytes:
+    """What stands in a string, whose escapes are sound and none of them a surrogate."""
+    return bytes_of(json.loads(f'"{text_of(text)}"'))

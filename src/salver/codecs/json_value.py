@@ -12,12 +12,14 @@ Source: TensorFlow Serving `util/json_tensor.cc`; RapidJSON 1.1.0 `prettywriter.
 import binascii
 import decimal
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Protocol
 
 from salver.codecs.json_text import bytes_of, quote, text_of
 from salver.errors import InvalidArgument
+from salver.heap import joined
 
 __all__ = [
     "MISSING",
@@ -40,6 +42,10 @@ MISSING: Any = object()
 """What `find` gives for a key that is not there (null is a value)."""
 
 _DEBUG_LIMIT_BYTES = 256
+# The reference prints a string whole, however long: a small body that inflates to one of 100 MB
+# would be answered with as much.
+_DEBUG_STRING_CHARACTERS = 16 << 10
+_STEP_BYTES = 1 << 20  # a multiple of four
 _BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE64_SPACE = b" \t\n\v\f\r"
 
@@ -165,7 +171,11 @@ def decode_base64(text: str) -> bytes:
         raise _not_base64()
     if residue and core.translate(None, _BASE64_ALPHABET):
         raise _not_base64()
-    return binascii.a2b_base64(core + b"=" * missing)
+    if len(core) <= _STEP_BYTES:
+        return binascii.a2b_base64(core + b"=" * missing)
+    padded = core + b"=" * missing
+    steps = range(0, len(padded), _STEP_BYTES)
+    return joined(deque([binascii.a2b_base64(padded[at : at + _STEP_BYTES]) for at in steps]))
 
 
 def _not_base64() -> InvalidArgument:
@@ -226,7 +236,7 @@ class _Printer:
             return False
         separator = b"\n" + b" " * indent
         for key, item in members(value):
-            if not self.token(separator + quote(bytes_of(key))):
+            if not self.token(separator + _scalar_text(key)):
                 return False
             if not self.value(item, b": ", indent):
                 return False
@@ -246,7 +256,7 @@ def _scalar_text(value: Any) -> bytes:
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, str):
-        return quote(bytes_of(value))
+        return quote(bytes_of(value[:_DEBUG_STRING_CHARACTERS]))
     return b"%d" % value if is_integer(value) else _double_text(float(value))
 
 

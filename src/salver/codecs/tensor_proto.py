@@ -8,6 +8,7 @@ Source: TensorFlow, `core/framework/tensor.cc` (Tensor::FromProto, AsProtoField)
 `tensor_shape.cc` (IsValid); what they do was seen through `TF_TensorFromProto`.
 """
 
+from collections import deque
 from functools import lru_cache
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from salver.codecs.wire import (
     varint,
 )
 from salver.errors import InvalidArgument, ServingError
+from salver.heap import joined
 from salver.requests import Array
 
 __all__ = [
@@ -88,7 +90,7 @@ def _decode_usual(data: Bytes, room: Room | None) -> Array | None:
     tag = data[at]
     if tag == _STRING_TAG and form.kind == "string":
         room = room or Room(len(data))
-        values = _usual_strings(bytes(data[at:]))
+        values = _usual_strings(joined(deque([memoryview(data)[at:]])), n_elements)
         return from_strings(values, shape, n_elements, room)
     if tag > 0x7F:
         at += 1
@@ -113,13 +115,13 @@ def _tail(data: Bytes, at: int) -> Bytes:
     return data[at:] if len(data) < _LARGE_BYTES else memoryview(data)[at:]
 
 
-def _usual_strings(data: bytes) -> list[bytes]:
-    """The values of a run of string_val fields.
+def _usual_strings(data: bytes, most: int) -> list[bytes]:
+    """The values of a run of string_val fields, as many as are wanted.
 
     Raises:
         IndexError: `data` is not just that.
     """
-    values = []
+    values: list[bytes] = []
     at = 0
     end = len(data)
     while at < end:
@@ -130,7 +132,8 @@ def _usual_strings(data: bytes) -> list[bytes]:
         if size > 0x7F:
             size, at = read_length(data, at - 1)
         stop = at + size
-        values.append(data[at:stop])
+        if len(values) < most:
+            values.append(data[at:stop])
         at = stop
     if at != end:
         raise IndexError("the last value is cut off")

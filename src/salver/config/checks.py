@@ -122,12 +122,14 @@ def check_ours(options: ServerOptions) -> None:
         seconds = getattr(options, name)
         if not (math.isfinite(seconds) and seconds >= 0):
             raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
-    for name in ("max_request_bytes", "max_inflated_bytes", "max_header_bytes"):
+    sizes = ("max_request_bytes", "max_inflated_bytes", "max_inflate_ratio", "max_header_bytes")
+    for name in sizes:
         limit = getattr(options, name)
         if limit < 1:
             raise InvalidArgument(f"--{name} must be positive, not {limit}.")
     limits = ("max_ended_versions", "max_model_memory_bytes", "conversion_cache_max_bytes")
-    for name in (*limits, "max_loaded_models"):
+    runs = ("max_concurrent_runs_per_model", "max_queued_runs_per_model")
+    for name in (*limits, *runs, "max_loaded_models", "max_memory_in_flight_bytes"):
         most = getattr(options, name)
         if most < 0:
             raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")

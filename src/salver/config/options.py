@@ -315,6 +315,30 @@ class ServerOptions:
         "compressed gRPC message, once they are inflated.",
         type=FlagType.INT64,
     )
+    max_inflate_ratio: int = _flag(
+        1000,
+        "Bytes that a gzipped REST request or a compressed gRPC message may become for each byte "
+        "that came; counted beyond 1 MiB inflated.",
+    )
+    max_concurrent_runs_per_model: int = _flag(
+        0,
+        "Runs of one model at the same time, so that none keeps the threads from others. 0: half "
+        "of the threads in which models run, at least 1; of those that run batches, all. Runs that "
+        "are short enough for the event loop are not counted.",
+    )
+    max_queued_runs_per_model: int = _flag(
+        10000,
+        "Requests that may wait for a run of one model; beyond it they get 503 or "
+        "RESOURCE_EXHAUSTED. 0: no limit. Batches have a limit of their own.",
+    )
+    max_memory_in_flight_bytes: int = _flag(
+        0,
+        "Memory that requests in flight may hold together: bodies as they come in, what they are "
+        "inflated to, and answers that are not read yet. Beyond it requests get 503 or "
+        "RESOURCE_EXHAUSTED. 0: half of the memory that the container or the machine has. Shared "
+        "by the workers.",
+        type=FlagType.INT64,
+    )
     max_header_bytes: int = _flag(1 << 16, "Largest head of a REST request, all fields together.")
     open_ports_before_load: bool = _flag(
         False, "Open ports before the first models have loaded; readiness then says no."
@@ -331,6 +355,11 @@ class ServerOptions:
         False,
         "Serve a page on which a person can try the models, at `/` of the REST port. On by "
         "default under `salver serve`.",
+    )
+    dashboard_history_seconds: int = _flag(
+        3600,
+        "How long the playground's dashboard remembers what happened while nobody looked at it; 0 "
+        "to remember nothing.",
     )
     request_log_max_file_bytes: int = _flag(
         1 << 28,

@@ -5,7 +5,7 @@ is returned and no task is made. A large one is decoded and encoded in the run p
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -15,14 +15,13 @@ from salver.inference.later import Later
 from salver.inference.servable import Meter
 from salver.inference.serving import Handle
 from salver.requests import Array
+from salver.threads import InPool
 
-__all__ = ["LARGE_BYTES", "InPool", "Prepared", "Running", "Start"]
+__all__ = ["LARGE_BYTES", "Prepared", "Running", "Start"]
 
 LARGE_BYTES: Final = 1 << 16  # decoding this much JSON takes about as long as a change of threads
 
 A = TypeVar("A")
-InPool = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs a function in the run pool."""
 
 
 class Start(Protocol):
@@ -122,18 +121,24 @@ class Running:
         _tell(prepared, outputs, answer, run_s)
         return answer
 
-    async def large(self, prepare: Callable[[], Prepared[A]], timeout_s: float | None) -> A:
+    async def large(
+        self, prepare: Callable[[], Prepared[A]], timeout_s: float | None, size: int = 0
+    ) -> A:
         """Answer a request that takes long to prepare: in the pool; else as `small`."""
-        return await self.while_wanted(lambda _is_wanted: prepare(), timeout_s)
+        return await self.while_wanted(lambda _is_wanted: prepare(), timeout_s, size)
 
     async def while_wanted(
-        self, prepare: Callable[[Callable[[], bool]], Prepared[A]], timeout_s: float | None
+        self,
+        prepare: Callable[[Callable[[], bool]], Prepared[A]],
+        timeout_s: float | None,
+        size: int = 0,
     ) -> A:
         """The same for what can be given up meanwhile.
 
         Args:
             prepare: is given a function that says whether anybody still waits; called in the pool.
             timeout_s: how long the run may take; None: for ever.
+            size: of the request in bytes.
         """
         # A client that leaves cancels this, but not a thread that is at work on its request: then
         # that thread, or whoever is the last to know, lets the version go.
@@ -150,7 +155,7 @@ class Running:
                 ready.pop().handle.release()
 
         try:
-            await self._in_pool(prepare_or_release)
+            await self._in_pool(prepare_or_release, size)
         except BaseException:
             is_left = True
             release()
@@ -175,7 +180,8 @@ class Running:
 
     async def _encode_in_pool(self, outputs: list[Array], prepared: Prepared[A], run_s: float) -> A:
         try:
-            answer: A = await self._in_pool(lambda: prepared.encode(outputs))
+            size = sum(array.nbytes for array in outputs)
+            answer: A = await self._in_pool(lambda: prepared.encode(outputs), size)
         except ServingError as error:
             error.version = prepared.handle.id.version
             raise

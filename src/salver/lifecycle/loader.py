@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from salver.errors import Internal, ResourceExhausted, ServingError
+from salver.errors import Internal, ResourceExhausted, ServingError, drop_frames
 from salver.files import Footprint
 from salver.servable import ServableId
 
@@ -98,5 +98,5 @@ def as_serving_error(error: Exception) -> ServingError:
             shown = ResourceExhausted("Out of memory while loading")
         case _:
             shown = Internal(f"{type(error).__name__}: {error}")
-    shown.__traceback__ = shown.__cause__ = shown.__context__ = None
+    drop_frames(shown)
     return shown

@@ -105,6 +105,11 @@ class BatchMetrics:
             return value
         return Distribution([0] * (len(self._graph_runs.metric.bounds) + 1), 0.0)
 
+    def rows(self) -> Family:
+        """What has been counted by now of the rows of batches, by version."""
+        self.sort_events()
+        return self._rows.family()
+
     def families(self) -> list[Family]:
         """What has been counted by now."""
         self.sort_events()

@@ -257,6 +257,21 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     # -- ours: the process ----------------------------------------------------------------------
     Metric("salver_connections", _G, ("entrypoint",), "Open connections of the REST API."),
     Metric(
+        "salver_memory_in_flight_bytes",
+        _G,
+        (),
+        "Memory that requests hold: bodies that come in or are worked on, and answers that are not "
+        "read yet.",
+    ),
+    Metric(
+        "salver_rejected_requests_total",
+        _C,
+        ("model_name", "reason"),
+        "Requests that were refused because the server has too much to do: the `queue` of runs of "
+        "the model is full, or requests in flight hold all `memory` they may; the model's name is "
+        "empty then.",
+    ),
+    Metric(
         "salver_dropped_log_records_total",
         _C,
         ("log", "reason"),

@@ -40,6 +40,7 @@ GAUGES: Final[Mapping[str, Rule]] = {
     "salver_reserved_memory_bytes": Rule.SUM,
     "salver_resident_versions": Rule.SUM,
     "salver_connections": Rule.SUM,
+    "salver_memory_in_flight_bytes": Rule.SUM,
     "salver_build_info": Rule.FIRST,
     "salver_process_resident_memory_bytes": Rule.SUM,
     "salver_process_open_fds": Rule.SUM,

@@ -17,6 +17,7 @@ from salver.metrics.logs import LogMetrics
 from salver.metrics.loop_lag import LoopLag
 from salver.metrics.meters import Meter, MeterKey, Meters, Readings
 from salver.metrics.outcomes import OutcomeReadings, Outcomes
+from salver.metrics.process import process_families
 from salver.metrics.text import Cell, Distribution, Family, page
 from salver.threads import Breather
 
@@ -117,6 +118,17 @@ class Metrics:
         """The same, for who makes something else of it: every metric of the catalogue, once."""
         readings, outcomes = self._meters.read(), self.outcomes.read()
         return lambda: self._families(readings, outcomes)
+
+    def read_recent(self) -> Callable[[], list[Family]]:
+        """The same of what `History` keeps alone, which takes a fraction of the time."""
+        readings, outcomes = self._meters.read(), self.outcomes.read()
+        failures = Family(BY_NAME["salver_failed_requests_total"], _failures(outcomes))
+        return lambda: [
+            *request_families.ours(readings),
+            failures,
+            self.batches.rows(),
+            *process_families(),
+        ]
 
     def mark(self) -> tuple[int, ...]:
         """What is another one when requests have been counted meanwhile. On the loop."""

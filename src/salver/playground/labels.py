@@ -10,7 +10,14 @@ from salver.errors import InvalidArgument, OutOfRange
 from salver.files import local_path, read_regular
 from salver.sources.versions import parse_version
 
-__all__ = ["EVERY_MODEL", "find_labels", "parse_labels", "parse_labels_flag", "read_labels"]
+__all__ = [
+    "EVERY_MODEL",
+    "find_labels",
+    "parse_labels",
+    "parse_labels_flag",
+    "read_labels",
+    "version_directory",
+]
 
 EVERY_MODEL: Final = ""
 """The key of a labels file that is given without the name of a model."""
@@ -58,19 +65,22 @@ def find_labels(
     named = files.get(model) or files.get(EVERY_MODEL)
     if named:
         return read_labels(Path(local_path(named)))
-    asset = None if base_path is None else _asset(Path(local_path(base_path)), version)
-    return None if asset is None else read_labels(asset)
+    directory = None if base_path is None else version_directory(base_path, version)
+    if base_path is None or directory is None:
+        return None
+    asset = directory / _ASSET
+    # `salver serve FILE` links the assets that stand beside the file into a version.
+    base = Path(local_path(base_path))
+    is_own = asset.is_file() and _is_within(asset, base, directory, asset.parent)
+    return read_labels(asset) if is_own else None
 
 
-def _asset(base: Path, version: int) -> Path | None:
+def version_directory(base_path: str, version: int) -> Path | None:
+    """Where the files of a version are, None where there are none. Reads the disk."""
+    base = Path(local_path(base_path))
     # The last of several spellings of a number is the one that is served.
-    for directory in sorted(base.iterdir(), reverse=True) if base.is_dir() else ():
-        if parse_version(directory.name) == version:
-            asset = directory / _ASSET
-            # `salver serve FILE` links the assets that stand beside the file into a version.
-            is_own = asset.is_file() and _is_within(asset, base, directory, asset.parent)
-            return asset if is_own else None
-    return None
+    directories = sorted(base.iterdir(), reverse=True) if base.is_dir() else ()
+    return next((each for each in directories if parse_version(each.name) == version), None)
 
 
 def _is_within(asset: Path, *directories: Path) -> bool:

@@ -23,12 +23,13 @@ from salver.inference.examples import (
 )
 from salver.inference.logged import NO_LOGS, CallLogs, Examples, Tensors, log_of_bodies
 from salver.inference.predict import check_predict_signature
-from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running
+from salver.inference.running import LARGE_BYTES, Prepared, Running
 from salver.inference.servable import SignatureCall
 from salver.inference.serving import Handle, Serving
 from salver.requests import Array, ServableRequest
 from salver.rest.version_header import version_headers
 from salver.signature import DEFAULT_SIGNATURE
+from salver.threads import InPool
 from salver.transport.messages import HttpResponse
 
 __all__ = ["InferenceCalls"]
@@ -92,6 +93,7 @@ class InferenceCalls:
         return self._running.while_wanted(
             lambda is_wanted: self._prepare_predict(body, servable, begun_s, is_wanted),
             self._timeout_s,
+            len(body),
         )
 
     def classify(
@@ -120,6 +122,7 @@ class InferenceCalls:
         return self._running.while_wanted(
             lambda is_wanted: self._prepare_examples(body, servable, begun_s, method, is_wanted),
             self._timeout_s,
+            len(body),
         )
 
     def _predict_rows(

@@ -6,7 +6,7 @@ Source: TensorFlow Serving, `model_servers/http_server.cc`, ToHTTPStatusCode.
 from typing import Final
 
 from salver.codecs.json_response import encode_error
-from salver.errors import Code, ServingError
+from salver.errors import Code, Overloaded, ServingError
 from salver.rest.routes import UnreadableName
 from salver.rest.version_header import version_headers
 from salver.transport.messages import HttpResponse
@@ -38,9 +38,16 @@ def error_response(error: ServingError) -> HttpResponse:
     """The response a failed call gets."""
     if isinstance(error, UnreadableName):
         return HttpResponse(HTTP_STATUS[error.code], b"")
-    page = error_page(HTTP_STATUS[error.code], error.message, error.hint)
+    # The reference's status for RESOURCE_EXHAUSTED is 429. What is too much for the server rather
+    # than for this client is 503 here, as of the reference's own full queues, and says when to come
+    # again.
+    is_overloaded = isinstance(error, Overloaded)
+    status = 503 if is_overloaded else HTTP_STATUS[error.code]
+    page = error_page(status, error.message, error.hint)
     if error.version is not None:
         page.headers = version_headers(error.version)
+    if is_overloaded:
+        page.headers = (*page.headers, ("Retry-After", str(Overloaded.retry_after_s)))
     return page
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
-from salver.errors import Code, ServingError
+from salver.errors import Code, ServingError, drop_frames
 from salver.inference.later import Later
 from salver.inference.serving import Serving
 from salver.metrics.outcomes import Outcomes
@@ -176,6 +176,7 @@ class RestFront:
     def _failed(self, method: str, target: str, error: Exception) -> HttpResponse:
         name = named_model(method, target)
         if isinstance(error, ServingError):
+            drop_frames(error)
             version = error.version
             self._outcomes.failed(name, error.code, entrypoint=_ENTRYPOINT, version=version)
             return error_response(error)
@@ -211,4 +212,5 @@ class RestFront:
 
 def _broken(error: Exception) -> HttpResponse:
     _log.error("A request failed in a way it should not", exc_info=error)
+    drop_frames(error)
     return error_page(500, f"Internal error: {error}")

@@ -6,7 +6,7 @@ Source: TensorFlow Serving `model_servers/http_server.cc`, ProcessPrometheusRequ
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from salver.inference.running import InPool
+from salver.threads import InPool
 from salver.transport.messages import HttpResponse
 
 __all__ = ["MetricsPage"]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -17,9 +17,10 @@ import grpc
 
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
-from salver.errors import Internal, InvalidArgument, ServingError
+from salver.errors import Internal, InvalidArgument, Overloaded, ServingError, drop_frames
 from salver.rpc.errors import CannotListen, rpc_status
 from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
+from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.listeners import open_listeners, unix_socket_refusal
 from salver.transport.tls import server_context
 
@@ -49,15 +50,23 @@ class RpcServer:
     Listen, then start, then drain; each but listening once.
     """
 
-    def __init__(self, table: MethodTable, arguments: Sequence[ChannelArgument] = ()) -> None:
+    def __init__(
+        self,
+        table: MethodTable,
+        arguments: Sequence[ChannelArgument] = (),
+        *,
+        memory: MemoryInFlight = UNLIMITED,
+    ) -> None:
         """Make a server that listens nowhere yet.
 
         Args:
             table: what is served. Other methods are UNIMPLEMENTED.
             arguments: settings of the library, which count before ours.
+            memory: counts the messages of calls that are not answered at once.
         """
         self._draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._goaway: asyncio.Future[None] | None = None
+        self._memory = memory
         self._calls: set[asyncio.Task[Any]] = set()  # from their messages until they are answered
         self._taken = 0
         self._handlers = {path: self._handler(method) for path, method in table.items()}
@@ -201,24 +210,43 @@ class RpcServer:
     def _unary(self, method: UnaryMethod) -> Any:
         async def answer(_requests: Any, context: Any) -> bytes:
             self._taken += 1
-            if (request := await context.read()) is grpc.aio.EOF:
-                await _abort(context, Internal(_NO_MESSAGE))
-            self._hold()
-            response, failure = b"", None
-            try:
-                made = method(request, Call(context.time_remaining()))
-                response = made if isinstance(made, bytes) else await made
-            except ServingError as error:
-                failure = error
-            except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
-                failure = _broken(error)
+            answered = await self._answered(method, context)
             if self._goaway is not None:
                 await asyncio.shield(self._goaway)
-            if failure is not None:
-                await _abort(context, failure)
-            return response
+            # The library keeps the frame that aborts; the message must not be in it.
+            if isinstance(answered, ServingError):
+                await _abort(context, answered)
+            assert isinstance(answered, bytes)
+            return answered
 
         return answer
+
+    async def _answered(self, method: UnaryMethod, context: Any) -> bytes | ServingError:
+        if (request := await context.read()) is grpc.aio.EOF:
+            return Internal(_NO_MESSAGE)
+        self._hold()
+        try:
+            made = method(request, Call(context.time_remaining()))
+            return made if isinstance(made, bytes) else await self._held(made, len(request))
+        except ServingError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            failure = _broken(error)
+        drop_frames(failure)  # this one among them
+        return failure
+
+    async def _held(self, answer: Awaitable[bytes], size: int) -> bytes:
+        """Wait for an answer, and count its request meanwhile."""
+        holding = Holding(self._memory)
+        try:
+            holding.grow(size)
+            return await answer
+        except Overloaded:
+            if isinstance(answer, Coroutine):
+                answer.close()
+            raise
+        finally:
+            holding.release()
 
     def _hold(self) -> None:
         """Have the drain wait for the call that is running, until its answer is sent."""
@@ -311,9 +339,11 @@ def _authorities(security: TlsConfig, context: ssl.SSLContext) -> bytes:
 
 def _broken(error: Exception) -> ServingError:
     _log.error("A call failed in a way it should not", exc_info=error)
+    drop_frames(error)
     return Internal(f"Internal error: {error}")
 
 
 async def _abort(context: Any, error: ServingError) -> None:
+    drop_frames(error)
     status = rpc_status(error)
     await context.abort(_STATUS[status.code], status.message)

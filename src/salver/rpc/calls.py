@@ -8,9 +8,10 @@ from typing import Any, Final
 from salver.codecs.model_spec import ModelSpec
 from salver.codecs.room import Room, TakesLong
 from salver.errors import DeadlineExceeded, InvalidArgument
-from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running
+from salver.inference.running import LARGE_BYTES, Prepared, Running
 from salver.requests import ServableRequest
 from salver.rpc.table import Call
+from salver.threads import InPool
 
 __all__ = ["Answering", "Prepare", "given_spec", "servable_request"]
 
@@ -76,13 +77,13 @@ class Answering:
             prepared.begun_s = begun_s
             return prepared
 
-        return self._large(prepare_large, timeout_s)
+        return self._large(prepare_large, timeout_s, size)
 
     async def _large(
-        self, prepare: Callable[[], Prepared[bytes]], timeout_s: float | None
+        self, prepare: Callable[[], Prepared[bytes]], timeout_s: float | None, size: int
     ) -> bytes:
         # The run has a timer of its own; this one is for the time in the pool's queue before it.
-        answer = self._running.large(prepare, timeout_s)
+        answer = self._running.large(prepare, timeout_s, size)
         try:
             return await asyncio.wait_for(answer, timeout_s)
         except asyncio.TimeoutError:

@@ -46,18 +46,24 @@ class TransportSettings:
 
 
 def transport_settings(
-    arguments: Sequence[ChannelArgument], *, max_inflated_bytes: int | None = None
+    arguments: Sequence[ChannelArgument],
+    *,
+    max_inflated_bytes: int | None = None,
+    max_inflate_ratio: int | None = None,
 ) -> TransportSettings:
     """Read arguments; of two with one name the last counts.
 
     Args:
         arguments: see there.
         max_inflated_bytes: see `MessageLimits`, which has a default.
+        max_inflate_ratio: the same.
     """
     limits: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     if max_inflated_bytes is not None:
         messages["max_inflated_bytes"] = max_inflated_bytes
+    if max_inflate_ratio is not None:
+        messages["max_inflate_ratio"] = max_inflate_ratio
     ignored = []
     for key, value in dict(arguments).items():
         is_read = _read(_OF_LIMITS, key, value, limits) or _read(_OF_MESSAGES, key, value, messages)

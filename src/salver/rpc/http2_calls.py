@@ -4,12 +4,12 @@ A call whose method answers at once has neither task nor future nor timer.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
+from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError, drop_frames
 from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of
-from salver.rpc.http2_messages import HEAD_BYTES, Inflater, MessageReader, deflated, framed
+from salver.rpc.http2_messages import HEAD_BYTES, Message, MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
 from salver.rpc.http2_running import (
     EXPIRED,
@@ -22,6 +22,7 @@ from salver.rpc.http2_running import (
 )
 from salver.rpc.table import Call
 from salver.transport.http2.stream import Stream
+from salver.transport.in_flight import Holding
 
 __all__ = ["UnaryCall"]
 
@@ -31,6 +32,7 @@ class UnaryCall:
 
     __slots__ = (
         "_expires",
+        "_holding",
         "_is_asked",
         "_is_over",
         "_message",
@@ -47,7 +49,8 @@ class UnaryCall:
         self._stream = stream
         self._route = route
         self._reader: MessageReader | None = None
-        self._message: tuple[bool, bytes] | None = None
+        self._message: Message | None = None
+        self._holding: Holding | None = None
         self._is_asked = False
         self._is_over = False
         self._task: asyncio.Future[Any] | None = None
@@ -87,11 +90,19 @@ class UnaryCall:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _held(self) -> Holding:
+        """What the call holds; counted for all but those that are answered at once."""
+        if self._holding is None:
+            self._holding = Holding(self._running.memory)
+        return self._holding
+
     def _gather(self, data: Data, is_last: bool) -> None:
         if self._message is None:
             if self._reader is None:
                 self._reader = MessageReader(self._running.limits.max_receive_bytes)
             try:
+                self._held.grow(len(data))
                 messages = self._reader.read(data)
             except ServingError as error:
                 self._fail(error)
@@ -113,23 +124,20 @@ class UnaryCall:
     def _go_on(self) -> None:
         if self._is_over or self._is_asked or self._message is None:
             return
-        is_compressed, data = self._message
-        self._message = None
-        if is_compressed:
-            try:
-                inflated = self._running.inflate_small(data, self._route.encoding)
-            except ServingError as error:
-                self._fail(error)
-                return
-            if isinstance(inflated, Inflater):
-                self._is_asked = True
-                self._await(self._ask_inflated(inflated))
-                return
-            data = inflated
-        self._ask(data)
+        message, self._message = self._message, None
+        try:
+            data = self._running.message(message, self._route.encoding, self._held)
+        except ServingError as error:
+            self._fail(error)
+            return
+        if isinstance(data, bytes):
+            self._ask(data)
+        else:
+            self._is_asked = True
+            self._await(self._ask_later(data), 0)
 
-    async def _ask_inflated(self, inflater: Inflater) -> bytes:
-        data: bytes = await self._running.in_pool(inflater.message)
+    async def _ask_later(self, message: Coroutine[Any, Any, bytes]) -> bytes:
+        data = await message
         answer = self._method(data)
         return answer if isinstance(answer, bytes) else await answer
 
@@ -153,9 +161,16 @@ class UnaryCall:
             if isinstance(answer, bytes):
                 self._answer(answer)
             else:
-                self._await(answer)
+                self._await(answer, len(data))
 
-    def _await(self, answer: Awaitable[bytes]) -> None:
+    def _await(self, answer: Awaitable[bytes], size: int) -> None:
+        try:
+            self._held.grow_to(size)
+        except ServingError as error:
+            if isinstance(answer, Coroutine):
+                answer.close()
+            self._fail(error)
+            return
         self._stream.hold()
         self._task = self._running.begin(answer)
         self._task.add_done_callback(self._answered)
@@ -163,12 +178,15 @@ class UnaryCall:
     def _answered(self, task: "asyncio.Future[Any]") -> None:
         self._running.tasks.discard(task)
         self._stream.let_go()
+        self._release()
         self._task = None  # its failure knows the call, and what that has read; no cycle of them
         if task.cancelled():
             error: BaseException | None = Cancelled("Cancelled on the server side")
         else:
             error = task.exception()
         if self._is_over:
+            if error is not None:
+                drop_frames(error)
             return
         if error is None:
             self._answer(task.result())
@@ -204,6 +222,7 @@ class UnaryCall:
         stream = self._stream
         stream.respond(head_of(encoding), framed(data, is_compressed), TRAILERS_OK)
         if not stream.is_gone:
+            stream.count_unread(Holding(self._running.memory))
             # What its client takes slowly is in flight until it is sent.
             sending = self._running.begin(stream.drained())
             sending.add_done_callback(self._running.tasks.discard)
@@ -211,15 +230,23 @@ class UnaryCall:
     # Ends.
 
     def _fail(self, error: ServingError) -> None:
+        drop_frames(error)
         self._end()
         self._stream.refuse(refusal_of(error))
 
     def _end(self) -> None:
         self._is_over = True
         self._reader = self._message = None
+        if self._task is None:
+            self._release()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _release(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
+            self._holding = None
 
     def start_timer(self) -> None:
         """See `Running.time`."""

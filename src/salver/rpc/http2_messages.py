@@ -6,19 +6,42 @@ it; the texts of errors are those of gRPC's C core.
 
 import zlib
 from collections import deque
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from salver.errors import Internal, ResourceExhausted
 
-__all__ = ["HEAD_BYTES", "Inflater", "MessageReader", "deflated", "framed", "sent_too_large"]
+__all__ = [
+    "HEAD_BYTES",
+    "Message",
+    "MessageReader",
+    "Pieces",
+    "deflated",
+    "framed",
+    "sent_too_large",
+]
 
 Data = bytes | memoryview
+Pieces = deque[Any]
+"""Parts of a message: bytes, or what has their interface."""
 
 HEAD_BYTES: Final = 5
 _JOIN_BELOW_BYTES: Final = 1 << 14
+_LONG_TO_JOIN_BYTES: Final = 1 << 20  # for the loop
 _SMALL_BYTES: Final = 4096  # pieces up to here are put together at once
 _WINDOW: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 _LEVEL: Final = 6  # zlib's default, and the C core's
+
+
+class Message(NamedTuple):
+    """A message as it came.
+
+    Attributes:
+        is_compressed: as its flag says.
+        body: whole; in pieces if there is so much of it that the loop should not join them.
+    """
+
+    is_compressed: bool
+    body: bytes | Pieces
 
 
 def framed(data: bytes, is_compressed: bool = False) -> bytes | tuple[bytes, bytes]:
@@ -58,8 +81,8 @@ class MessageReader:
         """Whether the last message has ended and no other begun."""
         return self._head is None and not self._held
 
-    def read(self, data: Data) -> list[tuple[bool, bytes]]:
-        """Take what came; gives the messages that are whole now, each with "is compressed".
+    def read(self, data: Data) -> list[Message]:
+        """Take what came; gives the messages that are whole now.
 
         Raises:
             ResourceExhausted: a message says that it is too large.
@@ -67,8 +90,8 @@ class MessageReader:
         self._hold(data)
         found = []
         while self._held >= self._wanted:
-            block = self._take(self._wanted)
             if self._head is None:
+                block = b"".join(self._take(self._wanted))
                 size = int.from_bytes(block[1:], "big")
                 if size > self._most_bytes:
                     raise ResourceExhausted(
@@ -78,7 +101,10 @@ class MessageReader:
                     raise Internal(f"Bad GRPC frame type 0x{block[0]:02x}")
                 self._head, self._wanted = block[0], size
             else:
-                found.append((bool(self._head), block))
+                pieces = self._take(self._wanted)
+                is_long = self._wanted > _LONG_TO_JOIN_BYTES
+                body = pieces if is_long else b"".join(pieces)
+                found.append(Message(bool(self._head), body))
                 self._head, self._wanted = None, HEAD_BYTES
         return found
 
@@ -97,9 +123,9 @@ class MessageReader:
         else:
             self._pieces.append(bytearray(data))
 
-    def _take(self, size: int) -> bytes:
+    def _take(self, size: int) -> Pieces:
         self._held -= size
-        parts = []
+        parts: Pieces = deque()
         while size:
             piece = self._pieces.popleft()
             if len(piece) > size:
@@ -109,65 +135,7 @@ class MessageReader:
                 break
             size -= len(piece)
             parts.append(memoryview(piece))
-        return b"".join(parts)
-
-
-class Inflater:
-    """Inflates one message, a part at a time; a few bytes of it can become very many."""
-
-    __slots__ = ("_inflated", "_most_bytes", "_parts", "_rest", "_stream")
-
-    def __init__(self, data: bytes, encoding: bytes, most_bytes: int) -> None:
-        """Begin.
-
-        Args:
-            data: the message.
-            encoding: `gzip` or `deflate`.
-            most_bytes: of the message once it is inflated.
-        """
-        self._stream = zlib.decompressobj(_WINDOW[encoding])
-        self._rest = data
-        self._most_bytes = most_bytes
-        self._inflated = 0
-        self._parts: list[bytes] = []
-
-    def up_to(self, most_bytes: int) -> bytes | None:
-        """The message; None where it has more bytes than that, which `message` then gives.
-
-        Raises:
-            Internal: it is broken.
-            ResourceExhausted: it would be too large.
-        """
-        try:
-            part = self._stream.decompress(self._rest, most_bytes)
-        except zlib.error:
-            raise _broken("zlib error") from None
-        self._rest = self._stream.unconsumed_tail
-        self._parts.append(part)
-        size = len(part)
-        del part  # what fails is remembered with its frames
-        self._inflated += size
-        if self._inflated > self._most_bytes:
-            self._parts.clear()
-            raise ResourceExhausted("Decompressed message larger than max")
-        if self._stream.eof:
-            if self._stream.unused_data:
-                raise _broken("not all input consumed")
-            return b"".join(self._parts)
-        if size < most_bytes:
-            raise _broken("data error")
-        return None
-
-    def message(self) -> bytes:
-        """All of it, however long that takes; raises as `up_to`."""
-        message = self.up_to(self._most_bytes - self._inflated + 1)
-        if message is None:
-            raise _broken("data error")  # it ends where the limit does, and has no end
-        return message
-
-
-def _broken(why: str) -> Internal:
-    return Internal(f"Decompression failed due to {why}")
+        return parts
 
 
 def deflated(data: bytes, encoding: bytes) -> bytes | None:

@@ -30,6 +30,7 @@ class MessageLimits:
     Attributes:
         max_receive_bytes: of a message as it comes and, when it is compressed, inflated.
         max_inflated_bytes: of one that is compressed, if that is less: little can become very much.
+        max_inflate_ratio: bytes that such a one may become for each that came, beyond a MiB.
         max_send_bytes: of an answer; None for any.
         encoding: of answers to clients that accept it: `gzip`, `deflate`; None sends them as they
             are.
@@ -37,8 +38,14 @@ class MessageLimits:
 
     max_receive_bytes: int = (1 << 31) - 1
     max_inflated_bytes: int = 100 << 20
+    max_inflate_ratio: int = 1000
     max_send_bytes: int | None = None
     encoding: bytes | None = None
+
+    @property
+    def most_inflated_bytes(self) -> int:
+        """Of a message that came compressed."""
+        return min(self.max_receive_bytes, self.max_inflated_bytes)
 
 
 NO_LIMITS: Final = MessageLimits()

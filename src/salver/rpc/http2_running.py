@@ -3,12 +3,16 @@
 import asyncio
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, Protocol
 
-from salver.errors import Internal, ServingError
-from salver.rpc.http2_messages import Inflater, sent_too_large
+from salver.errors import Internal, ResourceExhausted, ServingError, drop_frames
+from salver.heap import joined
+from salver.rpc.http2_messages import Message, Pieces, sent_too_large
 from salver.rpc.http2_route import MessageLimits
+from salver.threads import InPool
+from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
+from salver.transport.inflating import Broken, InflateLimits, Inflating, TooLarge
 
 __all__ = [
     "EXPIRED",
@@ -23,11 +27,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 Data = bytes | memoryview
-InPool = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs a function in some other thread."""
 
 NO_MESSAGE: Final = "The call ended without its message"  # INTERNAL, as a C++ server's
 EXPIRED: Final = "Deadline Exceeded"  # gRPC's own words
+_VERY_LARGE_BYTES: Final = 16 << 20  # is worked on apart from other messages
 LARGE_BYTES: Final = 1 << 16  # what is larger is inflated and deflated in another thread
 OVERTIME_S: Final = 0.01
 """So much later than the method, which has the same deadline, the transport ends a call: then the
@@ -46,18 +49,23 @@ class Running:
 
     Attributes:
         limits: on messages.
+        memory: counts what the calls hold.
         tasks: of the calls that have brought their message and are not answered yet.
         draining: done as soon as the server drains.
     """
 
-    def __init__(self, limits: MessageLimits, in_pool: InPool) -> None:
+    def __init__(
+        self, limits: MessageLimits, in_pool: InPool, memory: MemoryInFlight = UNLIMITED
+    ) -> None:
         """Make it for the loop that is running.
 
         Args:
             limits: see there.
             in_pool: see there.
+            memory: counts what the calls hold.
         """
         self.limits = limits
+        self.memory = memory
         self.in_pool = in_pool
         self.loop: AbstractEventLoop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Future[Any]] = set()
@@ -84,31 +92,55 @@ class Running:
         self.tasks.add(task)
         return task
 
-    async def inflated(self, data: bytes, encoding: bytes | None) -> bytes:
-        """See `inflate_small`; of any size."""
-        small = self.inflate_small(data, encoding)
-        if isinstance(small, bytes):
-            return small
-        message: bytes = await self.in_pool(small.message)
-        return message
+    def message(
+        self, message: Message, encoding: bytes | None, holding: Holding
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        """A message as it was; where that takes long, a coroutine that makes it.
 
-    def inflate_small(self, data: bytes, encoding: bytes | None) -> "bytes | Inflater":
-        """A compressed message as it was; what is to make it where that takes long.
+        Args:
+            message: as it came.
+            encoding: of those that are compressed; None where the client names none.
+            holding: of the call; grows by what comes out.
 
         Raises:
-            ServingError: it cannot be.
+            ServingError: it cannot be, or would be too much; also out of the coroutine.
         """
+        if not message.is_compressed:
+            body = message.body
+            return body if isinstance(body, bytes) else self._joined(body)
+        if not message.body:
+            return b""  # some clients flag what they have not touched
+        if not isinstance(message.body, bytes):
+            return self._joined_and_inflated(message.body, encoding, holding)
+        inflating = self._inflating(message.body, encoding, holding)
+        is_short = len(message.body) <= LARGE_BYTES
+        small = _whole(inflating, LARGE_BYTES) if is_short else None
+        return self._inflated(inflating) if small is None else small
+
+    async def _joined(self, pieces: Pieces) -> bytes:
+        body: bytes = await self.in_pool(lambda: joined(pieces), sum(map(len, pieces)))
+        return body
+
+    async def _joined_and_inflated(
+        self, pieces: Pieces, encoding: bytes | None, holding: Holding
+    ) -> bytes:
+        body = await self._joined(pieces)
+        return await self._inflated(self._inflating(body, encoding, holding))
+
+    def _inflating(self, body: bytes, encoding: bytes | None, holding: Holding) -> Inflating:
         if encoding is None:
             raise Internal("Compression bit set but no encoding configured")
-        if not data:
-            return data  # some clients flag what they have not touched
         limits = self.limits
-        most_bytes = min(limits.max_receive_bytes, limits.max_inflated_bytes)
-        inflater = Inflater(data, encoding, most_bytes)
-        if len(data) > LARGE_BYTES:
-            return inflater
-        message = inflater.up_to(LARGE_BYTES)
-        return inflater if message is None else message
+        bounds = InflateLimits(limits.most_inflated_bytes, limits.max_inflate_ratio)
+        return Inflating(body, encoding, bounds, has_one_member=True, on_growth=holding.grow)
+
+    async def _inflated(self, inflating: Inflating) -> bytes:
+        body: bytes | None = await self.in_pool(lambda: _whole(inflating, _VERY_LARGE_BYTES))
+        if body is None:
+            most_bytes = self.limits.most_inflated_bytes
+            body = await self.in_pool(lambda: _whole(inflating, most_bytes + 1), most_bytes)
+        assert body is not None  # it ends, or is too large
+        return body
 
     def check_sent(self, answer: bytes) -> None:
         """Raise ResourceExhausted for an answer that is too large to be sent."""
@@ -120,4 +152,21 @@ class Running:
 def broken(error: BaseException) -> ServingError:
     """What a client is told of an error that should not be; the log is told more."""
     _log.error("A call failed in a way it should not", exc_info=error)
+    drop_frames(error)
     return Internal(f"Internal error: {error}")
+
+
+def _whole(inflating: Inflating, most_bytes: int) -> bytes | None:
+    """See `Inflating.whole`.
+
+    Raises:
+        Internal: it is broken.
+        ResourceExhausted: it would be too large.
+    """
+    try:
+        return inflating.whole(most_bytes)
+    except Broken as error:
+        raise Internal(f"Decompression failed due to {error}") from None
+    except TooLarge as error:
+        hint = "The server's --max_inflate_ratio sets this limit." if error.is_by_ratio else None
+        raise ResourceExhausted("Decompressed message larger than max", hint=hint) from None

@@ -1,14 +1,14 @@
 """gRPC as a part of an `HttpServer`: makes the protocols of its HTTP/2 connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from salver.errors import Unavailable
 from salver.rpc.http2_arguments import TransportSettings, transport_settings
 from salver.rpc.http2_blocks import refusal_of
 from salver.rpc.http2_service import GrpcService
 from salver.rpc.table import MethodTable
+from salver.threads import InPool
 from salver.transport.http2.connection import Http2Connection
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.service import Service
@@ -26,7 +26,7 @@ class Http2Rpc:
         self,
         table: MethodTable,
         *,
-        in_pool: Callable[[Callable[[], Any]], Awaitable[Any]],
+        in_pool: InPool,
         settings: TransportSettings | None = None,
         has_requests: bool = True,
     ) -> None:
@@ -55,6 +55,7 @@ class Http2Rpc:
                 in_pool=self._in_pool,
                 limits=self._settings.messages,
                 requests=HttpRequests(service) if self._has_requests else None,
+                memory=service.memory,
             )
             if self._is_draining:
                 self._grpc.begin_drain()

@@ -1,8 +1,6 @@
 """gRPC over HTTP/2: what a connection asks for each of its streams."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from salver.rpc.http2_calls import UnaryCall
 from salver.rpc.http2_route import NO_LIMITS, MessageLimits, Route, route_of
@@ -10,7 +8,9 @@ from salver.rpc.http2_running import Running
 from salver.rpc.http2_streams import StreamCall
 from salver.rpc.table import MethodTable
 from salver.rpc.table import Stream as StreamMethods
+from salver.threads import InPool
 from salver.transport.http2.stream import Http2Service, Stream
+from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 
 __all__ = ["GrpcService"]
 
@@ -22,9 +22,10 @@ class GrpcService:
         self,
         table: MethodTable,
         *,
-        in_pool: Callable[[Callable[[], Any]], Awaitable[Any]],
+        in_pool: InPool,
         limits: MessageLimits = NO_LIMITS,
         requests: Http2Service | None = None,
+        memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         """Make it.
 
@@ -33,11 +34,12 @@ class GrpcService:
             in_pool: runs a function in some other thread: inflating and deflating.
             limits: on messages.
             requests: answers what is not gRPC; without it, that is refused with 415.
+            memory: counts what the calls hold.
         """
         self._table = table
         self._encoding = limits.encoding
         self._requests = requests
-        self._running = Running(limits, in_pool)
+        self._running = Running(limits, in_pool, memory)
 
     @property
     def in_flight(self) -> int:

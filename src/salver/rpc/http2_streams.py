@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError
+from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError, drop_frames
 from salver.rpc import table
 from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of, trailers_of
-from salver.rpc.http2_messages import MessageReader, deflated, framed
+from salver.rpc.http2_messages import Message, MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
 from salver.rpc.http2_running import (
     EXPIRED,
@@ -22,6 +22,7 @@ from salver.rpc.http2_running import (
 )
 from salver.rpc.table import Call
 from salver.transport.http2.stream import Stream
+from salver.transport.in_flight import Holding
 
 __all__ = ["StreamCall"]
 
@@ -55,7 +56,7 @@ class StreamCall:
         self._route = route
         self._method = method
         self._reader = MessageReader(running.limits.max_receive_bytes)
-        self._messages: deque[tuple[bool, bytes]] = deque()
+        self._messages: deque[Message] = deque()
         self._uncredited = 0  # bytes that came and are not taken
         self._waiter: asyncio.Future[None] | None = None  # while the method waits for a message
         self._is_complete = False  # the client sends no more
@@ -145,11 +146,16 @@ class StreamCall:
         given = 0
         while given != limit:
             if self._messages:
-                is_compressed, data = self._messages.popleft()
-                if is_compressed:
-                    data = await running.inflated(data, self._route.encoding)
-                given += 1
-                yield data
+                # What waits is bounded by the stream's window, so this one alone is counted.
+                holding = Holding(running.memory)
+                try:
+                    made = running.message(self._messages.popleft(), self._route.encoding, holding)
+                    data = made if isinstance(made, bytes) else await made
+                    holding.grow_to(len(data))
+                    given += 1
+                    yield data
+                finally:
+                    holding.release()
                 continue
             self._stream.credit(self._uncredited)
             self._uncredited = 0
@@ -188,6 +194,8 @@ class StreamCall:
         else:
             error = task.exception()
         if self._is_over:
+            if error is not None:
+                drop_frames(error)
             return
         if error is not None:
             self._fail(error if isinstance(error, ServingError) else broken(error))
@@ -200,6 +208,7 @@ class StreamCall:
     # Ends.
 
     def _fail(self, error: ServingError) -> None:
+        drop_frames(error)
         self._end()
         if self._has_begun:
             self._stream.send_trailers(trailers_of(error))

@@ -33,7 +33,7 @@ from salver.inference.examples import (
 from salver.inference.logged import NO_LOGS, CallLogs, LogCall, Method, log_of_messages
 from salver.inference.multi import MultiTask, multi_plan, multi_results
 from salver.inference.predict import predict_fetches
-from salver.inference.running import LARGE_BYTES, InPool, Prepared, Running, Start
+from salver.inference.running import LARGE_BYTES, Prepared, Running, Start
 from salver.inference.servable import Servable, SignatureCall
 from salver.inference.serving import Serving, definitions_of
 from salver.requests import Array
@@ -41,6 +41,7 @@ from salver.rpc.calls import Answering, given_spec, servable_request
 from salver.rpc.table import Call, MethodTable
 from salver.rpc.usual_predict import Answer, UsualPredict, answered_spec, encoder, take_request
 from salver.signature import DEFAULT_SIGNATURE
+from salver.threads import InPool
 
 __all__ = ["PredictionService"]
 

@@ -17,7 +17,7 @@ from salver.codecs.service_messages import (
 from salver.codecs.tensor_proto import decode_tensor
 from salver.errors import InvalidArgument
 from salver.inference.logged import NO_LOGS, CallLogs, log_of_messages
-from salver.inference.running import InPool, Prepared
+from salver.inference.running import Prepared
 from salver.inference.servable import Servable
 from salver.inference.serving import Serving
 from salver.inference.session_run import SessionNames, names_in_graph
@@ -25,6 +25,7 @@ from salver.requests import Array
 from salver.rpc.calls import Answering, given_spec, servable_request
 from salver.rpc.table import Call, MethodTable
 from salver.signature import DEFAULT_SIGNATURE
+from salver.threads import InPool
 
 __all__ = ["SessionService"]
 

@@ -12,17 +12,19 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.options import schedulable_cpus
 from salver.config.start_up import Configuration
 from salver.metrics.registry import Metrics
 from salver.request_log.loggers import RequestLogs
 from salver.request_log.options import options_of
+from salver.server.history import Recorder, make_history
 from salver.server.loading import Loader
 from salver.server.memory import Settling
 from salver.server.models import run_threads
 from salver.server.readiness import Readiness
 from salver.server.warming import Warming, service_maker
+from salver.transport.service import LARGE_BYTES
 
 if TYPE_CHECKING:
     from salver.server.doors import DoorCore, Doors, DrawPage
@@ -87,9 +89,18 @@ class Assembly:
         self._changing = threading.Lock()
         self._configuration = configuration
         self._options = configuration.options
-        self._runs = RunPool(run_threads(configuration))
+        threads = run_threads(configuration)
+        self._runs = RunPool(
+            threads,
+            most_running_per_lane=self._options.max_concurrent_runs_per_model
+            or max(1, threads // 2),
+            most_queued_per_lane=self._options.max_queued_runs_per_model or None,
+        )
         # Of its own, so that a model that hangs keeps nobody else's bodies from being read.
         self._codecs = RunPool(max(2, num_codec_threads or schedulable_cpus()), name="salver-codec")
+        # Steps on such a body keep the GIL for long: one after the other, with time between them
+        # for the loop, and not in the way of smaller ones.
+        self._large_codecs = RunPool(1, name="salver-codec-large")
         self.metrics = Metrics(self._is_configured)
         self.logs = RequestLogs(
             options_of(self._options, configuration.saved_model_tags), self.metrics.logs
@@ -107,6 +118,7 @@ class Assembly:
             is_serving=self._has_requests,
         )
         self._core: ServedCore | None = None
+        self._recorder: Recorder | None = None
         self.doors: Doors | None = None
 
     def attach(self, core: ServedCore) -> None:
@@ -114,15 +126,27 @@ class Assembly:
         self._core = core
         self.readiness = Readiness(core)
 
-    def make_doors(self, core: "DoorCore", *, draw: "DrawPage | None" = None) -> "Doors":
+    def make_doors(
+        self,
+        core: "DoorCore",
+        *,
+        draw: "DrawPage | None" = None,
+        draw_history: "DrawPage | None" = None,
+    ) -> "Doors":
         """Import and make what serves; it does not listen yet.
 
         Args:
             core: what was attached.
             draw: makes the metrics page; by default of what this process has counted.
+            draw_history: makes what the dashboard is told of the past; by default of a ring that
+                this process keeps.
         """
         from salver.server.doors import Doors
 
+        if draw_history is None and (history := make_history(self._configuration)) is not None:
+            self._recorder = Recorder(history, self.metrics, self.in_codecs)
+            self._recorder.start()
+            draw_history = self._recorder.draw
         self.doors = doors = Doors(
             core,
             self._configuration,
@@ -133,6 +157,8 @@ class Assembly:
             metrics=self.metrics,
             logs=self.logs,
             draw=draw,
+            rejected_runs=lambda: self._runs.rejected,
+            draw_history=draw_history,
         )
         return doors
 
@@ -151,9 +177,10 @@ class Assembly:
         if self.doors is not None:
             self.doors.refresh_health()
 
-    async def in_codecs(self, call: Callable[[], R]) -> R:
-        """Run what reads or writes a large body."""
-        return await asyncio.wrap_future(self._codecs.submit(call))
+    async def in_codecs(self, call: Callable[[], R], size: int = 0) -> R:
+        """Run what reads or writes a large body; see `InPool`."""
+        pool = self._large_codecs if size > LARGE_BYTES else self._codecs
+        return await asyncio.wrap_future(pool.submit(call))
 
     def in_thread(self, name: str, call: Callable[[], R]) -> "asyncio.Future[R]":
         """Run what may wait for models or for the disk, in a thread made for it."""
@@ -207,10 +234,12 @@ class Assembly:
         left_s = max(_UNLOAD_S, deadline_s - self.loop.time())
         has_ended = await self.in_thread("salver-close", lambda: close_models(left_s))
         self.metrics.loop_lag.stop()
+        if self._recorder is not None:
+            self._recorder.stop()
         await self.loop.shutdown_default_executor()
-        if self._runs.running or self._codecs.running:
+        if self._runs.running or self._codecs.running or self._large_codecs.running:
             has_ended = False
-        for each in (self.loader, self._runs, self._codecs):
+        for each in (self.loader, self._runs, self._codecs, self._large_codecs):
             each.close() if has_ended else each.abandon()
         if not has_ended:
             _log.warning("Ending with runs or loads of models still going on")

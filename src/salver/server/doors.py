@@ -37,8 +37,10 @@ from salver.server.ports import (
 )
 from salver.server.readiness import Readiness
 from salver.server.rpc_services import InThread, RpcServices, Served
+from salver.threads import InPool
 from salver.transport.access_log import AccessLog
 from salver.transport.http1 import HttpServer
+from salver.transport.in_flight import MemoryInFlight, default_bytes_in_flight
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import Handler, HttpRequest, HttpResponse
 from salver.transport.tls import server_context
@@ -87,13 +89,15 @@ class Doors:
         core: DoorCore,
         configuration: Configuration,
         *,
-        in_pool: InThread,
+        in_pool: InPool,
         in_control: InThread,
         readiness: Readiness,
         is_serving: Callable[[], bool],
         metrics: Metrics,
         logs: CallLogs,
         draw: "DrawPage | None" = None,
+        rejected_runs: Callable[[], Mapping[str, int]] = dict,
+        draw_history: "DrawPage | None" = None,
     ) -> None:
         """Build them; nobody listens yet.
 
@@ -107,6 +111,9 @@ class Doors:
             metrics: count what is answered, and are read here.
             logs: take the calls that are answered.
             draw: makes the metrics page; by default of these `metrics`.
+            rejected_runs: see `ServerReadings`.
+            draw_history: makes what the dashboard is told of the past; None where that is kept
+                nowhere.
 
         Raises:
             InvalidArgument: the access log cannot be opened, or TLS settings make no sense.
@@ -116,11 +123,13 @@ class Doors:
         self._configuration = configuration
         self._crossing = crossing_of(configuration)
         self._in_pool = in_pool
+        most_bytes = configuration.options.max_memory_in_flight_bytes
+        self._memory = MemoryInFlight(most_bytes or default_bytes_in_flight())
         options, grpc = configuration.options, configuration.grpc
         self._access_log = _access_log(options.access_log) if options.access_log else None
         self._front: RestFront | None = None
         if options.rest_api_port != 0 or (grpc is not None and self._crossing.rest_on_grpc):
-            self._front = self._make_front(core, readiness, metrics, logs, draw)
+            self._front = self._make_front(core, readiness, metrics, logs, draw, draw_history)
         self._services: RpcServices | None = None
         if grpc is not None or self._crossing.grpc_on_rest:
             self._services = RpcServices(
@@ -140,6 +149,7 @@ class Doors:
         self._settings = transport_settings(
             () if grpc is None else grpc.channel_arguments,
             max_inflated_bytes=options.max_inflated_bytes,
+            max_inflate_ratio=options.max_inflate_ratio,
         )
         if is_native and self._settings.warning is not None:
             _log.warning("%s", self._settings.warning)
@@ -149,7 +159,11 @@ class Doors:
         self._bound: Ports | None = None
         if self._front is not None:
             readings = ServerReadings(
-                core, connections=self.connections, dropped_lines=self.dropped_lines
+                core,
+                connections=self.connections,
+                dropped_lines=self.dropped_lines,
+                memory=self._memory,
+                rejected_runs=rejected_runs,
             )
             metrics.add_collector(readings)
 
@@ -162,6 +176,7 @@ class Doors:
         metrics: Metrics,
         logs: CallLogs,
         draw: "DrawPage | None",
+        draw_history: "DrawPage | None",
     ) -> RestFront:
         options = self._configuration.options
         timeout_ms = options.rest_api_timeout_in_ms
@@ -181,7 +196,11 @@ class Doors:
             outcomes=metrics.outcomes,
             page=MetricsPage(metrics_paths, draw or metrics.draw, self._in_pool),
             outside=make_playground(
-                core, options, metrics_paths=metrics_paths, in_thread=self._in_pool
+                core,
+                options,
+                metrics_paths=metrics_paths,
+                in_thread=self._in_pool,
+                draw_history=draw_history,
             ),
         )
 
@@ -210,7 +229,9 @@ class Doors:
                 max_header_bytes=options.max_header_bytes,
                 max_body_bytes=options.max_request_bytes,
                 max_inflated_bytes=options.max_inflated_bytes,
+                max_inflate_ratio=options.max_inflate_ratio,
             ),
+            memory=self._memory,
             access=self._access_log,
             clock=time.time,  # noqa: TID251 - the clock that is injected
             run_in_pool=self._in_pool,
@@ -229,7 +250,7 @@ class Doors:
             return None
         from salver.rpc.aio_server import RpcServer
 
-        return RpcServer(self._services.table, grpc.channel_arguments)
+        return RpcServer(self._services.table, grpc.channel_arguments, memory=self._memory)
 
     # -- listening -------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from salver.backends.registry import (
     open_backend,
 )
 from salver.batching.batched import VersionBatching
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.batching.scheduler import BatchScheduler
 from salver.config.batching import BatchingParameters, BatchingSetup
 from salver.config.options import ServerOptions
@@ -67,6 +68,7 @@ class Loader:
                     DEFAULT_PLATFORM, _backend_options(config, configuration.options, is_serving)
                 ),
                 config,
+                configuration.options.max_concurrent_runs_per_model,
             )
             for name, config in configuration.platforms.items()
         }
@@ -152,18 +154,19 @@ class Loader:
         id: ServableId,
     ) -> tuple[Runner, Callable[[], None] | None]:
         """Where a version runs, and what ends that; None where nothing is to end."""
+        lane = self._pool.lane(id.name)
         observer = self._metrics.batches.of(id.name, id.version)
         if platform.scheduler is not None and parameters is not None:
             _log.info("Wrapping session to perform batch processing")
             batching = VersionBatching(
-                parameters, platform.scheduler, self._pool, observer=observer
+                parameters, platform.scheduler, lane, owner=id.name, observer=observer
             )
             return batching.runner, batching.close
         wanted = getattr(model, "internal_batching", None)
         if not isinstance(wanted, InternalBatching):
-            return (lambda program, _names: MeasuredProgram(program, self._pool)), None
+            return (lambda program, _names: MeasuredProgram(program, lane)), None
         scheduler = BatchScheduler(wanted.num_batch_threads, thread_pool_name=_TFLITE_POOL_NAME)
-        batching = VersionBatching(wanted, scheduler, self._pool, observer=observer)
+        batching = VersionBatching(wanted, scheduler, lane, owner=id.name, observer=observer)
 
         def close() -> None:
             batching.close()
@@ -175,10 +178,12 @@ class Loader:
 class _Platform:
     """A backend, and the threads for its batches."""
 
-    def __init__(self, backend: AnyFormat, config: PlatformConfig) -> None:
+    def __init__(self, backend: AnyFormat, config: PlatformConfig, most_running: int) -> None:
         self.backend = backend
         self.config = config
-        self.scheduler = None if config.batching is None else _scheduler(config.batching)
+        self.scheduler: BatchScheduler | None = None
+        if config.batching is not None:
+            self.scheduler = _scheduler(config.batching, most_running)
 
     def parameters(self, directory: str) -> BatchingParameters | None:
         """How the version in a directory is batched; None where it is not."""
@@ -186,8 +191,12 @@ class _Platform:
         return None if setup is None else setup.version_parameters(directory)
 
 
-def _scheduler(setup: BatchingSetup) -> BatchScheduler:
-    return BatchScheduler(setup.num_threads, thread_pool_name=setup.thread_pool_name)
+def _scheduler(setup: BatchingSetup, most_running: int) -> BatchScheduler:
+    return BatchScheduler(
+        setup.num_threads,
+        thread_pool_name=setup.thread_pool_name,
+        most_running_per_owner=most_running or None,
+    )
 
 
 def _backend_options(

@@ -12,8 +12,9 @@ from salver.lifecycle.monitor import VersionState, VersionStatus
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.installed import installed_version
 from salver.metrics.process import build_family, process_families
-from salver.metrics.text import Family
+from salver.metrics.text import Cell, Family
 from salver.servable import ServableId
+from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 
 __all__ = ["Meterable", "ServerReadings"]
 
@@ -38,11 +39,15 @@ class ServerReadings:
         core: the models.
         connections: how many the REST API has.
         dropped_lines: how many the access log has lost.
+        memory: that requests hold.
+        rejected_runs: model → requests that found the queue of its runs full.
     """
 
     core: Meterable
     connections: Callable[[], int] = lambda: 0
     dropped_lines: Callable[[], int] = lambda: 0
+    memory: MemoryInFlight = UNLIMITED
+    rejected_runs: Callable[[], Mapping[str, int]] = dict
 
     def __call__(self) -> Iterable[Family]:
         """Ask."""
@@ -51,6 +56,12 @@ class ServerReadings:
         yield _versions(self.core)
         yield _by_version("salver_reserved_memory_bytes", self.core.reserved)
         yield Family(BY_NAME["salver_connections"], [(("REST",), self.connections())])
+        yield Family(BY_NAME["salver_memory_in_flight_bytes"], [((), self.memory.held_bytes)])
+        rejected: list[Cell] = [((name, "queue"), n) for name, n in self.rejected_runs().items()]
+        if self.memory.rejected:
+            rejected.append((("", "memory"), self.memory.rejected))
+        if rejected:
+            yield Family(BY_NAME["salver_rejected_requests_total"], rejected)
         if dropped:
             labels = ("access", "disk")
             yield Family(BY_NAME["salver_dropped_log_records_total"], [(labels, dropped)])

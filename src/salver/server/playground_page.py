@@ -29,6 +29,7 @@ def make_playground(
     *,
     metrics_paths: Sequence[str],
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+    draw_history: Callable[[], Callable[[], bytes]] | None = None,
 ) -> "Playground | None":
     """What answers on the paths of the page; None where it is not enabled.
 
@@ -37,6 +38,7 @@ def make_playground(
         options: the flags.
         metrics_paths: where the Prometheus page is; empty for nowhere.
         in_thread: runs a function that reads the disk.
+        draw_history: see `Playground`.
 
     Raises:
         InvalidArgument: `--labels_file` makes no sense.
@@ -59,4 +61,5 @@ def make_playground(
         labels_files=labels_files,
         base_path_of=base_path_of,
         in_thread=in_thread,
+        draw_history=draw_history,
     )

@@ -22,6 +22,7 @@ from salver.rpc.session import SessionService
 from salver.rpc.table import Call, MethodTable, Stream
 from salver.servable import ServableId
 from salver.server.lazy import is_lazy
+from salver.threads import InPool
 
 __all__ = ["InThread", "RpcServices", "Served"]
 
@@ -62,7 +63,7 @@ class RpcServices:
         core: Served,
         options: ServerOptions,
         *,
-        in_pool: InThread,
+        in_pool: InPool,
         in_control: InThread,
         is_serving: Callable[[], bool],
         metrics: Metrics,

@@ -15,10 +15,10 @@ from salver.codecs.prediction_log import LogKind
 from salver.codecs.wire import length_delimited
 from salver.config.options import ServerOptions
 from salver.errors import Unavailable
-from salver.inference.running import InPool
 from salver.inference.servable import Servable
 from salver.inference.serving import Serving
 from salver.servable import ServableId
+from salver.threads import InPool
 from salver.warmup.replay import Replay
 from salver.warmup.serving import OneServable
 

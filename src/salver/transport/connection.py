@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Coroutine
 from functools import partial
 from typing import cast
 
+from salver.errors import Overloaded, drop_frames
 from salver.transport.filling import Filling
-from salver.transport.gzip_body import inflate
 from salver.transport.heads import Refusal, RequestHead
+from salver.transport.in_flight import Holding
 from salver.transport.messages import HttpRequest, HttpResponse
-from salver.transport.request_reader import RequestReader, Stage
+from salver.transport.request_reader import Body, RequestReader, Stage
 from salver.transport.responses import CLOSE, HTTP10, KEEP_ALIVE
-from salver.transport.service import CLIENT_LEFT, Service
+from salver.transport.service import CLIENT_LEFT, Service, overload
 
 __all__ = ["Connection"]
 
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_head",
+        "_holding",
         "_is_blocked",
         "_is_eof",
         "_is_filling",
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_stage",
         "_task",
         "_transport",
+        "_unread",
     )
 
     def __init__(self, service: Service) -> None:
@@ -76,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._progress = 0  # bytes received or unsent at `_since`
         self._head: RequestHead | None = None  # of the request a task has yet to answer
         self._task: asyncio.Task[None] | None = None
+        self._holding: Holding | None = None  # of the request that is read or answered
+        self._unread: Holding | None = None  # of the answer that the client has not read
         self._peer: str | None = None
         self._is_blocked = False
         self._is_eof = False
@@ -118,6 +123,9 @@ class Connection(asyncio.Protocol):
         service.connections.discard(self)
         if self._task is not None:
             self._task.cancel()
+        else:
+            self._release()
+        self._release_unread()
         if not service.connections:
             service.on_empty()
 
@@ -125,11 +133,11 @@ class Connection(asyncio.Protocol):
         if self._phase is _READING:
             try:
                 request = self._reader.read(data)
+                if request is None:
+                    self._wait_for_more()
+                    return
             except Refusal as refusal:
                 self._refuse(refusal)
-                return
-            if request is None:
-                self._wait_for_more()
                 return
             self._dispatch(*request)
             if self._phase is _READING and self._reader.held:
@@ -157,6 +165,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_blocked = False
+        self._release_unread()
         self._go_on()
 
     # Requests.
@@ -189,7 +198,31 @@ class Connection(asyncio.Protocol):
             self._reader.wants_continue = False
             self._transport.write(_CONTINUE)
         if stage is Stage.BODY:
+            self._hold_received()
             self._fill()
+
+    def _hold_received(self) -> None:
+        """Count what has come of a body.
+
+        Raises:
+            Refusal: too much is in flight.
+        """
+        if self._holding is None:
+            self._holding = Holding(self._service.memory)
+        try:
+            self._holding.grow_to(self._reader.received)
+        except Overloaded as error:
+            raise overload(error) from None
+
+    def _release(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
+            self._holding = None
+
+    def _release_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.release()
+            self._unread = None
 
     def _fill(self) -> None:
         """Have the rest of a large body read in place; TLS has buffers of its own in between."""
@@ -200,6 +233,11 @@ class Connection(asyncio.Protocol):
 
     def _filled(self, count: int) -> None:
         request = self._reader.wrote(count)
+        try:
+            self._hold_received()
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
         if request is not None:
             self._end_filling()
             self._dispatch(*request)
@@ -238,11 +276,12 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
-    def _dispatch(self, head: RequestHead, body: bytes) -> None:
+    def _dispatch(self, head: RequestHead, body: Body) -> None:
         service = self._service
         started = 0.0 if service.access is None else service.monotonic()
-        if head.is_gzipped and body:
-            self._await(head, self._handle_gzipped(head, body), len(body), started)
+        if not isinstance(body, bytes) or (head.is_gzipped and body):
+            bytes_in = len(body) if isinstance(body, bytes) else sum(map(len, body))
+            self._await(head, self._handle_unready(head, body), bytes_in, started)
             return
         request = HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, self)
         try:
@@ -250,15 +289,20 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
             answer = self._fault(head, error)
         if isinstance(answer, HttpResponse):
+            self._release()
             self._answer(head, answer, len(body), started)
         else:
             self._await(head, answer, len(body), started)
 
-    async def _handle_gzipped(self, head: RequestHead, body: bytes) -> HttpResponse:
+    async def _handle_unready(self, head: RequestHead, body: Body) -> HttpResponse:
+        """Answer a request whose body is in pieces, or compressed."""
         service = self._service
-        most_bytes = min(service.limits.max_inflated_bytes, service.limits.max_body_bytes)
+        assert self._holding is not None  # `_await` has seen to it
         try:
-            body = await service.run_in_pool(partial(inflate, body, most_bytes))
+            if not isinstance(body, bytes):
+                body = await service.joined(body)
+            if head.is_gzipped:
+                body = await service.inflated(body, self._holding)
         except Refusal as refusal:
             return service.refusal_page(refusal, head.target)
         request = HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, self)
@@ -268,6 +312,17 @@ class Connection(asyncio.Protocol):
     def _await(
         self, head: RequestHead, answer: Awaitable[HttpResponse], bytes_in: int, started: float
     ) -> None:
+        if self._holding is None:
+            self._holding = Holding(self._service.memory)
+        try:
+            self._holding.grow_to(bytes_in)
+        except Overloaded as error:
+            if isinstance(answer, Coroutine):
+                answer.close()
+            self._release()
+            page = self._service.refusal_page(overload(error), head.target)
+            self._answer(head, page, bytes_in, started)
+            return
         self._phase = _BUSY
         self._head = head
         self._service.in_flight += 1
@@ -297,6 +352,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._service.in_flight -= 1
         self._task = None
+        self._release()
         if self._head is not None:
             self._service.record(self._head, CLIENT_LEFT, self._peer, bytes_in, started)
             self._head = None
@@ -310,6 +366,7 @@ class Connection(asyncio.Protocol):
 
     def _fault(self, head: RequestHead, error: Exception) -> HttpResponse:
         logger.error("The handler of a request has failed.", exc_info=error)
+        drop_frames(error)
         return self._service.refusal_page(Refusal(500, "Internal Server Error"), head.target)
 
     def _answer(
@@ -324,6 +381,9 @@ class Connection(asyncio.Protocol):
         elif self._is_blocked:
             self._phase = _BUSY
             self._progress = self._transport.get_write_buffer_size()
+        if self._is_blocked and not self._is_gone:
+            self._unread = Holding(service.memory)
+            self._unread.add(self._transport.get_write_buffer_size())
         if service.access is not None:
             service.record(head, response, self.peer, bytes_in, started)
 
@@ -351,6 +411,7 @@ class Connection(asyncio.Protocol):
         response = service.refusal_page(refusal, None if begun is None else begun.target)
         self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._reader = RequestReader(service.heads, service.limits)
+        self._release()
         self._end_filling()
         if self._is_eof:
             self._close()

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from salver.threads import InPool
 from salver.transport.accepting import Acceptor
 from salver.transport.connection import Connection
 from salver.transport.first_bytes import FirstBytes, MakeProtocol
+from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
-from salver.transport.messages import ErrorPage, Handler, PageHeaders, RunInPool
+from salver.transport.messages import ErrorPage, Handler, PageHeaders
 from salver.transport.service import AccessRecord, Service
 from salver.transport.turns import Turns
 
@@ -33,12 +35,13 @@ class HttpServer:
         *,
         error_page: ErrorPage,
         clock: Callable[[], float],
-        run_in_pool: RunInPool,
+        run_in_pool: InPool,
         limits: HttpLimits | None = None,
         access: Callable[[AccessRecord], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
         http2: MakeProtocol | None = None,
+        memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -48,13 +51,14 @@ class HttpServer:
             error_page: makes the pages of what never reaches the handler: 400, 408, 413, 417, 431,
                 501; and 500.
             clock: seconds since the epoch, for `Date` and the access log.
-            run_in_pool: takes long work (inflating gzip) off the loop.
+            run_in_pool: takes long work, such as inflating, off the loop.
             limits: on what clients send.
             access: is told of every answer; must not block.
             monotonic: seconds, for timeouts and durations.
             page_headers: further fields for those pages, by the request's target.
             http2: makes the protocol of a connection that begins with HTTP/2's preface; None for a
                 server of HTTP/1.1 alone.
+            memory: counts what requests hold.
         """
         self._http2 = http2
         limits = limits or HttpLimits()
@@ -67,6 +71,7 @@ class HttpServer:
             run_in_pool=run_in_pool,
             monotonic=monotonic,
             page_headers=page_headers,
+            memory=memory,
         )
         self._service.on_connection = self._welcome
         self._service.on_empty = self._wake

@@ -15,6 +15,7 @@ class HttpLimits:
         max_body_bytes: a body as it arrives and, when it is gzipped, inflated.
         max_inflated_bytes: a gzipped body once it is inflated, if that is less (the reference: 100
             MiB). Gzip makes little of much: 100 kB can be what inflates to that.
+        max_inflate_ratio: bytes that a gzipped body may become for each that came, beyond a MiB.
         read_timeout_s: a connection may idle, a head may take to arrive, and a body may go without
             progress this long (libevent's default for a connection: 50 s).
         write_timeout_s: what was answered may lie unread by the client this long (libevent: 50 s).
@@ -27,6 +28,7 @@ class HttpLimits:
     max_header_bytes: int = 64 * 1024
     max_body_bytes: int = 1024 * 1024 * 1024
     max_inflated_bytes: int = 100 * 1024 * 1024
+    max_inflate_ratio: int = 1000
     read_timeout_s: float = 50.0
     write_timeout_s: float = 50.0
     min_body_progress_bytes: int = 1024

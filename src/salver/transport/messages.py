@@ -16,7 +16,6 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "PageHeaders",
-    "RunInPool",
 ]
 
 
@@ -141,5 +140,3 @@ ErrorPage: TypeAlias = Callable[[int, str, "str | None"], HttpResponse]
 """(status, message, hint) → the page for what the transport refuses by itself."""
 PageHeaders: TypeAlias = Callable[["str | None"], tuple[tuple[str, str], ...]]
 """Target, None when it is not known → further fields of such a page."""
-RunInPool: TypeAlias = "Callable[[Callable[[], bytes]], Awaitable[bytes]]"
-"""Runs a function that would be too long for the loop, and brings its result back to it."""

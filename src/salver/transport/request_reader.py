@@ -5,6 +5,7 @@ length, or decoded from chunks. What comes in pieces gives the same requests as 
 """
 
 import enum
+from collections import deque
 
 from salver.transport.chunked import ChunkedBody
 from salver.transport.filling import LARGEST_BYTES, SMALLEST_BYTES, LargeBody
@@ -19,8 +20,12 @@ from salver.transport.heads import (
 )
 from salver.transport.limits import HttpLimits
 
-__all__ = ["RequestReader", "Stage"]
+__all__ = ["Body", "RequestReader", "Stage"]
 
+Body = bytes | deque[bytes]
+"""A body, whole, or in pieces if there is so much of it that the loop should not join them."""
+
+_LONG_TO_JOIN_BYTES = 1 << 20
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -89,7 +94,7 @@ class RequestReader:
         """How much was fed and not read."""
         return len(self.held) - self._position
 
-    def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+    def read(self, data: bytes) -> tuple[RequestHead, Body] | None:
         """Feed `data` and take the next request, as `next` would.
 
         The common case, one whole request with a head seen before, touches no state.
@@ -112,7 +117,7 @@ class RequestReader:
             self.held = self.held[self._position :] + data
             self._position = 0
 
-    def next(self) -> tuple[RequestHead, bytes] | None:
+    def next(self) -> tuple[RequestHead, Body] | None:
         """The next whole request and its body as it was sent; None when there is none yet.
 
         Raises:
@@ -211,7 +216,7 @@ class RequestReader:
         else:
             self._missing = head.length
 
-    def _continue_body(self, head: RequestHead) -> tuple[RequestHead, bytes] | None:
+    def _continue_body(self, head: RequestHead) -> tuple[RequestHead, Body] | None:
         data, self.held = self.held, b""
         self.received += len(data)
         if self._chunks is None:
@@ -229,4 +234,5 @@ class RequestReader:
         self.held = rest
         self._head = self._chunks = None
         self._pieces = []
-        return head, b"".join(pieces)
+        is_long = self.received > _LONG_TO_JOIN_BYTES
+        return head, deque(pieces) if is_long else b"".join(pieces)

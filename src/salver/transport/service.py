@@ -1,30 +1,40 @@
 """What the connections of one server share."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from salver.errors import Overloaded
+from salver.heap import joined
+from salver.threads import InPool
 from salver.transport.heads import HeadCache, Refusal, RequestHead, RequestLine
+from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
+from salver.transport.inflating import Broken, InflateLimits, Inflating, TooLarge
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import (
     ErrorPage,
     Handler,
     HttpResponse,
     PageHeaders,
-    RunInPool,
 )
 from salver.transport.responses import ResponseHeads
 
 __all__ = [
     "CLIENT_LEFT",
+    "LARGE_BYTES",
     "MODEL_VERSION_HEADER",
     "AccessRecord",
     "OpenConnection",
     "Service",
+    "overload",
 ]
 
 MODEL_VERSION_HEADER = "salver-model-version"
+LARGE_BYTES = 16 << 20
+"""A body that is larger is worked on apart from others, with those that are large too."""
+_UNAVAILABLE = 503
 CLIENT_LEFT = HttpResponse(499, b"")
 """What the access log says of a request that was given up unanswered, as nginx does."""
 
@@ -95,6 +105,7 @@ class Service:
         "heads",
         "in_flight",
         "limits",
+        "memory",
         "monotonic",
         "on_connection",
         "on_empty",
@@ -112,14 +123,16 @@ class Service:
         limits: HttpLimits,
         access: Callable[[AccessRecord], None] | None,
         clock: Callable[[], float],
-        run_in_pool: RunInPool,
+        run_in_pool: InPool,
         monotonic: Callable[[], float] = time.monotonic,
         page_headers: PageHeaders | None = None,
+        memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         self.handler = handler
         self.page_headers = page_headers
         self.error_page = error_page
         self.limits = limits
+        self.memory = memory
         self.access = access
         self.clock = clock
         self.run_in_pool = run_in_pool
@@ -139,12 +152,53 @@ class Service:
         self.tick = self.monotonic()
         self.response_heads.tick(self.clock())
 
+    async def inflated(self, body: bytes, holding: Holding) -> bytes:
+        """A gzipped body as it was; empty where it is broken or cut short.
+
+        Source: TensorFlow Serving `net_http/compression/gzip_zlib.cc` for what a broken one becomes
+        (nothing, and an empty document is the error the client reads). Deviations: several members
+        in a row are one body, as RFC 1952 §2.2 says (the reference calls that broken); a body over
+        the limit is refused as too large instead of read as empty.
+
+        Args:
+            body: as it came.
+            holding: of the request; grows by what comes out. Once it is released, nothing more
+                is inflated.
+
+        Raises:
+            Refusal: 413, too much would come out; 503, too much is in flight.
+        """
+        limits = self.limits
+        most_bytes = min(limits.max_inflated_bytes, limits.max_body_bytes)
+        bounds = InflateLimits(most_bytes, limits.max_inflate_ratio)
+        inflating = Inflating(body, b"gzip", bounds, on_growth=holding.grow)
+        try:
+            whole: bytes | None = await self.run_in_pool(lambda: inflating.whole(LARGE_BYTES))
+            if whole is None:
+                rest = self.run_in_pool(lambda: inflating.whole(most_bytes + 1), most_bytes)
+                whole = await rest
+        except Broken:
+            return b""
+        except TooLarge as error:
+            raise _too_large(error) from None
+        except Overloaded as error:
+            raise overload(error) from None
+        assert whole is not None  # it has ended, or was too large
+        return whole
+
+    async def joined(self, pieces: "deque[Any]") -> bytes:
+        """A body of many pieces, put together apart from the loop."""
+        body: bytes = await self.run_in_pool(lambda: joined(pieces), sum(map(len, pieces)))
+        return body
+
     def refusal_page(self, refusal: Refusal, target: str | None) -> HttpResponse:
         """The page of what the transport refuses by itself; of which target, if that is known."""
         page = self.error_page(refusal.status, refusal.message, refusal.hint)
-        if self.page_headers is None:
-            return page
-        headers = (*page.headers, *self.page_headers(target))
+        headers = page.headers
+        if self.page_headers is not None:
+            headers = (*headers, *self.page_headers(target))
+        if refusal.status == _UNAVAILABLE:
+            headers = (*headers, ("Retry-After", str(Overloaded.retry_after_s)))
         return HttpResponse(page.status, page.body, page.content_type, headers, page.close)
 
     def record(
@@ -187,3 +241,23 @@ class Service:
 
 def _nothing() -> None:
     """The default of the hooks."""
+
+
+def overload(error: Overloaded) -> Refusal:
+    """The refusal of what would be too much in flight."""
+    return Refusal(_UNAVAILABLE, error.message, error.hint)
+
+
+def _too_large(error: TooLarge) -> Refusal:
+    limits = error.limits
+    if error.is_by_ratio:
+        return Refusal(
+            413,
+            f"Request body inflates to more than {limits.most_ratio} times its size",
+            "The server's --max_inflate_ratio sets this limit.",
+        )
+    return Refusal(
+        413,
+        f"Request body is larger than {limits.most_bytes} bytes once inflated",
+        "This bounds bodies that are sent gzipped; the server's --max_request_bytes bounds all.",
+    )

@@ -10,13 +10,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final
 
-from salver.errors import ServingError
+from salver.errors import ServingError, Unavailable
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.merged import Report, families_of, merge, report_of
 from salver.metrics.registry import Metrics
 from salver.metrics.text import Family, page
 from salver.workers.channel import Channel
-from salver.workers.messages import Reading, Scrape
+from salver.workers.messages import Reading, Recall, Scrape
 
 __all__ = ["Counts"]
 
@@ -98,6 +98,22 @@ class Counts:
             return page(families_of(merge([reading.report, *self._others])))
 
         return draw_all
+
+    def draw_history(self) -> Callable[[], bytes]:
+        """What all workers did lately; see `server.doors.DrawPage`.
+
+        What it returns raises Unavailable where the supervisor does not answer.
+        """
+        make = self._reader()
+
+        def ask() -> bytes:
+            try:
+                document: bytes = self._channel.ask(Recall(make())).result(_OTHERS_S)
+            except TooLate:
+                raise Unavailable("The supervisor does not answer") from None
+            return document
+
+        return ask
 
     def _reader(self) -> Callable[[], Reading]:
         number = next(self._numbers)

@@ -25,6 +25,7 @@ __all__ = [
     "Ping",
     "Publish",
     "Reading",
+    "Recall",
     "Scrape",
     "SetLabels",
     "SetLogs",
@@ -223,6 +224,13 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Scrape:
     """Answered by what everybody else has counted: a `Report`."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Answered by what all workers did lately: the document of `metrics.history`, as bytes."""
 
     reading: Reading
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from salver.config.options import ServerOptions, schedulable_cpus
+from salver.transport.in_flight import default_bytes_in_flight
 
 __all__ = ["share_of_worker"]
 
@@ -32,6 +33,8 @@ def share_of_worker(
     if _leaves_it_to_tensorflow(options):
         changes["tensorflow_intra_op_parallelism"] = share
         changes["tensorflow_inter_op_parallelism"] = share
+    in_flight_bytes = options.max_memory_in_flight_bytes or default_bytes_in_flight()
+    changes["max_memory_in_flight_bytes"] = max(1, in_flight_bytes // num_workers)
     return replace(options, **changes)
 
 

@@ -21,11 +21,12 @@ from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
 from salver.config.start_up import Configuration, check_readable_again, read_configuration
 from salver.errors import Cancelled, ServingError, Unavailable
-from salver.metrics.merged import Report
+from salver.metrics.merged import Report, merge
 from salver.servable import ServableId
 from salver.server.announcing import ANNOUNCE_AFTER_S, announcement
 from salver.server.config_polling import make_config_polling
 from salver.server.core import CoreOptions, ServerCore
+from salver.server.history import make_history
 from salver.server.lazy import is_lazy
 from salver.server.models import core_options
 from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
@@ -42,6 +43,7 @@ from salver.workers.messages import (
     Drain,
     Leave,
     Reading,
+    Recall,
     Scrape,
     SetNames,
     SetPhase,
@@ -49,6 +51,7 @@ from salver.workers.messages import (
     TakeReading,
 )
 from salver.workers.reloads import Reloads
+from salver.workers.remembering import Remembering
 from salver.workers.shares import share_of_worker
 from salver.workers.spawning import Preparation, Spawner
 from salver.workers.trial import try_alone
@@ -144,6 +147,8 @@ class _Supervisor:
         self._spawner: Spawner | None = None
         self._keeper = Keeper(self._crew, self._spawn, count, self._lose)
         self._watch = Watch(self._keeper.present)
+        history = make_history(configuration)
+        self._remembering = None if history is None else Remembering(history, self._all_counts)
 
     def main(self) -> None:
         """Start, serve, stop; see `run`."""
@@ -181,6 +186,8 @@ class _Supervisor:
         )
         self._keeper.start()
         self._watch.start()
+        if self._remembering is not None:
+            self._remembering.start()
         is_open_first = self._options.open_ports_before_load
         self._in_thread(self._keeper.wait_until_up)
         if is_open_first:
@@ -390,6 +397,9 @@ class _Supervisor:
             case Scrape(reading):
                 self._ledger.put(member, reading)
                 return self._answer_in_thread("salver-scrape", lambda: self._others(member))
+            case Recall(reading):
+                self._ledger.put(member, reading)
+                return self._answer_in_thread("salver-recall", self._recall)
             case Apply():
                 return self._reloads.begin(member, message)
             case Leave():
@@ -407,13 +417,24 @@ class _Supervisor:
         for answer in done:
             if answer.exception() is None:
                 self._ledger.put(asked[answer], answer.result())
+        return [*self._ledger.others(asking), self._own_report()]
+
+    def _own_report(self) -> Report:
         facts = [WorkerFacts(m.slot, _resident_bytes(m.pid)) for m in self._crew.members]
-        own = supervisor_report(
+        return supervisor_report(
             sorted(facts, key=lambda fact: fact.slot),
             deaths=self._keeper.deaths,
             reserved={} if is_lazy(self._options) else dict(self._core.reserved),
         )
-        return [*self._ledger.others(asking), own]
+
+    def _all_counts(self) -> Report:
+        """What everybody has counted, as far as they have told: a second ago at most."""
+        return merge([*self._ledger.others(None), self._own_report()])
+
+    def _recall(self) -> bytes:
+        if self._remembering is None:
+            raise Unavailable("Nothing is remembered here")
+        return self._remembering.document()
 
     def _tell_reloaded(self) -> None:
         """A configuration whose models do not load is in effect all the same."""
@@ -445,6 +466,8 @@ class _Supervisor:
         self._crew.stop()
         self._keeper.stop()
         self._watch.stop()
+        if self._remembering is not None:
+            self._remembering.stop()
         for trial in tuple(self._trials):
             trial.kill()
         self._crew.set_phase(SetPhase(is_started=True, is_draining=True))

@@ -14,6 +14,7 @@ from salver.errors import NotFound, ServingError, Unavailable
 from salver.inference.servable import Servable
 from salver.servable import ServableId
 from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
+from salver.server.history import is_history_kept
 from salver.server.lazy import LazyModels, is_lazy
 from salver.server.memory import freeze_at_start
 from salver.server.models import core_options
@@ -105,7 +106,11 @@ class _Worker:
         self._core = WorkerCore(self._channel.ask, lazy=self._lazy)
         parts.attach(self._core)
         self._counts = Counts(begin.slot, parts.metrics, self._channel, parts.loop, self._accepted)
-        self._doors = parts.make_doors(self._core, draw=self._counts.draw)
+        self._doors = parts.make_doors(
+            self._core,
+            draw=self._counts.draw,
+            draw_history=self._counts.draw_history if is_history_kept(configuration) else None,
+        )
         self._loads = Pool("salver-load", _LOAD_THREADS)
         self._logging = Pool("salver-logging", 1)
         self._loaded: dict[ServableId, Servable] = {}

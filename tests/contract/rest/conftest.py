@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.models import All
 from tests.contract.conftest import Served
 from tests.contract.rest.server import Rest, config, serve

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from salver.backends.registry import BackendOptions, open_backend
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.models import Latest, ModelConfig, VersionPolicy
 from salver.inference.servable import Runner, Servable
 from salver.lifecycle.loader import LoadOptions
@@ -93,7 +93,7 @@ def serve(
     with suppress(ModelsUnavailable):
         core.apply(models)
 
-    async def in_pool(call: Callable[[], Any]) -> Any:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     calls = InferenceCalls(core, in_pool=in_pool, timeout_s=30.0)

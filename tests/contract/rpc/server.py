@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.models import ModelConfig
 from salver.errors import ServingError
 from salver.lifecycle.callers import Caller
@@ -71,7 +71,7 @@ class Rpc:
 def rpc_of(core: ServerCore, pool: RunPool, *, is_method_checked: bool = False) -> Rpc:
     """The gRPC API of a server whose configuration stays as it is."""
 
-    async def in_pool(call: Callable[[], Any]) -> Any:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def apply(models: tuple[ModelConfig, ...], *, caller: Caller) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.errors import Code
 from salver.rpc.models import ModelService
 from salver.server.core import ServerCore

@@ -17,7 +17,7 @@ from tests.batch_programs import (
 )
 
 from salver.batching.batched import BatchedProgram, VersionBatching
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.batching.scheduler import BatchScheduler
 from salver.config.batching import BatchingParameters
 from salver.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Unavailable

@@ -19,7 +19,8 @@ from tests.batch_programs import (
 
 from salver.batching.merged_runs import MergedRuns
 from salver.batching.plan import BatchRules
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.batching.scheduler import BatchScheduler
 from salver.errors import (
     DeadlineExceeded,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from salver.batching import runner
 from salver.batching.estimates import FEW_RUNS, MOST_PROOF_RUNS
-from salver.batching.runner import MeasuredProgram, RunPool, size_of
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram, size_of
 from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 from salver.requests import Array
 
@@ -609,10 +611,10 @@ async def test_at_the_deadline_the_loop_answers_while_the_run_goes_on(
     ends = Ends()
     answer = MeasuredProgram(gate, pool).start(ONE, timeout_s=1e-3, on_end=ends)
     assert isinstance(answer, asyncio.Future)
+    assert gate.entered.wait(LONG_S)  # the loop, and with it the deadline, waits meanwhile
     with pytest.raises(DeadlineExceeded) as raised:
         await asyncio.wait_for(answer, LONG_S)
     assert raised.value.message == "Timed out waiting for notification"
-    assert gate.entered.wait(LONG_S)
     assert (pool.running, ends.count) == (1, 0)
     gate.let_go.set()
     assert ends.first.wait(LONG_S)
@@ -923,3 +925,9 @@ class TestRunsDecidedByOthers:
 def test_the_size_of_strings_is_that_of_their_bytes() -> None:
     strings = np.array([b"abc", b"de"], object)
     assert size_of([strings, *ONE]) == strings.nbytes + 5 + 4
+
+
+def test_of_very_many_strings_the_mean_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_MOST_COUNTED", 10)
+    strings = np.array([b"abcd"] * 1000, object).reshape(10, 100)
+    assert size_of([strings]) == strings.nbytes + 4000

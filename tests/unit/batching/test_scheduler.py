@@ -374,3 +374,75 @@ def test_a_timeout_longer_than_a_thread_can_sleep_is_borne(log: Log) -> None:
 
 def test_nothing_is_ready_before_it_is_there() -> None:
     assert BatchScheduler(1, thread_pool_name=NAME)._next_ready_s() == inf
+
+
+class TestFairness:
+    """One model may have all threads, but keep none from the others."""
+
+    def occupy(self, scheduler: BatchScheduler, log: Log, owner: str, count: int) -> list[Gate]:
+        """As many batches of a model as there are threads for it, each of which waits."""
+        gates = [Gate() for _ in range(count)]
+        for gate in gates:
+            scheduler.queue(rules(), gate.process, log.drop, owner).offer("task", 1)
+            assert gate.entered.wait(LONG_S)
+        return gates
+
+    def test_a_model_without_a_batch_has_one_run_beside_those_of_a_slow_one(self, log: Log) -> None:
+        scheduler = BatchScheduler(2, thread_pool_name=NAME)
+        gates = self.occupy(scheduler, log, "slow", 2)
+        waiting = scheduler.queue(rules(), log.process, log.drop, "slow")
+        waiting.offer("waits", 2)
+        scheduler.queue(rules(), log.process, log.drop, "quick").offer("goes", 1)
+        assert log.wait_for(1) == ["goes"]  # the slow one does not get the thread made for it
+        for gate in gates:
+            gate.let_go.set()
+        assert log.wait_for(2) == ["goes", "waits"]
+        scheduler.close()
+        assert threads_now() == []
+
+    def test_a_batch_that_is_to_wait_for_company_is_run_when_its_time_is_over(
+        self, log: Log
+    ) -> None:
+        scheduler = BatchScheduler(1, thread_pool_name=NAME)
+        [gate] = self.occupy(scheduler, log, "slow", 1)
+        quick = scheduler.queue(rules(9, timeout_s=0.02), log.process, log.drop, "quick")
+        quick.offer("goes", 1)
+        assert log.wait_for(1) == ["goes"]
+        gate.let_go.set()
+        scheduler.close()
+
+    def test_there_are_never_more_than_twice_the_threads(self, log: Log) -> None:
+        scheduler = BatchScheduler(1, thread_pool_name=NAME)
+        gates = [
+            *self.occupy(scheduler, log, "one", 1),
+            *self.occupy(scheduler, log, "two", 1),
+        ]
+        scheduler.queue(rules(), log.process, log.drop, "three").offer("waits", 1)
+        assert len(threads_now()) == 2
+        assert log.entries == []
+        for gate in gates:
+            gate.let_go.set()
+        assert log.wait_for(1) == ["waits"]
+        scheduler.close()
+
+    def test_a_model_may_be_kept_to_fewer_batches_at_a_time(self, log: Log) -> None:
+        scheduler = BatchScheduler(4, thread_pool_name=NAME, most_running_per_owner=1)
+        [gate] = self.occupy(scheduler, log, "slow", 1)
+        waiting = scheduler.queue(rules(), log.process, log.drop, "slow")
+        waiting.offer("waits", 1)
+        scheduler.queue(rules(), log.process, log.drop, "quick").offer("goes", 1)
+        assert log.wait_for(1) == ["goes"]
+        closing = threading.Thread(target=scheduler.close)
+        closing.start()  # what waits for its model is run all the same
+        gate.let_go.set()
+        assert log.wait_for(2) == ["goes", "waits"]
+        closing.join(LONG_S)
+        assert not closing.is_alive()
+
+    def test_a_busy_thread_that_is_about_to_be_free_needs_no_other(self, log: Log) -> None:
+        scheduler = BatchScheduler(1, thread_pool_name=NAME)
+        for number in range(200):
+            scheduler.queue(rules(), log.process, log.drop, f"m{number}").offer(f"t{number}", 1)
+            log.wait_for(number + 1)
+        assert log.threads == {f"{NAME}-0"}
+        scheduler.close()

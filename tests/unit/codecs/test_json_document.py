@@ -265,12 +265,52 @@ def test_a_long_body_is_read_in_parts() -> None:
     assert array[-1].tolist() == [3, 4]
 
 
-def test_a_long_body_too_dense_for_simdjson_is_read_in_parts(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("blanks", [b"", b" " * 5000])
+@pytest.mark.parametrize("rows", [b"[1.0,2.0]," * 100_000, b""])
+def test_what_is_larger_than_is_read_at_once_is_read_in_parts(
+    monkeypatch: pytest.MonkeyPatch, blanks: bytes, rows: bytes
 ) -> None:
-    monkeypatch.setattr(json_flat, "_SMALL_BODY_BYTES", 0)
-    document = parse_document(LONG_ROWS + b"[3.0,4.0]]}")
-    assert document.predict_inputs("s", FLOAT).arrays[0].shape == (100_001, 2)
+    for module in (json_document, json_long):
+        monkeypatch.setattr(module, "LARGEST_WHOLE_BYTES", 0)
+    monkeypatch.setattr(json_long, "_LARGE_BODY_BYTES", 0)
+    monkeypatch.setattr(json_document, "_LARGE_BODY_BYTES", 0)
+    for never in ("flat_document", "orjson"):  # each of them reads a body in one step
+        monkeypatch.setattr(json_document, never, None)
+    body = b'%b{"instances":%b[%b[3.0,4.0]%b]%b}%b'
+    document = parse_document(body % (blanks, blanks, rows, blanks, blanks, blanks))
+    [array] = document.predict_inputs("s", FLOAT).arrays
+    assert array.shape == (rows.count(b"[") + 1, 2)
+    assert array[-1].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("blanks", [b" " * 100, b" " * 10_000])
+def test_blanks_around_the_numbers_change_nothing(blanks: bytes) -> None:
+    body = blanks.join([b"", b'{"instances":', b"[[1.0,", b"2.0]", b"]", b"}", b""])
+    document = parse_document(body + b" " * 3000)
+    assert document.predict_inputs("s", FLOAT).arrays[0].tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("place", [0, 500])
+def test_a_long_text_among_many_numbers_takes_no_memory(place: int) -> None:
+    """numpy would give each of them the room of the longest: 4 GB here."""
+    numbers = [b"1.0"] * 1000
+    numbers[place] = b'"%b"' % (b"a" * 1_000_000)
+    body = b'{"instances":[%b]}' % b",".join(numbers)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgument, match="is not of expected type: float"):
+            parse_document(body).predict_inputs("", FLOAT)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_error_shows_no_more_than_the_beginning_of_a_long_text() -> None:
+    body = b'{"instances":["%b"]}' % (b"a" * 100_000)
+    with pytest.raises(InvalidArgument) as refused:
+        parse_document(body).predict_inputs("", FLOAT)
+    assert refused.value.message.count("a" * (16 << 10)) == 1
+    assert len(refused.value.message) < 17 << 10
 
 
 def test_reading_ends_when_the_client_has_left() -> None:

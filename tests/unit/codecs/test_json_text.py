@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salver.codecs import json_text
 from salver.codecs.json_text import bytes_of, quote, text_of
 
 
@@ -34,6 +35,18 @@ def test_quoted_text_reads_back(text: str) -> None:
 @given(st.binary())
 def test_any_bytes_survive_being_text(raw: bytes) -> None:
     assert bytes_of(text_of(raw)) == raw
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=5), st.text(max_size=5).map(str.encode))).map(b"".join),
+    st.integers(1, 7),
+)
+def test_a_long_text_is_the_same_in_steps_of_any_size(raw: bytes, step: int) -> None:
+    whole = text_of(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_text, "_STEP_BYTES", step)
+        assert text_of(raw) == whole
+        assert bytes_of(whole) == raw
 
 
 def test_surrogates_of_another_origin_do_not_fail() -> None:

@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 from tests.wire_forms import long_varint
 
 from salver._pb import message_class
+from salver.codecs import wire
 from salver.codecs.wire import (
     from_varints,
     length_delimited,
     parse_message,
     read_length,
+    steps_of,
     to_varints,
     varint,
 )
@@ -138,3 +140,50 @@ def test_a_message_is_parsed_from_bytes_and_from_a_view() -> None:
 def test_what_is_no_message_is_an_internal_error(data: bytes) -> None:
     with pytest.raises(Internal, match=r"^Failed to parse tensorflow\.serving\.ModelSpec$"):
         parse_message("tensorflow.serving.ModelSpec", data)
+
+
+FIELDS = st.one_of(
+    st.tuples(st.integers(1, 12), st.just(2), st.binary(max_size=6)).map(
+        lambda of: length_delimited(of[0], of[2])
+    ),
+    st.sampled_from(
+        [
+            length_delimited(1, b"\x0a\x01m"),  # model_spec
+            length_delimited(2, length_delimited(1, length_delimited(1, b"\x0a\x00"))),
+            length_delimited(2, length_delimited(1, length_delimited(1, b"") * 3)),
+            length_delimited(2, length_delimited(2, length_delimited(2, b"\x0a\x00") * 2)),
+            b"\x50\x05",
+            b"\x59" + bytes(8),
+            b"\x5d" + bytes(4),
+        ]
+    ),
+)
+
+
+@given(st.lists(FIELDS, max_size=8).map(b"".join), st.integers(1, 30))
+def test_a_large_message_is_the_same_in_steps(data: bytes, step: int) -> None:
+    """Also what is no message is refused as before."""
+
+    def parsed() -> bytes | None:
+        try:
+            message = parse_message("tensorflow.serving.ClassificationRequest", data)
+        except Internal:
+            return None
+        written: bytes = message.SerializeToString(deterministic=True)
+        return written
+
+    whole = parsed()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_STEP_BYTES", step)
+        patch.setattr(wire, "_LARGEST_WHOLE_BYTES", 0)
+        assert parsed() == whole
+
+
+@given(st.binary(max_size=40), st.integers(1, 10))
+def test_bytes_of_any_kind_are_all_in_the_steps(data: bytes, step: int) -> None:
+    descriptor = message_class("tensorflow.TensorProto").DESCRIPTOR
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_STEP_BYTES", step)
+        message_or_error = b"".join(steps_of(descriptor, memoryview(data)))
+    with_heads = len(message_or_error) > len(data)  # of a message that was cut in two
+    assert with_heads or message_or_error == data

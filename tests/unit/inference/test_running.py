@@ -155,7 +155,7 @@ async def test_given_up_once_it_is_prepared_a_large_request_holds_nothing(shelf:
     shelf.put("m", 7, MODEL, is_inline=False)
     tasks: list[asyncio.Task[bytes]] = []
 
-    async def prepare_and_leave(call: Callable[[], Any]) -> Any:
+    async def prepare_and_leave(call: Callable[[], Any], size: int = 0) -> Any:
         # The result is there; the news of it reaches the request together with its end.
         call()
         tasks[0].cancel()

@@ -481,7 +481,7 @@ async def test_a_client_that_leaves_once_its_body_is_decoded_holds_nothing(shelf
     shelf.put("m", 7, MODEL, is_inline=False)
     tasks: list[asyncio.Task[HttpResponse]] = []
 
-    async def decode_and_leave(call: Any) -> Any:
+    async def decode_and_leave(call: Any, size: int = 0) -> Any:
         # The result is there; the news of it reaches the request together with its end.
         call()
         tasks[0].cancel()

@@ -17,7 +17,7 @@ class Pool:
     def __init__(self) -> None:
         self.ran: list[Callable[[], Any]] = []
 
-    async def __call__(self, call: Callable[[], Any]) -> Any:
+    async def __call__(self, call: Callable[[], Any], size: int = 0) -> Any:
         self.ran.append(call)
         return call()
 

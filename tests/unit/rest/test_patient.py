@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.shelf import HALF_PLUS_TWO, InlineProgram, Shelf, response_of
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.errors import DeadlineExceeded, NotFound
 from salver.files import Footprint
 from salver.inference.servable import Servable

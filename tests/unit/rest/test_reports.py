@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tests.shelf import FLOATS, HALF_PLUS_TWO, FunctionModel, Shelf, half_plus_two, signature
 
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.dtypes import DataType
 from salver.errors import InvalidArgument, NotFound, ResourceExhausted
 from salver.lifecycle.monitor import VersionState, VersionStatus

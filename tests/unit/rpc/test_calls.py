@@ -78,7 +78,7 @@ def test_a_call_that_comes_too_late_is_not_prepared(data: bytes, timeout_s: floa
     def prepare(_: bytes, __: Room) -> Prepared[bytes]:
         raise AssertionError
 
-    async def in_pool(_: Callable[[], Any]) -> Any:
+    async def in_pool(_: Callable[[], Any], size: int = 0) -> Any:
         raise AssertionError
 
     with pytest.raises(DeadlineExceeded, match=r"^Deadline Exceeded$"):
@@ -88,7 +88,7 @@ def test_a_call_that_comes_too_late_is_not_prepared(data: bytes, timeout_s: floa
 async def test_a_large_message_that_waits_too_long_is_given_up(shelf: Shelf) -> None:
     given_up = asyncio.Event()
 
-    async def in_pool(_: Callable[[], Any]) -> Any:
+    async def in_pool(_: Callable[[], Any], size: int = 0) -> Any:
         try:
             await asyncio.get_running_loop().create_future()
         finally:

@@ -13,9 +13,9 @@ from salver.transport.http2.limits import Http2Limits
 def test_none_leave_everything_as_it_is() -> None:
     settings = transport_settings(())
     assert settings.limits == Http2Limits()
-    assert settings.messages == MessageLimits((1 << 31) - 1, 100 << 20, None, None)
-    few = transport_settings((), max_inflated_bytes=7)
-    assert few.messages == MessageLimits(max_inflated_bytes=7)
+    assert settings.messages == MessageLimits((1 << 31) - 1, 100 << 20, 1000, None, None)
+    few = transport_settings((), max_inflated_bytes=7, max_inflate_ratio=8)
+    assert few.messages == MessageLimits(max_inflated_bytes=7, max_inflate_ratio=8)
     assert settings.warning is None
 
 

@@ -101,7 +101,7 @@ class Kept(list[int]):
     """What can be watched as it goes."""
 
 
-async def in_pool(call: Callable[[], Any]) -> Any:
+async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
     await asyncio.sleep(0)
     return call()
 

@@ -48,7 +48,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _here(call: Callable[[], Any]) -> Any:
+async def _here(call: Callable[[], Any], size: int = 0) -> Any:
     return call()
 
 

@@ -2,13 +2,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.shelf import FunctionModel, signature
 
 from salver.backends.registry import BackendOptions, InternalBatching
-from salver.batching.runner import RunPool
+from salver.batching.run_pool import RunPool
 from salver.config.options import ServerOptions
 from salver.config.start_up import read_configuration
 from salver.dtypes import DataType
@@ -83,7 +84,7 @@ Make = Callable[..., Loader]
 async def make(backend: Shelf, pool: RunPool) -> Make:
     loop = asyncio.get_running_loop()
 
-    async def in_pool(call: Callable[[], object]) -> object:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def make(

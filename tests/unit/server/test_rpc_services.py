@@ -36,7 +36,7 @@ def core() -> Iterator[ServerCore]:
     core.close()
 
 
-async def _here(call: Callable[[], Any]) -> Any:
+async def _here(call: Callable[[], Any], size: int = 0) -> Any:
     return call()
 
 

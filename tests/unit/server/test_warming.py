@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from tests.shelf import (
 )
 
 from salver._pb import message_class
-from salver.batching.runner import MeasuredProgram, RunPool
+from salver.batching.run_pool import RunPool
+from salver.batching.runner import MeasuredProgram
 from salver.codecs.model_spec import ModelSpec
 from salver.codecs.prediction_log import LogKind, encode_prediction_log
 from salver.codecs.request_messages import encode_examples_request, encode_predict_request
@@ -75,7 +77,7 @@ def servable_of(model: FunctionModel | Closing, pool: RunPool) -> Servable:
 
 @pytest.fixture
 async def make_warming(pool: RunPool) -> Callable[..., Warming]:
-    async def in_pool(call: Callable[[], object]) -> object:
+    async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
     def make(options: ServerOptions | None = None) -> Warming:

@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from salver.transport import request_reader
 from salver.transport.connection import Connection
 from salver.transport.filling import Filling
+from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import HttpRequest, HttpResponse
 from salver.transport.service import AccessRecord, Service
@@ -104,6 +106,7 @@ class Wire:
         is_tls: bool = False,
         is_logging: bool = False,
         is_connected: bool = True,
+        memory: MemoryInFlight = UNLIMITED,
     ) -> None:
         self.now = 0.0
         self.requests: list[HttpRequest] = []
@@ -120,6 +123,7 @@ class Wire:
             clock=lambda: 0.0,
             run_in_pool=self._in_pool,
             monotonic=lambda: self.now,
+            memory=memory,
         )
         self.connection = Connection(self.service)
         self.transport = MemoryTransport(peer, is_tls=is_tls)
@@ -131,7 +135,7 @@ class Wire:
         self.requests.append(request)
         return self.answer(request)
 
-    async def _in_pool(self, work: Callable[[], bytes]) -> bytes:
+    async def _in_pool(self, work: Callable[[], Any], size: int = 0) -> Any:
         self.inflated.append(await asyncio.sleep(0, work()))
         return self.inflated[-1]
 
@@ -397,6 +401,101 @@ async def test_a_client_whose_work_was_cancelled_is_not_left_waiting() -> None:
     later.answers[0].cancel()
     await turn()
     assert wire.transport.log == ["abort"]
+
+
+# Memory.
+
+
+def posted(body: bytes) -> bytes:
+    return b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def test_a_body_is_counted_as_it_comes_in_and_until_it_is_answered() -> None:
+    memory, later = MemoryInFlight(1000), Later()
+    wire = Wire(later, memory=memory)
+    whole = posted(bytes(60))
+    wire.send(whole[:-20])
+    assert memory.held_bytes == 40
+    wire.send(whole[-20:])
+    assert memory.held_bytes == 60
+    later.answers[0].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert memory.held_bytes == 0
+
+
+async def test_a_request_that_waits_is_counted_though_it_came_at_once() -> None:
+    memory, later = MemoryInFlight(1000), Later()
+    wire = Wire(later, memory=memory)
+    wire.send(posted(bytes(60)))
+    assert memory.held_bytes == 60
+    wire.connection.connection_lost(None)
+    await turn()
+    assert memory.held_bytes == 0
+
+
+async def test_a_body_that_would_be_too_much_is_refused_and_let_go() -> None:
+    memory = MemoryInFlight(50)
+    wire = Wire(memory=memory)
+    wire.send(posted(bytes(60))[:-1])
+    assert wire.sent.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 1\r\n" in wire.sent
+    assert b"Requests in flight would hold 59 bytes, more than 50" in wire.sent
+    assert (wire.requests, memory.held_bytes, memory.rejected) == ([], 0, 1)
+
+
+async def test_a_request_that_would_wait_with_too_much_is_refused_and_the_next_answered() -> None:
+    memory, later = MemoryInFlight(50), Later()
+    wire = Wire(later, memory=memory)
+    wire.send(posted(bytes(60)))
+    assert wire.sent.startswith(b"HTTP/1.1 503 ")
+    assert memory.held_bytes == 0
+    wire.send(posted(bytes(10)))
+    later.answers[1].set_result(HttpResponse(200, b"x"))
+    await turn()
+    assert wire.sent.endswith(ok(b"x"))
+
+
+async def test_what_is_inflated_is_counted() -> None:
+    body = gzip.compress(bytes(100_000))
+    memory = MemoryInFlight(100_000)
+    wire = Wire(memory=memory)
+    wire.send(gzipped(body) + GET)
+    await turn()
+    assert wire.sent.startswith(b"HTTP/1.1 503 ")
+    assert wire.sent.endswith(ok(b"/a"))
+    assert memory.held_bytes == 0
+
+
+async def test_an_answer_is_counted_until_it_is_read() -> None:
+    memory = MemoryInFlight(10)
+    wire = Wire(lambda _request: HttpResponse(200, bytes(1000)), memory=memory)
+    wire.transport.high_water = 100
+    wire.send(GET)
+    assert memory.held_bytes > 1000
+    wire.connection.resume_writing()
+    assert memory.held_bytes == 0
+
+
+async def test_an_answer_that_nobody_reads_is_let_go_with_its_connection() -> None:
+    memory = MemoryInFlight(10)
+    wire = Wire(lambda _request: HttpResponse(200, bytes(1000)), memory=memory)
+    wire.transport.high_water = 100
+    wire.send(GET)
+    wire.connection.connection_lost(None)
+    assert memory.held_bytes == 0
+
+
+async def test_a_very_large_body_is_put_together_in_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_reader, "_LONG_TO_JOIN_BYTES", 1000)
+    chunk = bytes(range(256)) * 3
+    wire = Wire()
+    head = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire.send(head, *[b"%x\r\n%b\r\n" % (len(chunk), chunk)] * 2, b"0\r\n\r\n")
+    await turn()
+    assert wire.requests[0].body == chunk * 2
+    assert len(wire.inflated) == 1
 
 
 # Gzip.

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
 
-        async def in_pool(call: Callable[[], bytes]) -> bytes:
+        async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
             return call()
 
         self.service = Service(

@@ -6,6 +6,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import trustme
@@ -67,7 +68,7 @@ class Site:
             raise
         return HttpResponse(200, b"waited")
 
-    async def in_pool(self, work: Callable[[], bytes]) -> bytes:
+    async def in_pool(self, work: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -410,12 +411,15 @@ def test_the_server_lives_whatever_is_sent(sent: list[bytes]) -> None:
 
 
 def test_the_timeouts_are_looked_at_once_a_second_or_more_often() -> None:
+    async def never(_work: Callable[[], Any], size: int = 0) -> Any:
+        raise AssertionError(size)
+
     def sweep_s(limits: HttpLimits | None) -> float:
         return HttpServer(
             lambda request: HttpResponse(200),
             error_page=lambda status, message, hint: HttpResponse(status),
             clock=lambda: 0.0,
-            run_in_pool=lambda work: asyncio.sleep(0, work()),
+            run_in_pool=never,
             limits=limits,
         )._sweep_s
 

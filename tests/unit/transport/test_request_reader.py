@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from salver.transport import request_reader
 from salver.transport.heads import HeadCache, Refusal
 from salver.transport.limits import HttpLimits
-from salver.transport.request_reader import RequestReader, Stage
+from salver.transport.request_reader import Body, RequestReader, Stage
 
 LIMITS = HttpLimits(max_header_bytes=200, max_body_bytes=100)
 
@@ -31,11 +31,15 @@ def reader_of(heads: HeadCache | None = None) -> RequestReader:
     return RequestReader(heads or HeadCache(LIMITS.max_body_bytes), LIMITS)
 
 
+def whole(body: Body) -> bytes:
+    return body if isinstance(body, bytes) else b"".join(body)
+
+
 def drained(reader: RequestReader) -> list[tuple[str, bytes]]:
     """The requests that can be read now."""
     requests = []
     while (request := reader.next()) is not None:
-        requests.append((request[0].target, request[1]))
+        requests.append((request[0].target, whole(request[1])))
     return requests
 
 
@@ -44,7 +48,7 @@ def read(reader: RequestReader, data: bytes) -> list[tuple[str, bytes]]:
     first = reader.read(data)
     if first is None:
         return []
-    return [(first[0].target, first[1]), *drained(reader)]
+    return [(first[0].target, whole(first[1])), *drained(reader)]
 
 
 @pytest.mark.parametrize("step", [*range(1, 60), len(SEVERAL)])

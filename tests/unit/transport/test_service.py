@@ -1,4 +1,5 @@
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from salver.transport.heads import parse_head
 from salver.transport.limits import HttpLimits
@@ -14,7 +15,7 @@ class Clock:
         return self.now
 
 
-def never(work: Callable[[], bytes]) -> Awaitable[bytes]:
+def never(work: Callable[[], Any], size: int = 0) -> Awaitable[Any]:
     raise AssertionError
 
 

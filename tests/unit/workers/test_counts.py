@@ -10,7 +10,7 @@ from salver.errors import Unavailable
 from salver.metrics.registry import Metrics
 from salver.workers.channel import Channel
 from salver.workers.counts import Counts
-from salver.workers.messages import Reading, Scrape
+from salver.workers.messages import Reading, Recall, Scrape
 
 WAIT_S = 10.0
 COUNT = "/tensorflow/serving/request_count"
@@ -74,6 +74,26 @@ async def test_the_page_has_the_sums_of_all(
     (scrape,) = supervisor.heard
     assert isinstance(scrape, Scrape)
     assert scrape.reading.report[COUNT] == [(("m", "OK"), 1)]
+
+
+async def test_the_past_is_asked_of_the_supervisor(
+    counts: Counts, supervisor: Supervisor, metrics: Metrics
+) -> None:
+    metrics.outcomes.answered("m", 1e-6)
+    supervisor.answer = lambda: b'{"steps": []}'
+    assert await asyncio.to_thread(counts.draw_history()) == b'{"steps": []}'
+    (recall,) = supervisor.heard
+    assert isinstance(recall, Recall)
+    assert recall.reading.report[COUNT] == [(("m", "OK"), 1)]
+
+
+async def test_a_supervisor_that_does_not_answer_is_unavailable(
+    counts: Counts, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salver.workers.counts._OTHERS_S", 0.01)
+    supervisor.answer = Future
+    with pytest.raises(Unavailable, match="does not answer"):
+        await asyncio.to_thread(counts.draw_history())
 
 
 async def test_without_an_answer_the_others_count_as_they_did_the_last_time(

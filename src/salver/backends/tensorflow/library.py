@@ -112,6 +112,7 @@ class Library:
         quick_run: `quick.TF_SessionRun`, which takes no plain number for a pointer.
         long_run: the same of `long`.
         has_pools: a session has been made, and with it the thread pools that all sessions share.
+        in_pool: held by the one run that computes in those pools.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,6 +126,7 @@ class Library:
         self.quick_run.restype = self.long_run.restype = None
         self.version: str = self.quick.TF_Version().decode()
         self.has_pools = False
+        self.in_pool = threading.Lock()
 
     def disable_xla(self) -> bool:
         """Let functions that ask for XLA fail, from now on and in the whole process.

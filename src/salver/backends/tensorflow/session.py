@@ -58,11 +58,13 @@ class _Session:
         address: of the `TF_Session`.
         statuses: of runs that have ended, for those to come. Programs own nothing of TensorFlow's,
             so that they can be dropped at any time; append and pop are atomic.
+        has_own_pools: its runs compute in threads that no other session has.
     """
 
     library: Library
     address: int
     statuses: list[int]
+    has_own_pools: bool = False
 
 
 class SavedModelProgram:
@@ -90,10 +92,24 @@ class SavedModelProgram:
         self._in_caller = Buffer.of(_IN_CALLER)
         self._options = c_void_p(ctypes.addressof(self._in_caller))
         self._frames: list[_Frame] = []  # append and pop are atomic
+        self._has_own_pools = session.has_own_pools
 
     def run(self, feeds: Sequence[Array]) -> list[Array]:
-        """Run in TensorFlow's thread pools, without the GIL."""
-        return self._run(feeds, self._library.long_run, None)
+        """Run in TensorFlow's thread pools, without the GIL.
+
+        One run at a time: the branches of its graph compute side by side there. Further ones
+        compute in the threads that call them, as `run_in_caller` does. Otherwise a few runs of a
+        model that waits for something would take all threads of the pool, and with it every run
+        of every model. (`docs/architecture.md` has the figures.)
+        """
+        if self._has_own_pools:
+            return self._run(feeds, self._library.long_run, None)
+        if not self._library.in_pool.acquire(blocking=False):
+            return self.run_in_caller(feeds)
+        try:
+            return self._run(feeds, self._library.long_run, None)
+        finally:
+            self._library.in_pool.release()
 
     def run_in_caller(self, feeds: Sequence[Array]) -> list[Array]:
         """Run in the calling thread, without the GIL."""
@@ -166,13 +182,14 @@ class SavedModel:
         signature_def_map: bytes,
         *,
         can_loop: bool,
+        has_own_pools: bool = False,
     ) -> None:
         self._can_loop = can_loop
         self.signatures = signatures
         self.signature_def_map = signature_def_map
         self._library = library
         self._graph = graph
-        self._session = _Session(library, session, [])
+        self._session = _Session(library, session, [], has_own_pools)
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
@@ -259,7 +276,8 @@ def load_saved_model(
         quick.TF_SetConfig(options, session_config, len(session_config), status)
         library.check(status)
         quick.TF_SetTarget(options, target.encode())
-        is_behind = steps_back and library.has_pools and not _has_own_pools(session_config)
+        has_own_pools = _has_own_pools(session_config)
+        is_behind = steps_back and library.has_pools and not has_own_pools
         # A graph that loops while it restores, perhaps for ever, must not do so in a thread of the
         # pool that all sessions share: as many of them as it has threads would end all runs.
         in_caller = is_behind or has_loops
@@ -281,6 +299,7 @@ def load_saved_model(
     return SavedModel(
         *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
         can_loop=has_loops,
+        has_own_pools=has_own_pools,
     )
 
 

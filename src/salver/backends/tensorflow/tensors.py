@@ -16,6 +16,7 @@ import numpy as np
 from salver.backends.tensorflow.library import Buffer, Library
 from salver.dtypes import DTYPES, DataType, base_dtype, dtype_of_array, numpy_dtype
 from salver.errors import Internal, InvalidArgument, ResourceExhausted, Unimplemented
+from salver.heap import unfilled_bytes
 from salver.requests import Array
 
 __all__ = ["from_tensor", "string_tensor_proto", "to_tensor"]
@@ -113,9 +114,11 @@ def _varint(value: int) -> bytes:
 
 
 def _to_string_tensor(library: Library, array: Array, status: int) -> int:
-    proto = Buffer.of(string_tensor_proto(array))
+    serialized = string_tensor_proto(array)
+    proto = Buffer.of(serialized)
     tensor: int = library.quick.TF_AllocateTensor(DataType.UINT8, None, 0, 1)  # to be replaced
-    library.quick.TF_TensorFromProto(ctypes.addressof(proto), tensor, status)
+    which = library.quick if len(serialized) < _POINTER_BYTES else library.long
+    which.TF_TensorFromProto(ctypes.addressof(proto), tensor, status)
     try:
         library.check(status)
     except Exception:
@@ -144,8 +147,18 @@ def from_tensor(library: Library, tensor: int) -> Array:
     n_bytes = quick.TF_TensorByteSize(tensor)
     if n_bytes != prod(shape) * storage.itemsize:
         raise Internal(f"A tensor of shape {shape} holds {n_bytes} bytes")
-    data = _bytes_at(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
+    data = _bytes_of(quick.TF_TensorData(tensor), n_bytes) if n_bytes else b""
     return np.ndarray(shape, storage, data)
+
+
+def _bytes_of(address: int, n_bytes: int) -> bytes:
+    """A copy of what lies there; a long one is made without the GIL."""
+    if n_bytes < _LONG_COPY_BYTES:
+        data: bytes = _bytes_at(address, n_bytes)
+        return data
+    copy, view = unfilled_bytes(n_bytes)
+    ctypes.memmove((c_char * n_bytes).from_buffer(view), address, n_bytes)
+    return copy
 
 
 def _storage_of(dtype: DataType) -> "np.dtype[Any]":

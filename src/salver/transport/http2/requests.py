@@ -2,24 +2,27 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Coroutine
 from email.utils import formatdate
 from functools import partial
 from typing import Final
 
-from salver.transport.gzip_body import inflate
+from salver.errors import Overloaded, drop_frames
 from salver.transport.heads import Refusal, RequestHead, body_too_large, read_request_line
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
 from salver.transport.http2.stream import Stream
+from salver.transport.in_flight import Holding
 from salver.transport.messages import Headers, HttpRequest, HttpResponse
-from salver.transport.service import CLIENT_LEFT, Service
+from salver.transport.service import CLIENT_LEFT, Service, overload
 
 __all__ = ["HttpRequests"]
 
 _log = logging.getLogger(__name__)
 
 _SMALL_BYTES: Final = 4096  # parts of bodies up to here are put together at once
+_LONG_TO_JOIN_BYTES: Final = 1 << 20  # for the loop
 _LINGER_BYTES: Final = 1 << 20  # of a body that is too large are still read, and dropped
 _MAX_RENDERED: Final = 512
 _OF_HTTP1: Final = frozenset(("connection", "keep-alive", "transfer-encoding", "upgrade"))
@@ -104,6 +107,7 @@ class _Request:
     __slots__ = (
         "_bytes_in",
         "_head",
+        "_holding",
         "_is_over",
         "_parts",
         "_requests",
@@ -116,7 +120,8 @@ class _Request:
         self._requests = requests
         self._stream = stream
         self._head = head
-        self._parts: list[bytes | bytearray | memoryview] = []
+        self._parts: deque[bytes | bytearray | memoryview] = deque()
+        self._holding = Holding(requests.service.memory)
         self._bytes_in = 0
         self._started = 0.0
         self._is_over = False
@@ -139,6 +144,11 @@ class _Request:
             self._dispatch(bytes(data))
             return
         parts = self._parts
+        try:
+            self._holding.grow(size)
+        except Overloaded as error:
+            self.refuse(overload(error))
+            return
         if size > _SMALL_BYTES:
             parts.append(data)
         elif parts and isinstance(parts[-1], bytearray):
@@ -146,13 +156,18 @@ class _Request:
         else:
             # Many small parts as they are would take many times their size.
             parts.append(bytearray(data))
-        if is_last:
+        if is_last and self._bytes_in > _LONG_TO_JOIN_BYTES:
+            self._started = self._requests.service.monotonic()
+            self._await(self._handle_unready(None))
+        elif is_last:
             body = b"".join(parts)
             parts.clear()
             self._dispatch(body)
 
     def left(self) -> None:
         """The client waits no more."""
+        if self._task is None:
+            self._holding.release()
         if self._is_over:
             return
         self._is_over = True
@@ -168,6 +183,7 @@ class _Request:
         """Answer what is not understood, or too much."""
         service = self._requests.service
         self._parts.clear()
+        self._holding.release()
         self._started = service.monotonic()
         target = None if self._head is None else self._head.target
         self._answer(service.refusal_page(refusal, target))
@@ -179,13 +195,14 @@ class _Request:
         if service.access is not None:
             self._started = service.monotonic()
         if head.is_gzipped and body:
-            self._await(self._handle_gzipped(head, body))
+            self._await(self._handle_unready(body))
             return
         try:
             answer = service.handler(self._request(head, body))
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
             answer = self._fault(error)
         if isinstance(answer, HttpResponse):
+            self._holding.release()
             self._answer(answer)
         else:
             self._await(answer)
@@ -193,17 +210,28 @@ class _Request:
     def _request(self, head: RequestHead, body: bytes) -> HttpRequest:
         return HttpRequest(head.method, head.target, head.headers, body, True, self._stream)
 
-    async def _handle_gzipped(self, head: RequestHead, body: bytes) -> HttpResponse:
-        service = self._requests.service
-        most_bytes = min(service.limits.max_inflated_bytes, service.limits.max_body_bytes)
+    async def _handle_unready(self, body: bytes | None) -> HttpResponse:
+        """Answer a request whose body is in parts, or compressed."""
+        service, head = self._requests.service, self._head
+        assert head is not None  # what has none was refused
         try:
-            body = await service.run_in_pool(partial(inflate, body, most_bytes))
+            if body is None:
+                body = await service.joined(self._parts)
+            if head.is_gzipped:
+                body = await service.inflated(body, self._holding)
         except Refusal as refusal:
             return service.refusal_page(refusal, head.target)
         answer = service.handler(self._request(head, body))
         return answer if isinstance(answer, HttpResponse) else await answer
 
     def _await(self, answer: Awaitable[HttpResponse]) -> None:
+        try:
+            self._holding.grow_to(self._bytes_in)
+        except Overloaded as error:
+            if isinstance(answer, Coroutine):
+                answer.close()
+            self.refuse(overload(error))
+            return
         self._requests.service.in_flight += 1
         self._stream.hold()
         self._task = asyncio.get_running_loop().create_task(self._answer_later(answer))
@@ -222,6 +250,7 @@ class _Request:
         if isinstance(answer, Coroutine):
             answer.close()  # it may have been cancelled before it began
         self._stream.let_go()
+        self._holding.release()
         if not self._is_over:
             # Somebody else gave the work up: better no answer than a client that waits for ever.
             self._is_over = True
@@ -229,6 +258,7 @@ class _Request:
 
     def _fault(self, error: Exception) -> HttpResponse:
         _log.error("The handler of a request has failed.", exc_info=error)
+        drop_frames(error)
         target = None if self._head is None else self._head.target
         return self._requests.service.refusal_page(Refusal(500, "Internal Server Error"), target)
 
@@ -236,7 +266,9 @@ class _Request:
         self._is_over = True
         requests, head = self._requests, self._head
         body = b"" if head is not None and head.is_head else response.body
-        self._stream.respond(requests.block(response), body)
+        stream = self._stream
+        stream.respond(requests.block(response), body)
+        stream.count_unread(Holding(requests.service.memory))
         if requests.service.access is not None:
             requests.service.record(
                 head, response, self._stream.peer, self._bytes_in, self._started

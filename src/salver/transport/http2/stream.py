@@ -15,6 +15,7 @@ from salver.transport.http2.frames import (
     header_frames,
 )
 from salver.transport.http2.header_blocks import Headers
+from salver.transport.in_flight import Holding
 
 __all__ = ["Data", "Http2Service", "Outbox", "Owner", "Stream"]
 
@@ -210,6 +211,7 @@ class Stream:
         "_queue",
         "_state",
         "_tail",
+        "_unread",
         "_waiter",
         "answerer",
         "auto_credit",
@@ -249,6 +251,7 @@ class Stream:
         self._queue: deque[Data] | None = None
         self._tail: bytes | None = None  # trailers that end the answer; empty: without
         self._waiter: asyncio.Future[None] | None = None
+        self._unread: Holding | None = None
 
     @property
     def peer(self) -> str | None:
@@ -344,6 +347,16 @@ class Stream:
             self._tail = block or b""
             self._enqueue(())
 
+    def count_unread(self, holding: Holding) -> None:
+        """Count what the client has not taken of the answer, until it has, or has left.
+
+        Args:
+            holding: new.
+        """
+        if self._queue:
+            holding.add(sum(map(len, self._queue)))
+            self._unread = holding
+
     async def drained(self) -> None:
         """Wait until what was sent is on its way, or nobody waits for it."""
         while self._queue:
@@ -385,7 +398,7 @@ class Stream:
     def abandon(self) -> None:
         """Nothing can be sent any more."""
         self._state = _DONE
-        self._queue = None
+        self._drop_queue()
         self._out.waiting.pop(self, None)
         self._release_waiter()
 
@@ -462,8 +475,14 @@ class Stream:
 
     def _finish(self) -> None:
         self._state = _DONE
-        self._queue = None
+        self._drop_queue()
         self._owner.finished(self)
+
+    def _drop_queue(self) -> None:
+        self._queue = None
+        if self._unread is not None:
+            self._unread.release()
+            self._unread = None
 
     def _release_waiter(self) -> None:
         waiter, self._waiter = self._waiter, None

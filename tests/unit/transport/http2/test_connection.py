@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import pytest
 from tests.unit.transport.http2.talk import (
@@ -83,7 +84,7 @@ class MemoryTransport(asyncio.Transport):
         return "close" in self.log or "abort" in self.log
 
 
-def _run_at_once(work: Callable[[], bytes]) -> Awaitable[bytes]:
+def _run_at_once(work: Callable[[], Any], size: int = 0) -> Awaitable[Any]:
     raise NotImplementedError
 
 

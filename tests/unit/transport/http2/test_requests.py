@@ -38,7 +38,7 @@ class Served:
         self.requests.append(request)
         return self._answer(request)
 
-    async def _in_pool(self, call: Callable[[], bytes]) -> bytes:
+    async def _in_pool(self, call: Callable[[], Any], size: int = 0) -> Any:
         await asyncio.sleep(0)
         return call()
 

@@ -3,12 +3,16 @@
 
 import { parse } from "./json.js";
 
+const PATIENCE_MS = 10000; // for what the server answers at once when it is well
+const LOAD_MS = 60000; // for what may have to be loaded first
+
 /** What went wrong, in the server's words where it had some. */
 export class CallError extends Error {
-  constructor(message, { hint = "", status = 0 } = {}) {
+  constructor(message, { hint = "", status = 0, isLost = false } = {}) {
     super(message);
     this.hint = hint;
     this.status = status;
+    this.isLost = isLost; // nobody was reached
   }
 }
 
@@ -23,12 +27,12 @@ export function modelPath(name, which = { kind: "newest" }) {
   return base;
 }
 
-/** All models with their versions and labels. */
+/** All models with their versions and labels. A server that hangs counts as one that is gone. */
 export async function listModels() {
   return (await getJson("/v1/models")).models;
 }
 
-export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`);
+export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`, LOAD_MS);
 export const about = () => getJson("/playground/about");
 
 /** The names of a version's classes: {labels: [...]|null, error?}. */
@@ -37,28 +41,63 @@ export function labels(name, version) {
   return getJson(`/playground/labels?${query}`);
 }
 
+/** What a version says of itself: {about: {…}|null, warnings, error?, labels_come_first}. */
+export function description(name, version) {
+  return getJson(`/playground/description?${new URLSearchParams({ model: name, version })}`);
+}
+
+/** A file that an example of a version names, as a Blob. */
+export async function exampleFile(name, version, file) {
+  const query = new URLSearchParams({ model: name, version, file });
+  const response = await answered(`/playground/example?${query}`, { signal: AbortSignal.timeout(LOAD_MS) });
+  if (!response.ok) throw refusal(response, await response.text());
+  return response.blob();
+}
+
+/** What the server remembers of the time before; null where it remembers nothing. */
+export async function history() {
+  try {
+    return await getJson("/admin/v1/history");
+  } catch (error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}
+
 /** The Prometheus page as text. */
 export async function metricsText(path) {
-  const { response, text } = await request(path, {});
+  const { response, text } = await request(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
   if (!response.ok) throw new CallError("no metrics", { status: response.status });
   return text;
 }
 
-async function getJson(path) {
-  const { response, text } = await request(path, {});
+async function getJson(path, patience = PATIENCE_MS) {
+  const { response, text } = await request(path, { signal: AbortSignal.timeout(patience) });
   if (!response.ok) throw refusal(response, text);
   return parse(text);
 }
 
 /** The answer and all of its text: a server can go in the middle of it, too. */
 async function request(path, options) {
+  const response = await answered(path, options);
   try {
-    const response = await fetch(path, { cache: "no-store", ...options });
     return { response, text: await response.text() };
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new CallError("The server does not answer.", { hint: "Is it still running?" });
+    throw lost(error);
   }
+}
+
+async function answered(path, options) {
+  try {
+    return await fetch(path, { cache: "no-store", ...options });
+  } catch (error) {
+    throw lost(error);
+  }
+}
+
+function lost(error) {
+  if (error.name === "AbortError") return error;
+  return new CallError("The server does not answer.", { hint: "Is it still running?", isLost: true });
 }
 
 function refusal(response, text) {

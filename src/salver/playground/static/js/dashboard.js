@@ -1,18 +1,24 @@
-// What the server does just now, per model and version, from its Prometheus page.
+// What the server does and did, per model and version: from its Prometheus page, and, of the time
+// when nobody looked, from what it remembers.
 
-import { metricsText } from "./api.js";
+import { history, metricsText } from "./api.js";
 import { barChart, lineChart } from "./charts.js";
-import { choice, el, field, fill } from "./dom.js";
-import { between, percentile, snapshot } from "./metrics.js";
+import { choice, el, field, fill, jointed } from "./dom.js";
+import { modelAddress } from "./link.js";
+import { percentile, snapshot } from "./metrics.js";
 import { latencyText, sizeText } from "./result_panel.js";
-import { modelAddress } from "./sidebar.js";
 import { versionState } from "./states.js";
+import { recall, remember } from "./store.js";
+import { addTotals, keyOf, stepBetween, stepsOfHistory, thinned, windowOf } from "./timeline.js";
 
-const SPAN_S = 300; // what the charts show
+const SPANS = [[300, "5 minutes"], [900, "15 minutes"], [3600, "hour"], [21600, "6 hours"], [86400, "day"]];
 const RATE_S = 10; // over which a rate is taken
 const WINDOW_S = 60; // over which percentiles are taken
+const RECENT_S = 300; // for which steps are kept as short as they were seen
+const STEP_S = 10; // the shortest that older steps are joined to
+const GAP_S = 15; // after a longer pause the server is asked what happened meanwhile
+const POINTS = 120; // of a line
 const MOST_LINES = 5;
-const NOTHING = { time: 0, versions: new Map() };
 
 /** @param ask {metricsPath} @returns {{element, poll(models)}} `poll` is called every two seconds. */
 export function dashboard({ metricsPath }) {
@@ -22,42 +28,90 @@ export function dashboard({ metricsPath }) {
   const charts = el("div", { class: "charts" });
   const table = el("div", { class: "card" });
   const filter = el("div", { class: "controls" });
-  let looks = [];
+  let steps = [];
+  let totals = new Map(); // model → [requests, errors], since the server began
+  let began = null; // of the server, by this page's clock
+  let last = null; // the last look
+  let kept = 0; // seconds that the server remembers; 0 for nothing
   let wanted = "";
+  let span = recall("span", 900);
   let filterNames = null;
+  let models = [];
 
-  async function poll(models) {
+  async function poll(next) {
+    models = next;
     if (!metricsPath) return missing("This server shows no metrics: they are turned off in its monitoring configuration.");
     try {
-      looks.push(snapshot(await metricsText(metricsPath), performance.now() / 1000));
+      await look();
     } catch (error) {
       return missing(error.status === 404 ? "This server shows no metrics." : error.message);
     }
-    looks = looks.filter(({ time }) => time > looks.at(-1).time - SPAN_S - RATE_S - 5);
     if (!tiles.isConnected) fill(place, filter, tiles, charts, table);
-    draw(models);
+    draw();
     return undefined;
   }
 
+  async function look() {
+    const clock = () => performance.now() / 1000;
+    if (last === null || clock() - last.time > GAP_S) await remind(clock);
+    const now = snapshot(await metricsText(metricsPath), clock());
+    if (last !== null) {
+      const step = stepBetween(last, now);
+      steps.push(step);
+      addTotals(totals, step);
+    }
+    last = now;
+    const longest = Math.max(kept, SPANS[0][0], span);
+    steps = thinned(steps, now.time - longest - WINDOW_S, now.time - RECENT_S, Math.max(STEP_S, kept / 360));
+  }
+
+  /** Asks the server for what this page has not seen. */
+  async function remind(clock) {
+    const past = await history();
+    const now = clock();
+    if (past === null) return; // remembers nothing
+    steps = stepsOfHistory(past, now);
+    totals = new Map(past.totals.map(([model, ...counts]) => [model, counts]));
+    began = past.began + now - past.now;
+    kept = past.step_seconds * 360;
+    last = snapshot(await metricsText(metricsPath), clock());
+    last.time = now; // what came in between is of the step that follows
+    filterNames = null;
+  }
+
   function missing(words) {
+    last = null;
     fill(place, el("p", { class: "placeholder card" }, words));
   }
 
-  function draw(models) {
+  const takes = (each) => !wanted || each.model === wanted;
+
+  function draw() {
     drawFilter(models.map(({ name }) => name));
-    const takes = wanted ? ({ model }) => model === wanted : () => true;
-    const now = looks.at(-1);
-    const recent = between(earlier(now.time - RATE_S), now, takes);
-    const minute = between(earlier(now.time - WINDOW_S), now, takes);
+    const now = last.time;
+    const recent = windowOf(steps, now - RATE_S, now, takes);
+    const minute = windowOf(steps, now - WINDOW_S, now, takes);
+    const inFlight = [...last.versions.values()].filter(takes).reduce((sum, each) => sum + each.inFlight, 0);
+    const all = [...totals].filter(([model]) => takes({ model })).reduce(([a, b], [, [n, bad]]) => [a + n, b + bad], [0, 0]);
     fill(tiles,
-      tile("Requests", `${rateText(recent.rate)}`, "per second"),
+      tile("Requests", rateText(recent.rate), "per second"),
       tile("Median", latency(minute.latency, 0.5), "last minute"),
       tile("99 % under", latency(minute.latency, 0.99), "last minute"),
       tile("Errors", rateText(recent.errors), "per second", recent.errors > 0),
-      tile("In flight", String(recent.inFlight), "now"),
-      tile("Memory", now.memory === null ? "–" : sizeText(now.memory), "of the process"));
-    fill(charts, chartsOf(now, takes, minute));
-    fill(table, el("h2", {}, "Models and versions"), versionsTable(models, now));
+      tile("All requests", countText(all[0]), sinceText()),
+      tile("All errors", countText(all[1]), sinceText(), all[1] > 0),
+      tile("In flight", String(inFlight), "now"),
+      tile("Memory", last.memory === null ? "–" : sizeText(last.memory), "of the process"));
+    fill(charts, chartsOf(now, minute));
+    fill(table, el("h2", {}, "Models and versions"), versionsTable(now));
+  }
+
+  function sinceText() {
+    if (began === null) return "since this page was opened";
+    const seconds = performance.now() / 1000 - began;
+    const start = new Date(Date.now() - seconds * 1000);
+    const time = start.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    return seconds < 86400 ? `since ${time}` : `since ${start.toLocaleDateString([], { month: "short", day: "numeric" })}`;
   }
 
   function drawFilter(names) {
@@ -65,102 +119,111 @@ export function dashboard({ metricsPath }) {
     if (key === filterNames) return;
     filterNames = key;
     if (wanted && !names.includes(wanted)) wanted = "";
-    fill(filter, field("Show", choice([["", "All models"], ...names.map((name) => [name, name])], wanted, (value) => {
-      wanted = value;
-      draw(lastModels);
-    })));
+    const spans = SPANS.filter(([seconds], i) => i === 0 || seconds <= kept * 1.001);
+    if (!spans.some(([seconds]) => seconds === span)) span = spans.at(-1)[0];
+    fill(filter,
+      field("Show", choice([["", "All models"], ...names.map((name) => [name, name])], wanted, (value) => {
+        wanted = value;
+        draw();
+      })),
+      field("Of the last", choice(spans.map(([seconds, words]) => [String(seconds), words]), String(span), (value) => {
+        span = Number(value);
+        remember("span", span);
+        draw();
+      }, { "data-control": "span" })));
   }
 
-  /** The last look that is not younger than a time; the first where all are. */
-  function earlier(time) {
-    return looks.findLast((look) => look.time <= time) ?? looks[0] ?? NOTHING;
-  }
-
-  function chartsOf(now, takes, minute) {
-    const points = looks.slice(1).map((look) => {
-      const step = between(earlier(look.time - RATE_S), look, takes);
-      const before = earlier(look.time - RATE_S);
-      const rates = new Map([...look.versions.values()].map((mine) =>
-        [keyOf(mine), between(before, look, (each) => each === mine).rate]));
-      return { time: look.time, rates, ...step };
+  function chartsOf(now, minute) {
+    const shown = spanOf(now);
+    const width = Math.max(RATE_S, shown / POINTS);
+    const times = Array.from({ length: POINTS + 1 }, (_, i) => now - shown + (i * shown) / POINTS);
+    const points = times.map((time) => {
+      const found = windowOf(steps, time - width, time, takes);
+      return { time, ...found, isKnown: found.seconds > Math.min(2, width / 4) };
     });
-    const line = (title, names, of, format) => lineChart({
-      title, span: spanOf(now.time), now: now.time, format,
-      series: names.map((name, i) => ({ name, points: points.map((point) => [point.time, of(point)[i]]) })),
+    const line = (title, names, of, format, tones) => lineChart({
+      title, span: shown, now, format, tones,
+      series: names.map((name, i) => ({ name, points: points.map((point) => [point.time, point.isKnown ? of(point, i) : null]) })),
     });
     const ms = (value) => (value === null ? null : value * 1000);
     const batches = barsOf(minute.batches);
-    const busiest = busiestVersions(now, takes);
-    const all = [
-      line("Requests per second", ["answered", "failed"], (p) => [p.rate - p.errors, p.errors], rateText),
-      line("Latency", ["median", "95 %", "99 %"], (p) => [0.5, 0.95, 0.99].map((share) => ms(percentile(p.latency, share))), latencyText),
-      line("Requests per second by version", busiest.map(({ model, version }) => `${model} ${version}`),
-        (p) => busiest.map((mine) => p.rates.get(keyOf(mine)) ?? 0), rateText),
-      line("Memory of the process", [""], (p) => [looks.find(({ time }) => time === p.time).memory], sizeText),
-      batches.length ? barChart({ title: "Rows per batch, last minute", bars: batches, format: (n) => String(Math.round(n)) }) : null,
-      minute.codes.size ? barChart({ title: "Errors by code, last minute", bars: [...minute.codes], format: (n) => String(Math.round(n)) }) : null,
-    ];
-    return all.filter(Boolean).map((chart) => el("div", { class: "card" }, chart));
+    const busiest = busiestVersions(now - shown, now);
+    const rates = busiest.map((mine) => points.map(({ time }) => windowOf(steps, time - width, time, (each) => keyOf(each) === mine).rate));
+    const inSpan = windowOf(steps, now - shown, now, takes);
+    const codes = [...inSpan.codes].filter(([, n]) => n >= 0.5).sort(([, a], [, b]) => b - a);
+    return [
+      line("Requests per second", ["answered", "failed"], (p, i) => (i ? p.errors : p.rate - p.errors), rateText, ["s0", "bad"]),
+      line("Latency", ["median", "95 %", "99 %"], (p, i) => ms(percentile(p.latency, [0.5, 0.95, 0.99][i])), latencyText),
+      busiest.length ? line("Requests per second by version", busiest.map((key) => JSON.parse(key).filter(Boolean).join(" ") || "others"),
+        (p, i) => rates[i][points.indexOf(p)], rateText) : null,
+      memoryChart(now, shown),
+      batches.length ? barChart({ title: "Rows per batch, last minute", bars: batches, format: countText }) : null,
+      codes.length ? barChart({ title: "Errors by code", bars: codes, format: countText, tone: "bad" }) : null,
+    ].filter(Boolean).map((chart) => el("div", { class: "card" }, chart));
   }
 
-  /** Those that were asked most lately, by name. */
-  function busiestVersions(now, takes) {
-    const before = earlier(now.time - SPAN_S);
-    const asked = [...now.versions.values()].filter((mine) => takes(mine) && mine.version)
-      .map((mine) => ({ mine, rate: between(before, now, (each) => each === mine).rate }))
-      .filter(({ rate }) => rate > 0).sort((a, b) => b.rate - a.rate);
-    return asked.slice(0, MOST_LINES).map(({ mine }) => mine)
-      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)); // a line keeps its colour
+  function memoryChart(now, shown) {
+    const points = steps.filter(({ to, memory }) => memory !== null && to > now - shown).map(({ to, memory }) => [to, memory]);
+    return lineChart({ title: "Memory of the process", span: shown, now, format: sizeText, series: [{ name: "", points: points.length ? points : [[now, last.memory]] }] });
   }
 
-  /** Whole minutes since the first look, so that a page just opened is not all blank. */
-  function spanOf(time) {
-    return Math.min(SPAN_S, Math.max(60, Math.ceil((time - looks[0].time) / 60) * 60));
+  /** The keys of those that were asked most, by name. */
+  function busiestVersions(from, to) {
+    const counts = new Map();
+    for (const step of steps) {
+      if (step.to <= from || step.from >= to) continue;
+      for (const [key, version] of step.versions) {
+        if (takes(version) && version.version) counts.set(key, (counts.get(key) ?? 0) + [...version.latency.values()].reduce((a, b) => a + b, 0));
+      }
+    }
+    return [...counts].filter(([, n]) => n > 0).sort(([, a], [, b]) => b - a).slice(0, MOST_LINES)
+      .map(([key]) => key).sort(); // a line keeps its colour
   }
 
-  function versionsTable(models, now) {
-    const before = earlier(now.time - WINDOW_S);
-    const tellsMemory = [...now.versions.values()].some(({ memory }) => memory !== null);
-    const head = ["Model", "Version", "State", "Requests/s", "Median", "95 %", "99 %", "Errors/s", "Mean batch",
+  /** Whole minutes since the first step, so that a server just started is not all blank. */
+  function spanOf(now) {
+    const first = steps[0]?.from ?? now;
+    return Math.min(span, Math.max(60, Math.ceil((now - first) / 60) * 60));
+  }
+
+  function versionsTable(now) {
+    const tellsMemory = [...last.versions.values()].some(({ memory }) => memory !== null);
+    const shown = spanOf(now);
+    const head = ["Model", "Version", "State", "Requests/s", "Median", "95 %", "99 %", "Errors/s", "Errors", "Mean batch",
       ...(tellsMemory ? ["Memory"] : [])];
     const rows = models.filter(({ name }) => !wanted || name === wanted).flatMap((model) =>
-      model.model_version_status.map((version) => versionRow(model, version, before, now, tellsMemory)));
-    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models and versions" }, el("table", { class: "values" },
+      model.model_version_status.map((version) => versionRow(model, version, now, shown, tellsMemory)));
+    return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models and versions" }, el("table", { class: "values figures" },
       el("thead", {}, el("tr", {}, head.map((words) => el("th", { scope: "col" }, words)))), el("tbody", {}, rows)));
   }
 
-  function versionRow({ name }, version, before, now, tellsMemory) {
+  function versionRow({ name }, version, now, shown, tellsMemory) {
     const mine = (each) => each.model === name && each.version === version.version;
-    const recent = between(earlier(now.time - RATE_S), now, mine);
-    const minute = between(before, now, mine);
+    const recent = windowOf(steps, now - RATE_S, now, mine);
+    const minute = windowOf(steps, now - WINDOW_S, now, mine);
+    const { failed } = windowOf(steps, now - shown, now, mine);
     const { word, tone } = versionState(version);
-    const memory = [...now.versions.values()].find(mine)?.memory ?? null;
+    const memory = [...last.versions.values()].find(mine)?.memory ?? null;
+    const digits = (text, isBad = false) => el("td", { class: isBad ? "digits bad" : "digits" }, text);
     return el("tr", {},
-      el("th", { scope: "row" }, el("a", { href: modelAddress(name), dir: "auto" }, name)), el("td", {}, version.version),
+      el("th", { scope: "row" }, el("a", { href: modelAddress(name), dir: "auto" }, jointed(name))), el("td", {}, version.version),
       el("td", {}, el("span", { class: "state" }, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), word)),
-      [rateText(recent.rate), latency(minute.latency, 0.5), latency(minute.latency, 0.95), latency(minute.latency, 0.99),
-        rateText(recent.errors), minute.batchMean === null ? "–" : minute.batchMean.toFixed(1),
-        ...(tellsMemory ? [memory === null ? "–" : sizeText(memory)] : [])]
-        .map((text) => el("td", { class: "digits" }, text)));
+      digits(rateText(recent.rate)), [0.5, 0.95, 0.99].map((share) => digits(latency(minute.latency, share))),
+      digits(rateText(recent.errors), recent.errors > 0), digits(countText(failed), failed >= 0.5),
+      digits(minute.batchMean === null ? "–" : minute.batchMean.toFixed(1)),
+      tellsMemory ? digits(memory === null ? "–" : sizeText(memory)) : null);
   }
 
-  let lastModels = [];
   fill(place, el("p", { class: "placeholder card" }, "Looking at the metrics …"));
-  return {
-    element,
-    poll(models) {
-      lastModels = models;
-      return poll(models);
-    },
-  };
+  return { element, poll };
 }
-
-const keyOf = ({ model, version }) => JSON.stringify([model, version]);
 
 const latency = (buckets, share) => {
   const value = percentile(buckets, share);
   return value === null ? "–" : latencyText(value * 1000);
 };
+
+const countText = (value) => Math.round(value).toLocaleString("en");
 
 function rateText(value) {
   if (value === 0) return "0";
@@ -169,8 +232,8 @@ function rateText(value) {
 
 function barsOf(buckets) {
   const used = [...buckets].sort(([a], [b]) => a - b);
-  const last = used.findLastIndex(([, count]) => count > 0);
-  return used.slice(0, last + 1).map(([bound, count]) => [bound === Infinity ? "more" : `≤ ${bound}`, count]);
+  const most = used.findLastIndex(([, count]) => count > 0);
+  return used.slice(0, most + 1).map(([bound, count]) => [bound === Infinity ? "more" : `≤ ${bound}`, count]);
 }
 
 function tile(title, value, more, isBad = false) {

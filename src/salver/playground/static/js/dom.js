@@ -30,6 +30,9 @@ function nodes(children) {
     .map((child) => (child instanceof Node ? child : document.createTextNode(String(child))));
 }
 
+/** A name as text that breaks at its joints, if it must. */
+export const jointed = (text) => text.split(/(?<=[_.\-/])/).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
+
 /** Replaces what is in an element. */
 export function fill(node, ...children) {
   node.replaceChildren(...nodes(children));

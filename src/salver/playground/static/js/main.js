@@ -1,36 +1,27 @@
 // The page as a whole: which part is shown, and what the server says every two seconds.
 
 import { about, listModels } from "./api.js";
-import { el, fill } from "./dom.js";
+import { connection } from "./connection.js";
 import { dashboard } from "./dashboard.js";
+import { el, fill } from "./dom.js";
+import { modelAddress, readAddress } from "./link.js";
 import { modelPage } from "./model_page.js";
-import { modelAddress, sidebar } from "./sidebar.js";
+import { sidebar } from "./sidebar.js";
 import { themeButton } from "./theme.js";
 
 const POLL_MS = 2000;
 
 const main = document.getElementById("main");
-const notice = document.getElementById("notice");
 const models = sidebar();
-let page = null; // {address, element, update(model)?, poll(models)?, renew()?}
+const line = connection(document.getElementById("notice"), () => poll());
+let page = null; // {address, element, update(model)?, poll(models)?, renew()?, put(query)?: whether it could}
 let server = { version: "", grpc_port: 0, metrics_path: "" };
 let known = [];
+let followed = ""; // the link whose input is shown
 let timer = 0;
 
-/** What the address asks for: {model} or {dashboard: true} or nothing. */
-function asked() {
-  const [, kind, rest] = location.hash.split("/");
-  if (kind === "dashboard") return { dashboard: true };
-  if (kind !== "model" || !rest) return {};
-  try {
-    return { model: decodeURIComponent(rest) };
-  } catch {
-    return {};
-  }
-}
-
 async function show() {
-  const { model: name, dashboard: isDashboard } = asked();
+  const { model: name, dashboard: isDashboard, query } = readAddress(location.hash);
   for (const link of document.querySelectorAll("[data-page]")) {
     const isCurrent = (link.dataset.page === "dashboard") === Boolean(isDashboard);
     link.toggleAttribute("aria-current", isCurrent);
@@ -42,6 +33,8 @@ async function show() {
     else await open("nothing", nothing);
   }
   models.show(known, page.name);
+  const link = `${page.address}?${query}`;
+  if (query && page.put && link !== followed && (await page.put(query))) followed = link; // once
 }
 
 async function open(address, make) {
@@ -69,12 +62,11 @@ async function poll() {
   clearTimeout(timer);
   try {
     known = await listModels();
-    notice.hidden = true;
+    line.found();
     await show();
   } catch (error) {
     page?.renew?.(); // what comes back may be another server
-    notice.hidden = false;
-    fill(notice, error.message, " ", error.hint ?? "");
+    line.lost(error);
   }
   clearTimeout(timer);
   if (!document.hidden) timer = setTimeout(poll, POLL_MS);
@@ -91,6 +83,7 @@ async function start() {
   }
   window.addEventListener("hashchange", () => show());
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : poll()));
+  window.addEventListener("online", poll);
   await poll();
 }
 

@@ -1,11 +1,16 @@
 // The page of one model: which version and signature, its input, its answer, the request.
 
 import { CallError, infer, metadata } from "./api.js";
-import { choice, el, field, fill } from "./dom.js";
+import { choice, el, field, fill, jointed } from "./dom.js";
 import { inputPanel } from "./input_panel.js";
-import { labelBook } from "./labels.js";
+import { descriptionBook, labelBook } from "./labels.js";
+import { inputOf, linkTo } from "./link.js";
+import { describe } from "./meaning.js";
 import { requestPanel } from "./request_panel.js";
 import { errorBox, resultPanel } from "./result_panel.js";
+import { runsPanel } from "./runs_panel.js";
+import { summary } from "./outputs/output.js";
+import { outputsOf } from "./results.js";
 import { readMetadata } from "./shapes.js";
 import { signaturePanel } from "./signature_panel.js";
 import { availableVersions, labelsOf, modelState, versionOf, versionState } from "./states.js";
@@ -13,12 +18,15 @@ import { recall, remember } from "./store.js";
 
 const NEWEST = { kind: "newest" };
 
-/** @param ask {name, grpcTarget} @returns {{element, update(model), renew()}} */
+/** @param ask {name, grpcTarget} @returns {{element, update(model), renew(), put(query)}} */
 export function modelPage({ name, grpcTarget }) {
-  const labels = labelBook(name, () => result.redraw());
+  const descriptions = descriptionBook(name);
+  const labels = labelBook(name, descriptions, () => result.redraw());
   const result = resultPanel({ labels });
   const request = requestPanel();
   const signatures = signaturePanel();
+  const runs = runsPanel({ model: name, use: useAgain });
+  const lead = el("div", { class: "lead" });
   const state = el("p", { class: "state large" });
   const controls = el("div", { class: "controls" });
   const inputPlace = el("div");
@@ -26,8 +34,8 @@ export function modelPage({ name, grpcTarget }) {
   const work = el("div", { class: "work" }, inputPlace, result.element);
   const element = el(
     "article", { class: "model-page" },
-    el("header", { class: "title" }, el("h1", { dir: "auto", tabindex: -1 }, name), state),
-    problem, controls, work, request.element, signatures.element,
+    el("header", { class: "title" }, el("h1", { dir: "auto", tabindex: -1 }, jointed(name)), state, lead),
+    problem, controls, work, runs.element, request.element, signatures.element,
   );
 
   let model = null;
@@ -38,6 +46,7 @@ export function modelPage({ name, grpcTarget }) {
   let input = null;
   let asking = null; // the request on its way
   let learning = 0; // which question for metadata is the last
+  let lastVersion = ""; // the one that was last shown
   let isStale = false; // whether what is known may be that of another server
 
   /** Takes what the server says of the model now. */
@@ -49,6 +58,7 @@ export function modelPage({ name, grpcTarget }) {
       isStale = false;
       known = null;
       labels.forget();
+      descriptions.forget();
     }
     const { words, tone } = modelState(model);
     fill(state, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), words);
@@ -73,6 +83,7 @@ export function modelPage({ name, grpcTarget }) {
     asking?.abort();
     result.empty();
     known = signature = input = null;
+    fill(lead);
     work.hidden = request.element.hidden = true;
     const bad = model.model_version_status.find((version) => version.status.error_message);
     const late = model.model_version_status.find((version) => version.hint);
@@ -86,9 +97,12 @@ export function modelPage({ name, grpcTarget }) {
   async function learn() {
     learning += 1;
     const mine = learning;
-    let said;
+    let read;
     try {
-      said = readMetadata(await metadata(name, which));
+      read = readMetadata(await metadata(name, which));
+      const { about, warnings, error } = await descriptions.load(read.version);
+      read = { ...read, title: about?.title ?? "", description: about?.description ?? "", warnings, error,
+        signatures: read.signatures.map((each) => describe(each, about?.signatures?.[each.name] ?? null)) };
     } catch (error) {
       if (mine !== learning) return;
       known = null;
@@ -98,8 +112,11 @@ export function modelPage({ name, grpcTarget }) {
       return;
     }
     if (mine !== learning) return; // something else was chosen meanwhile
-    known = said;
+    const wasVersion = known?.version ?? lastVersion;
+    known = read;
+    lastVersion = known.version;
     fill(problem);
+    drawLead();
     work.hidden = request.element.hidden = false;
     labels.load(known.version);
     const kept = recall(`signature:${name}`);
@@ -107,7 +124,21 @@ export function modelPage({ name, grpcTarget }) {
     const isOther = JSON.stringify(next) !== JSON.stringify(signature);
     signature = next;
     if (isOther) rebuild(); // a new version with the same signature keeps what was typed
-    else input?.tell();
+    else {
+      input?.tell();
+      const isNews = wasVersion && wasVersion !== known.version && which.kind === "newest";
+      if (isNews && input?.isLive() && result.hasAnswer()) input.run(true); // what does it say of the same?
+    }
+  }
+
+  function drawLead() {
+    const { title, description, error, warnings } = known;
+    const plain = (words) => words.toLowerCase().replaceAll(/[_-]/g, " ");
+    const isTold = title && plain(title) !== plain(name);
+    fill(lead, isTold ? el("strong", { dir: "auto" }, title) : null,
+      description ? el("p", { dir: "auto" }, description) : null,
+      error ? el("p", { class: "advice bad", dir: "auto" }, `What it says of itself cannot be used. ${error}`) : null,
+      warnings?.length ? el("p", { class: "hint", dir: "auto" }, `salver.json: ${warnings.join("; ")}`) : null);
   }
 
   function rebuild() {
@@ -117,10 +148,13 @@ export function modelPage({ name, grpcTarget }) {
     if (!signature) return;
     input = inputPanel({
       key: `${name}:${signature.name}`,
+      model: name,
+      version: () => known.version,
       signature,
       send,
       changed: showRequest,
       refuse: (error) => result.show(signature, [{ name: "", error }]),
+      link,
     });
     fill(inputPlace, input.element);
     input.tell();
@@ -131,7 +165,46 @@ export function modelPage({ name, grpcTarget }) {
     else request.show({ origin: location.origin, grpcTarget, model: name, which, signature, body });
   }
 
-  async function send(text) {
+  /** An address that leads here, with this input. */
+  async function link(text) {
+    const fragment = await linkTo(name, { signature: signature.name, which, body: text });
+    return `${location.href.split("#")[0]}${fragment}`;
+  }
+
+  /** Shows the input of a link; whoever made it, it is for the person here to run it. */
+  async function put(query) {
+    if (!signature) return false; // not yet
+    try {
+      const asked = await inputOf(query);
+      if (asked === null) return true;
+      if (asked.version) which = { kind: "version", version: asked.version };
+      if (asked.label) which = { kind: "label", label: asked.label };
+      if (asked.version || asked.label) await refresh();
+      choose(asked.signature);
+      input?.put(asked.body, "This input came with the link. Press Run.");
+    } catch (error) {
+      result.show(signature, [{ name: "", error }]);
+    }
+    return true;
+  }
+
+  function useAgain(run) {
+    choose(run.signature);
+    input?.put(run.body);
+    input?.run();
+    work.scrollIntoView({ block: "start" });
+  }
+
+  function choose(wanted) {
+    const next = known?.signatures.find(({ name: of }) => of === wanted);
+    if (!next || next === signature) return;
+    signature = next;
+    rebuild();
+    drawControls();
+    signatures.show(model, signature);
+  }
+
+  async function send(text, { isQuiet = false, thumbnails = [] } = {}) {
     asking?.abort();
     const mine = new AbortController();
     asking = mine;
@@ -149,7 +222,14 @@ export function modelPage({ name, grpcTarget }) {
       if (error.name === "AbortError") return; // given up, or a newer request has taken over
       throw error;
     }
-    if (!mine.signal.aborted) result.show(of, answers);
+    if (mine.signal.aborted) return;
+    result.show(of, answers, thumbnails);
+    const [first] = answers;
+    const [output] = first.error ? [] : outputsOf(of, first.value);
+    const words = output?.rows.length
+      ? output.rows.slice(0, 4).map((row) => summary(row, labels.of(first.version, of.name, output.name), output.spec?.said)).join(", ")
+      : first.error?.message ?? "";
+    runs.add({ signature: of.name, version: first.version ?? "", body: text, words, ms: first.ms ?? 0, isError: Boolean(first.error) }, isQuiet);
   }
 
   async function ask(target, text, signal) {
@@ -204,7 +284,7 @@ export function modelPage({ name, grpcTarget }) {
     return own.length ? `Version ${version}, ${own.join(", ")}` : `Version ${version}`;
   }
 
-  return { element, update, renew: () => { isStale = true; } };
+  return { element, update, put, renew: () => { isStale = true; } };
 }
 
 const chosen = (which) => (which.kind === "newest" ? "newest" : `${which.kind}:${which[which.kind]}`);

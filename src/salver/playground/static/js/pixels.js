@@ -2,8 +2,8 @@
 
 /** How a picture becomes numbers, where nothing is remembered. */
 export const DEFAULTS = {
-  fit: "crop", grey: false, invert: false, scale: "unit", top: 16, bgr: false, centre: true,
-  width: 224, height: 224,
+  fit: "crop", grey: false, invert: "auto", scale: "unit", top: 16, bgr: false, centre: true,
+  width: 224, height: 224, range: null,
 };
 
 export const SCALES = [
@@ -35,7 +35,26 @@ export function toCanvas(picture, width, height) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  putGround(canvas, context);
   return canvas;
+}
+
+/** What is transparent becomes black, or white behind dark marks, which could not be seen else. */
+function putGround(canvas, context) {
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  let [clear, opaque, luma] = [0, 0, 0];
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 128) clear += 1;
+    else {
+      opaque += 1;
+      luma += data[i] + data[i + 1] + data[i + 2];
+    }
+  }
+  if (clear < opaque / 20 || luma / 3 >= 128 * opaque) return;
+  context.globalCompositeOperation = "destination-over";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.globalCompositeOperation = "source-over";
 }
 
 /**
@@ -161,7 +180,8 @@ export function toned(pixels, { grey, invert }, channels) {
 }
 
 /** What a value from 0 to 255 of colour `channel` (red is 0) becomes. */
-export function scaled(value, channel, { scale, top }) {
+export function scaled(value, channel, { scale, top, range }) {
+  if (scale === "said") return range[0] + (value / 255) * (range[1] - range[0]);
   if (scale === "unit") return value / 255;
   if (scale === "signed") return value / 127.5 - 1;
   if (scale === "top") return (value / 255) * top;
@@ -192,4 +212,34 @@ export function tensorOf(pixels, width, height, layout, settings, isWhole) {
   if (order === "hwc") return each(height, (y) => each(width, (x) => colours(y, x)));
   const grid = each(height, (y) => each(width, (x) => (channels === 1 ? value(y, x, 0) : colours(y, x))));
   return order === "flat" ? grid.flat(2) : grid;
+}
+
+/**
+ * The pixels that gave a tensor: `tensorOf` backwards, as far as there is a way back.
+ * @param tensor one row, as the model takes it.
+ */
+export function pixelsOf(tensor, width, height, layout, settings) {
+  const { channels, order } = layout;
+  const flat = [tensor].flat(Infinity).map(Number);
+  if (flat.length !== width * height * channels) return null;
+  const [black, white] = endsOf(settings, flat);
+  const pixels = new Uint8ClampedArray(width * height * 4);
+  for (let at = 0; at < width * height; at += 1) {
+    for (let c = 0; c < 3; c += 1) {
+      const colour = channels === 1 ? 0 : settings.bgr ? 2 - c : c;
+      const from = order === "chw" ? colour * width * height + at : at * channels + colour;
+      pixels[4 * at + c] = ((flat[from] - black) / (white - black)) * 255;
+    }
+    pixels[4 * at + 3] = 255;
+  }
+  return pixels;
+}
+
+function endsOf({ scale, top, range }, flat) {
+  if (scale === "said") return range;
+  const known = { unit: [0, 1], signed: [-1, 1], raw: [0, 255], top: [0, top] }[scale];
+  if (known) return known;
+  const least = flat.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = flat.reduce((a, b) => Math.max(a, b), -Infinity);
+  return [least, most > least ? most : least + 1];
 }

@@ -1,7 +1,8 @@
 // What the model answered: one version, or two side by side.
 
 import { button, el, fill } from "./dom.js";
-import { outputsOf, viewsOf } from "./results.js";
+import { outputsOf } from "./results.js";
+import { viewsFor } from "./outputs/sense.js";
 import { outputView, summary } from "./outputs/output.js";
 import { pretty } from "./json.js";
 
@@ -39,17 +40,20 @@ export function resultPanel({ labels }) {
     element.removeAttribute("aria-busy");
   }
 
-  /** @param answers [{name, value, ms, version, text} or {name, error}], one or two. */
-  function show(signature, answers) {
-    last = { signature, answers };
+  /**
+   * @param answers [{name, value, ms, version, text} or {name, error}], one or two.
+   * @param thumbnails of the pictures that were sent, one a row, if there are any.
+   */
+  function show(signature, answers, thumbnails = []) {
+    last = { signature, answers, thumbnails };
     idle();
     const good = answers.filter(({ error }) => !error);
     fill(
       body,
       el("div", { class: "facts" }, good.map(facts)),
       answers.filter(({ error }) => error).map((answer) => errorBox(answer, answers.length > 1)),
-      good.length ? outputs(signature, good) : null,
-      hasClasses(signature, good) ? labels.editor(good[0].version) : null,
+      good.length ? outputs(signature, good, thumbnails) : null,
+      editor(signature, good),
       good.map((answer) => raw(answer, good.length > 1)),
     );
     fill(live, spoken(signature, answers));
@@ -60,20 +64,29 @@ export function resultPanel({ labels }) {
       el("span", {}, latencyText(ms)), el("span", {}, sizeText(bytes)));
   }
 
-  function outputs(signature, good) {
+  function outputs(signature, good, thumbnails) {
     const of = good.map((answer) => outputsOf(signature, answer.value));
     if (of[0].length === 0) return el("p", { class: "hint" }, "The answer holds no outputs of this signature; see the JSON.");
     return of[0].map((output, i) => {
       const pair = of.length > 1 && of[1][i] ? [output, of[1][i]] : [output];
-      return outputView({ outputs: pair, names: good.map((each) => `Version ${each.version}`), labels: labels.of(good[0].version), states });
+      return outputView({ outputs: pair, names: good.map((each) => `Version ${each.version}`), labels: labels.of(good[0].version, signature.name, output.name), states, thumbnails });
     });
+  }
+
+  /** For the names of classes, where there are classes. */
+  function editor(signature, [first]) {
+    if (!first || signature.call !== "predict") return null;
+    const shown = outputsOf(signature, first.value).find(({ rows, spec }) =>
+      rows.length > 0 && viewsFor(rows[0], null, spec?.said).includes("classes"));
+    return shown ? labels.editor(first.version, signature.name, shown.name) : null;
   }
 
   function spoken(signature, answers) {
     return answers.map((answer) => {
       if (answer.error) return `Error: ${answer.error.message}`;
       const [output] = outputsOf(signature, answer.value);
-      const words = output?.rows.length ? `: ${summary(output.rows[0], labels.of(answer.version))}` : "";
+      const names = labels.of(answer.version, signature.name, output?.name);
+      const words = output?.rows.length ? `: ${summary(output.rows[0], names, output.spec?.said)}` : "";
       return `Version ${answer.version} answered in ${latencyText(answer.ms)}${words}`;
     }).join(". ");
   }
@@ -82,13 +95,10 @@ export function resultPanel({ labels }) {
   return {
     element, show, busy, idle, empty,
     /** Shows the same answers again, with labels that have come meanwhile. */
-    redraw: () => last && show(last.signature, last.answers),
+    redraw: () => last && show(last.signature, last.answers, last.thumbnails),
+    /** Whether an answer stands there. */
+    hasAnswer: () => last?.answers.some(({ error }) => !error) ?? false,
   };
-}
-
-function hasClasses(signature, [first]) {
-  if (!first || signature.call !== "predict") return false;
-  return outputsOf(signature, first.value).some(({ rows }) => rows.length > 0 && viewsOf(rows[0], null).includes("classes"));
 }
 
 /** An error as the server said it, with its hint. */

@@ -1,6 +1,7 @@
 // The list of models, with what their versions are doing.
 
-import { el, fill } from "./dom.js";
+import { el, fill, jointed } from "./dom.js";
+import { modelAddress } from "./link.js";
 import { modelState } from "./states.js";
 
 /** @returns {{element, show(models, current)}} */
@@ -14,6 +15,8 @@ export function sidebar() {
     drawn = now;
     const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     fill(list, models.length ? models.map((model) => entry(model, current)) : el("li", { class: "hint" }, "No models yet."));
+    const here = list.querySelector("[aria-current]");
+    if (here) list.scrollLeft = here.offsetLeft - list.offsetLeft - 16; // a row of them on a phone
     if (focused) [...list.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   }
 
@@ -27,10 +30,7 @@ function entry(model, current) {
   return el("li", {}, el(
     "a",
     { href: modelAddress(model.name), "aria-current": isCurrent ? "page" : null },
-    el("span", { class: "model-name", dir: "auto" }, model.name),
+    el("span", { class: "model-name", dir: "auto" }, jointed(model.name)),
     el("span", { class: "state" }, el("i", { class: `dot ${tone}`, "aria-hidden": "true" }), words),
   ));
 }
-
-/** Where the page of a model is. */
-export const modelAddress = (name) => `#/model/${encodeURIComponent(name)}`;

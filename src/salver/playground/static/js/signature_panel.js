@@ -2,7 +2,10 @@
 
 import { el, fill } from "./dom.js";
 import { labelsOf, versionState } from "./states.js";
+import { rangeText } from "./inputs/settings.js";
 import { shapeText } from "./shapes.js";
+
+const MOST_LISTED = 12;
 
 /** All versions with states, labels and errors. */
 export function versionsTable(model) {
@@ -37,7 +40,7 @@ export function signaturePanel() {
     drawn = now;
     fill(
       place,
-      signature ? [el("h3", {}, "Signature ", el("code", { dir: "auto" }, signature.name)), tensors(signature)] : null,
+      signature ? [el("h3", {}, "Signature ", el("code", { dir: "auto" }, signature.name)), words(signature), tensors(signature)] : null,
       el("h3", {}, "Versions"), versionsTable(model),
     );
   }
@@ -45,12 +48,33 @@ export function signaturePanel() {
   return { element, show };
 }
 
+const words = ({ title, description }) => [title, description].filter(Boolean).map((text) => el("p", { class: "hint", dir: "auto" }, text));
+
 function tensors({ inputs, outputs }) {
+  const isDescribed = [...inputs, ...outputs].some(({ said }) => factsOf(said).length > 0);
   const rows = (specs, what) => specs.map((spec) => el(
     "tr", {}, el("td", {}, what), el("th", { scope: "row", dir: "auto" }, spec.name),
-    el("td", {}, el("code", {}, spec.dtype)), el("td", {}, shapeText(spec.shape)),
+    el("td", {}, el("code", {}, spec.dtype)), el("td", { class: "shape" }, shapeText(spec.shape)),
+    isDescribed ? el("td", { class: "meaning", dir: "auto" }, factsOf(spec.said).join("; ")) : null,
   ));
+  const head = ["", "Name", "Type", "Shape", ...(isDescribed ? ["Meaning"] : [])];
   return el("div", { class: "scroll" }, el("table", { class: "values" },
-    el("thead", {}, el("tr", {}, ["", "Name", "Type", "Shape"].map((words) => el("th", { scope: "col" }, words)))),
+    el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, rows(inputs, "input"), rows(outputs, "output"))));
+}
+
+/** What a model says of a tensor, in a few words each. */
+function factsOf(said = {}) {
+  const list = (values) => values.slice(0, MOST_LISTED).join(", ") + (values.length > MOST_LISTED ? ", …" : "");
+  return [
+    said.title,
+    !said.labels?.length && said.kind && (said.layout ? `${said.kind}, ${said.layout}` : said.kind),
+    said.range && `from ${rangeText(said.range)}${said.unit ? ` ${said.unit}` : ""}`,
+    !said.range && said.unit && `in ${said.unit}`,
+    said.inverted !== undefined && (said.inverted ? "light on dark" : "dark on light"),
+    said.names?.length && list(said.names.map((name, i) => (said.units?.[i] ? `${name} (${said.units[i]})` : name))),
+    said.choices?.length && `one of ${list(said.choices)}`,
+    said.labels?.length && `${said.labels.length} classes: ${list(said.labels)}`,
+    said.threshold !== undefined && `threshold ${said.threshold}`,
+  ].filter(Boolean);
 }

@@ -5,14 +5,14 @@ import { hasCamera, openCamera } from "./camera.js";
 
 /**
  * The place.
- * @param ask {words, accept, onfile(file), onvideo(video)|null}
+ * @param ask {words, accept, isMany, onfiles(files), onvideo(video)|null}
  * @returns {{element, say(text)}} `say` shows an error or a file's name.
  */
-export function dropBox({ words, accept, onfile, onvideo }) {
+export function dropBox({ words, accept, isMany, onfiles, onvideo }) {
   const input = el("input", {
-    type: "file", accept, id: freshId("file"), class: "sr",
+    type: "file", accept, multiple: isMany, id: freshId("file"), class: "sr",
     onchange: () => {
-      if (input.files[0]) onfile(input.files[0]);
+      if (input.files.length) onfiles([...input.files]);
       input.value = ""; // so that the same file can be chosen again
     },
   });
@@ -25,7 +25,7 @@ export function dropBox({ words, accept, onfile, onvideo }) {
     "div",
     { class: "drop" },
     el("p", {}, words),
-    el("div", { class: "row" }, input, el("label", { for: input.id, class: "button" }, "Choose a file"), camera),
+    el("div", { class: "row" }, input, el("label", { for: input.id, class: "button" }, isMany ? "Choose files" : "Choose a file"), camera),
     note,
   );
 
@@ -37,8 +37,8 @@ export function dropBox({ words, accept, onfile, onvideo }) {
   element.addEventListener("drop", (event) => {
     event.preventDefault();
     element.classList.remove("over");
-    const file = event.dataTransfer.files[0];
-    if (file) onfile(file);
+    const files = [...event.dataTransfer.files];
+    if (files.length) onfiles(isMany ? files : files.slice(0, 1));
   });
   return { element, say };
 }
@@ -46,16 +46,16 @@ export function dropBox({ words, accept, onfile, onvideo }) {
 /**
  * Hears pasted pictures while `element` is on the page; text fields keep their own pasting.
  */
-export function hearPaste(element, onfile) {
+export function hearPaste(element, onfiles) {
   const hear = (event) => {
     if (!element.isConnected) {
       document.removeEventListener("paste", hear);
       return;
     }
-    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
-    if (file) {
+    const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));
+    if (files.length) {
       event.preventDefault();
-      onfile(file);
+      onfiles(files);
     }
   };
   document.addEventListener("paste", hear);

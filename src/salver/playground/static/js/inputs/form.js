@@ -1,45 +1,89 @@
-// The form of a signature: one editor per input, or one table for all, and the request as JSON.
+// The form of a signature: one editor per input, or one table for all.
 //
-// An editor is {element, rows(), accept(rows)}: rows() gives the input's rows or throws InputError,
-// accept(rows) shows rows that were typed as JSON and says whether it could.
+// An editor is {element, rows(), accept(rows), open?(files)}: rows() gives the input's rows or throws
+// InputError; accept(rows) shows rows that came as JSON, and says whether it could; open(files) takes
+// files in their place, a promise of the same.
 
 import { el, fill, segments } from "../dom.js";
-import { fitsOneTable, inputKinds, isBatched, pictureLayout, rowDims, shapeText } from "../shapes.js";
-import { requestBody, valuesOf } from "../request.js";
+import { isBatched, shapeText } from "../shapes.js";
+import { rowsOf, sharesOneTable } from "../meaning.js";
+import { InputError, requestBody, valuesOf } from "../request.js";
+import { parse } from "../json.js";
 import { recall, remember } from "../store.js";
 import { examplesEditor } from "./examples.js";
 import { fileEditor } from "./file.js";
 import { padEditor } from "./pad.js";
 import { pictureEditor } from "./picture.js";
+import { soundEditor } from "./sound.js";
 import { numbersEditor, singleTable, tableEditor } from "./table.js";
 import { jsonEditor, textEditor } from "./text.js";
 
 const WORDS = {
-  pad: "Draw", picture: "Picture", file: "File", text: "Text", table: "Table", numbers: "Numbers",
-  examples: "Examples", json: "JSON",
+  pad: "Draw", picture: "Picture", file: "File", sound: "Sound", text: "Text", table: "Table",
+  numbers: "Numbers", examples: "Examples", json: "JSON",
 };
 
 /**
  * The form.
  * @param ask {key, signature, changed}; key names model and signature in what is remembered.
- * @returns {{element, body(), accept(body)}} body() throws InputError.
+ * @returns {{element, body(), accept(body), give(example), thumbnails()}} body() throws InputError.
+ *     give(example) shows {inputs: Map of input → value, files: Map of input → File}, a promise of
+ *     whether it could.
  */
 export function signatureForm({ key, signature, changed }) {
-  if (fitsOneTable(signature)) {
-    const table = tableEditor({ specs: signature.inputs, isSingleRow: false, changed });
-    return {
-      element: el("div", { class: "form" }, inputsNote(signature), table.element),
-      body: () => requestBody(signature, table.values()),
-      accept: (body) => acceptWith(signature, body, (values) => table.accept(values)),
-    };
-  }
+  if (sharesOneTable(signature)) return tableForm(signature, changed);
   const inputs = signature.inputs.map((spec) => inputBox({ key: `${key}:${spec.name}`, signature, spec, changed }));
+  const byName = new Map(inputs.map((input) => [input.spec.name, input]));
   return {
     element: el("div", { class: "form" }, inputs.length ? inputs.map((input) => input.element)
       : el("p", { class: "hint" }, "This signature takes no input.")),
     body: () => requestBody(signature, new Map(inputs.map((input) => [input.spec.name, input.rows()]))),
     accept: (body) => acceptWith(signature, body, (values) => acceptEach(inputs, values)),
+    async give({ inputs: given, files }) {
+      const done = [...given].map(([name, value]) => byName.get(name)?.accept(rowsOf(value, byName.get(name).spec)) ?? false);
+      for (const [name, file] of files) done.push(await (byName.get(name)?.open(file) ?? false));
+      return done.every(Boolean);
+    },
+    thumbnails: () => inputs.map((input) => input.thumbnails()).find((found) => found.length) ?? [],
   };
+}
+
+function tableForm(signature, changed) {
+  const table = tableEditor({ specs: signature.inputs, isSingleRow: false, changed });
+  const isDescribed = signature.inputs.some(({ said }) => Object.keys(said).length > 0);
+  const [first] = signature.examples;
+  if (first && signature.inputs.every(({ name }) => first.inputs?.[name] !== undefined)) {
+    table.accept(new Map(signature.inputs.map((spec) => [spec.name, rowsOf(first.inputs[spec.name], spec)])));
+  }
+  return {
+    element: el("div", { class: "form" }, isDescribed ? described(signature) : inputsNote(signature), table.element),
+    body: () => requestBody(signature, table.values()),
+    accept: (body) => acceptWith(signature, body, (values) => table.accept(values)),
+    async give({ inputs: given, files }) {
+      const values = new Map();
+      for (const spec of signature.inputs) {
+        const value = files.has(spec.name) ? await valueIn(files.get(spec.name)) : given.get(spec.name);
+        values.set(spec.name, rowsOf(value, spec));
+      }
+      return table.accept(values);
+    },
+    thumbnails: () => [],
+  };
+}
+
+/** Titles of vectors, whose columns have names of their own. */
+function described(signature) {
+  const words = signature.inputs.filter(({ said }) => said.names?.length && (said.title || said.description));
+  return words.length ? words.map(({ said }) => el("div", {}, el("strong", { dir: "auto" }, said.title ?? ""),
+    said.description ? el("p", { class: "hint", dir: "auto" }, said.description) : null)) : null;
+}
+
+async function valueIn(file) {
+  try {
+    return parse(await file.text());
+  } catch {
+    throw new InputError(`${file.name} is no JSON.`);
+  }
 }
 
 function acceptWith(signature, body, accept) {
@@ -62,40 +106,69 @@ function inputBox({ key, signature, spec, changed }) {
   let kind = kinds.includes(kept) ? kept : kinds[0];
   const made = new Map();
   const place = el("div", { class: "editor" });
+  const head = el("header", {});
 
-  function editor() {
-    if (!made.has(kind)) made.set(kind, makeEditor(kind, { key, signature, spec, changed }));
-    return made.get(kind);
+  function editorOf(which) {
+    if (!made.has(which)) made.set(which, makeEditor(which, { key, signature, spec, changed }));
+    return made.get(which);
+  }
+
+  const editor = () => editorOf(kind);
+
+  function show(next) {
+    kind = next;
+    fill(place, editor().element);
+    fill(head, inputTitle(spec), kinds.length > 1
+      ? segments(`How to give ${spec.name}`, kinds.map((each) => [each, WORDS[each]]), kind, choose)
+      : null);
   }
 
   function choose(next) {
-    kind = next;
-    remember(`kind:${key}`, kind);
-    fill(place, editor().element);
+    remember(`kind:${key}`, next);
+    show(next);
+    head.querySelector("input:checked")?.focus();
     changed();
   }
 
-  fill(place, editor().element);
-  const switcher = kinds.length > 1
-    ? segments(`How to give ${spec.name}`, kinds.map((each) => [each, WORDS[each]]), kind, choose)
-    : null;
+  /** The first way of giving it that can show something, the present one before all. */
+  const firstThat = (can) => [kind, ...kinds.filter((each) => each !== kind)].find(can);
+
+  function accept(rows) {
+    const next = firstThat((each) => editorOf(each).accept(rows));
+    if (next !== undefined && next !== kind) show(next);
+    return next !== undefined;
+  }
+
+  async function open(file) {
+    if (/\.json$/i.test(file.name)) return accept(rowsOf(await valueIn(file), spec));
+    if (kinds[0] === "text") return accept([await file.text()]);
+    const next = firstThat((each) => editorOf(each).open);
+    if (next === undefined || !(await editorOf(next).open([file]))) return false;
+    if (next !== kind) show(next);
+    return true;
+  }
+
+  show(kind);
   const element = el(
     "section",
     { class: "input", "aria-label": `Input ${spec.name}` },
-    el("header", {}, inputTitle(spec), switcher),
+    head,
+    spec.said.description ? el("p", { class: "hint", dir: "auto" }, spec.said.description) : null,
     place,
   );
   return {
     spec,
     element,
+    accept,
+    open,
     rows: () => editor().rows(),
-    accept: (rows) => editor().accept(rows),
+    thumbnails: () => editor().thumbnails?.() ?? [],
   };
 }
 
 /** The JSON of one input among several; of a single one the whole request is the better place. */
 function kindsFor(signature, spec) {
-  const kinds = inputKinds(spec, signature.call);
+  const { kinds } = spec.meaning;
   const others = kinds.filter((kind) => kind !== "json");
   return signature.inputs.length === 1 && others.length ? others : kinds;
 }
@@ -104,8 +177,8 @@ function inputTitle(spec) {
   return el(
     "div",
     { class: "input-title" },
-    el("strong", {}, spec.name),
-    el("code", { class: "type" }, `${spec.dtype}, ${shapeText(spec.shape)}`),
+    el("strong", { dir: "auto" }, spec.said.title || spec.name),
+    el("code", { class: "type" }, `${spec.said.title ? `${spec.name}: ` : ""}${spec.dtype}, ${shapeText(spec.shape)}`),
   );
 }
 
@@ -114,11 +187,12 @@ function inputsNote(signature) {
 }
 
 function makeEditor(kind, { key, signature, spec, changed }) {
-  const layout = pictureLayout(rowDims(spec));
+  const { layout } = spec.meaning;
   switch (kind) {
     case "pad": return padEditor({ spec, layout, key, changed });
     case "picture": return pictureEditor({ spec, layout, key, changed });
     case "file": return fileEditor({ spec, changed });
+    case "sound": return soundEditor({ spec, changed });
     case "text": return textEditor({ spec, changed });
     case "table": return singleTable(spec, !isBatched(spec), changed);
     case "numbers": return numbersEditor({ spec, changed });

@@ -4,9 +4,10 @@
 import { button, el, field } from "../dom.js";
 import { isInteger } from "../shapes.js";
 import { InputError } from "../request.js";
-import { centred, resized, tensorOf, toned } from "../pixels.js";
-import { previewBox, rangeOf } from "./preview.js";
-import { settingsOf, settingsPanel } from "./settings.js";
+import { isToInvert } from "../ground.js";
+import { canvasOf, centred, pixelsOf, resized, tensorOf, toned } from "../pixels.js";
+import { paint, previewBox, rangeOf } from "./preview.js";
+import { guessNote, settingsOf, settingsPanel } from "./settings.js";
 
 const SIDE = 280;
 const STEP = 10;
@@ -24,9 +25,11 @@ export function padEditor({ spec, layout, key, changed }) {
   const brush = el("input", { type: "range", min: 8, max: 44, value: layout.width < 16 ? 30 : 20 });
   const pen = { x: SIDE / 2, y: SIDE / 4, isDown: false };
   let strokes = [];
+  let given = null; // {tensor, pixels}: an example in the place of a drawing
   let tensor = null;
 
   function begin(x, y) {
+    given = null;
     strokes.push({ width: Number(brush.value), points: [[x, y]] });
   }
 
@@ -49,7 +52,8 @@ export function padEditor({ spec, layout, key, changed }) {
     }
     const shown = canvas.getContext("2d");
     shown.drawImage(ink, 0, 0);
-    if (strokes.length === 0) drawInvitation(shown);
+    if (given) drawGiven(shown);
+    else if (strokes.length === 0) drawInvitation(shown);
     if (document.activeElement === canvas && canvas.dataset.keys) drawPen(shown);
   }
 
@@ -58,6 +62,13 @@ export function padEditor({ spec, layout, key, changed }) {
     context.font = `20px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "center";
     context.fillText("Draw here", SIDE / 2, SIDE / 2 + 6);
+  }
+
+  function drawGiven(context) {
+    const { width, height } = layout;
+    const picture = paint(canvasOf(width, height), given.pixels, width, height);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(picture, 0, 0, SIDE, SIDE);
   }
 
   function drawPen(context) {
@@ -70,13 +81,17 @@ export function padEditor({ spec, layout, key, changed }) {
 
   function update() {
     draw();
-    if (strokes.length === 0) {
+    const { width, height } = layout;
+    if (given) {
+      ({ tensor } = given);
+      preview.show(given.pixels, width, height, 1, rangeOf(tensor));
+    } else if (strokes.length === 0) {
       tensor = null;
       preview.clear();
     } else {
-      const { width, height } = layout;
       const source = settings.centre ? centred(ink) : ink;
-      const pixels = toned(resized(source, width, height, "stretch"), settings, 1);
+      const invert = isToInvert(settings.invert, spec.meaning.ground, "dark");
+      const pixels = toned(resized(source, width, height, "stretch"), { ...settings, invert }, 1);
       tensor = tensorOf(pixels, width, height, layout, settings, isInteger(spec.dtype));
       preview.show(pixels, width, height, 1, rangeOf(tensor));
     }
@@ -121,12 +136,14 @@ export function padEditor({ spec, layout, key, changed }) {
   });
 
   function undo() {
+    given = null;
     strokes = strokes.slice(0, -1);
     pen.isDown = false;
     update();
   }
 
   function clear() {
+    given = null;
     strokes = [];
     pen.isDown = false;
     update();
@@ -147,7 +164,8 @@ export function padEditor({ spec, layout, key, changed }) {
       )),
       preview.element,
     ),
-    settingsPanel({ key, layout, settings, isDrawn: true, changed: update }),
+    settingsPanel({ key, spec, layout, settings, isDrawn: true, changed: update }).element,
+    guessNote(spec),
   );
   draw();
   return {
@@ -156,6 +174,15 @@ export function padEditor({ spec, layout, key, changed }) {
       if (tensor === null) throw new InputError("Draw something first.");
       return [tensor];
     },
-    accept: () => false,
+    accept(rows) {
+      const pixels = rows.length === 1 ? pixelsOf(rows[0], layout.width, layout.height, layout, settings) : null;
+      if (pixels === null) return false;
+      strokes = [];
+      given = { tensor: rows[0], pixels };
+      draw();
+      tensor = given.tensor;
+      preview.show(pixels, layout.width, layout.height, 1, rangeOf(tensor));
+      return true;
+    },
   };
 }

@@ -15,9 +15,7 @@ export function previewBox() {
     element.classList.remove("empty");
     canvas.width = width;
     canvas.height = height;
-    const image = canvasOf(width, height).getContext("2d").createImageData(width, height);
-    image.data.set(pixels);
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    paint(canvas, pixels, width, height);
     canvas.classList.toggle("wide", width > height * 1.6);
     const depth = channels === 1 ? "" : ` × ${channels}`;
     const [least, most] = range.map((value) => numberText(value, 3).replace("-", "−"));
@@ -32,6 +30,14 @@ export function previewBox() {
 
   clear();
   return { element, show, clear };
+}
+
+/** Puts RGBA pixels on a canvas of their size. */
+export function paint(canvas, pixels, width, height) {
+  const image = canvasOf(width, height).getContext("2d").createImageData(width, height);
+  image.data.set(pixels);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
 }
 
 /** The least and the greatest number of a nested array. */

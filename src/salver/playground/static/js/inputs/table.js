@@ -1,8 +1,13 @@
-// A table: a row per instance, a column per number. Cells pasted from a spreadsheet spread out.
+// A table: a row per instance, a column per number; of a single row whose columns the model
+// describes, a form. Cells pasted from a spreadsheet spread out.
 
-import { button, choice, el, fill } from "../dom.js";
-import { rowDims } from "../shapes.js";
+import { button, choice, el, field, fill } from "../dom.js";
+import { columnsOf, withUnit } from "../meaning.js";
+import { isFloat, isNumeric, rowDims } from "../shapes.js";
 import { InputError, scalarOf } from "../request.js";
+import { rangeText } from "./settings.js";
+
+const STEPS = 200; // of a slider
 
 /**
  * @param ask {specs, isSingleRow, changed}: the inputs that share the table.
@@ -10,14 +15,20 @@ import { InputError, scalarOf } from "../request.js";
  */
 export function tableEditor({ specs, isSingleRow, changed }) {
   const columns = specs.flatMap(columnsOf);
+  const isDescribed = columns.some((column) => column.isDescribed);
   let cells = [columns.map(blank)];
+  const place = el("div", { class: "table-place" });
   const body = el("tbody");
-  const table = el("table", { class: "cells" }, el(
+  const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, el("table", { class: "cells" }, el(
     "thead", {}, el("tr", {}, el("th", { class: "number" }, "Row"),
-      columns.map(({ title }) => el("th", { scope: "col" }, title)), isSingleRow ? null : el("th", {}, el("span", { class: "sr" }, "Remove"))),
-  ), body);
+      columns.map(({ title, unit }) => el("th", { scope: "col", dir: "auto" }, withUnit(title, unit && `(${unit})`))),
+      isSingleRow ? null : el("th", {}, el("span", { class: "sr" }, "Remove"))),
+  ), body));
 
   function draw() {
+    const isForm = isDescribed && cells.length === 1;
+    fill(place, isForm ? form() : table);
+    if (isForm) return;
     fill(body, cells.map((row, at) => el(
       "tr", {}, el("th", { scope: "row", class: "number" }, at + 1),
       row.map((text, column) => el("td", {}, cell(at, column, text))),
@@ -27,22 +38,63 @@ export function tableEditor({ specs, isSingleRow, changed }) {
     )));
   }
 
+  function form() {
+    return el("div", { class: "fields" }, columns.map((column, at) => {
+      const control = cell(0, at, cells[0][at]);
+      const range = column.range && !column.options ? rangeText(column.range) : "";
+      const box = field(withUnit(column.title, column.unit && `(${column.unit})`), control, [column.hint, range].filter(Boolean).join(" · "));
+      if (range && control.matches("input")) box.append(slider(column, at, control));
+      return box;
+    }));
+  }
+
+  /** Beside a number whose range is known: to see quickly what it does to the answer. */
+  function slider({ spec, range: [least, most], title }, at, control) {
+    const step = isFloat(spec.dtype) ? (most - least) / STEPS : Math.max(1, Math.round((most - least) / STEPS));
+    const bar = el("input", {
+      type: "range", min: least, max: most, step, value: Number(cells[0][at]), "aria-label": `${title}, slider`,
+      oninput: () => {
+        cells[0][at] = control.value = String(Number(Number(bar.value).toPrecision(6)));
+        mark(control, [least, most]);
+        changed();
+      },
+    });
+    control.addEventListener("input", () => {
+      bar.value = control.value;
+    });
+    return bar;
+  }
+
   function cell(row, column, text) {
-    const { title, spec } = columns[column];
+    const { title, spec, options, range } = columns[column];
     const label = `Row ${row + 1}, ${title}`;
     const set = (value) => {
       cells[row][column] = value;
       changed();
     };
+    if (options) return choice(options.map((option) => [option, option]), text, set, { "aria-label": label });
     if (spec.dtype === "bool") {
       return choice([["false", "false"], ["true", "true"]], text || "false", set, { "aria-label": label });
     }
-    return el("input", {
+    const input = el("input", {
       type: "text", value: text, "aria-label": label, autocomplete: "off", spellcheck: "false",
       inputmode: spec.dtype === "string" ? "text" : "decimal",
-      oninput: (event) => set(event.target.value),
+      oninput: (event) => {
+        mark(input, range);
+        set(event.target.value);
+      },
       onpaste: (event) => pasteAt(event, row, column),
     });
+    mark(input, range);
+    return input;
+  }
+
+  /** Marks a number that is out of the range the model was made for; it is sent all the same. */
+  function mark(input, range) {
+    const value = Number(input.value);
+    const isOut = Boolean(range) && input.value.trim() !== "" && (value < range[0] || value > range[1]);
+    input.classList.toggle("unusual", isOut);
+    input.title = isOut ? `The model was made for ${rangeText(range)}.` : "";
   }
 
   function pasteAt(event, row, column) {
@@ -71,7 +123,8 @@ export function tableEditor({ specs, isSingleRow, changed }) {
   function removeRow(at) {
     cells.splice(at, 1);
     draw();
-    body.rows[Math.min(at, cells.length - 1)].querySelector("input, select")?.focus();
+    const near = body.isConnected ? body.rows[Math.min(at, cells.length - 1)] : place;
+    near.querySelector("input, select")?.focus();
     changed();
   }
 
@@ -81,7 +134,8 @@ export function tableEditor({ specs, isSingleRow, changed }) {
 
   function valueOf(spec, row, at) {
     const mine = columns.map((column, i) => [column, row[i]]).filter(([column]) => column.spec === spec);
-    const scalars = mine.map(([{ title }, text]) => scalarOf(text, spec.dtype, `Row ${at + 1}, ${title}`));
+    const scalars = mine.map(([column, text]) =>
+      column.read(text, (word) => scalarOf(word, spec.dtype, `Row ${at + 1}, ${column.title}`)));
     return rowDims(spec).length === 0 ? scalars[0] : scalars;
   }
 
@@ -96,7 +150,7 @@ export function tableEditor({ specs, isSingleRow, changed }) {
       });
       const isFlat = row.every((value) => value !== null && typeof value !== "object");
       if (row.length !== columns.length || !isFlat) return false;
-      next.push(row.map(String));
+      next.push(row.map((value, i) => columns[i].show(value)));
     }
     cells = next;
     draw();
@@ -105,21 +159,22 @@ export function tableEditor({ specs, isSingleRow, changed }) {
 
   draw();
   return {
-    element: el("div", { class: "table-editor" }, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, table),
+    element: el("div", { class: "table-editor" }, place,
       isSingleRow ? null : button("Add a row", addRow, { class: "quiet" })),
     values,
     accept,
   };
 }
 
-function columnsOf(spec) {
-  const dims = rowDims(spec);
-  const size = dims.length === 0 ? 1 : dims[0];
-  if (size === 1) return [{ spec, title: spec.name }];
-  return Array.from({ length: size }, (_, i) => ({ spec, title: `${spec.name}[${i}]` }));
+/** What stands in a cell at first: a value that the model was made for. */
+function blank({ spec, options, range }) {
+  if (options) return options[0];
+  if (spec.dtype === "bool") return "false";
+  if (!isNumeric(spec.dtype)) return "";
+  if (!range || (range[0] <= 1 && range[1] >= 1)) return "1";
+  const middle = (range[0] + range[1]) / 2;
+  return String(isFloat(spec.dtype) ? Number(middle.toPrecision(3)) : Math.round(middle));
 }
-
-const blank = ({ spec }) => (spec.dtype === "bool" ? "false" : spec.dtype === "string" ? "" : "1");
 
 /** A table as the editor of one input. */
 export function singleTable(spec, isSingleRow, changed) {

@@ -1,6 +1,6 @@
 // Text for string tensors, and JSON for whatever has no form of its own.
 
-import { el, tick } from "../dom.js";
+import { el, fill, tick } from "../dom.js";
 import { pretty, parse } from "../json.js";
 import { count, isBatched, rowDims } from "../shapes.js";
 import { InputError } from "../request.js";
@@ -12,13 +12,14 @@ export function textEditor({ spec, changed }) {
     rows: 4, "aria-label": spec.name, placeholder: "Some text", oninput: changed,
   });
   const wrap = (text) => rowDims(spec).reduceRight((inner) => [inner], text);
+  const lines = el("div");
+  const drawLines = () => fill(lines, isBatched(spec) ? tick("Each line is a row of its own", isByLine, (value) => {
+    isByLine = value;
+    changed();
+  }) : null);
+  drawLines();
   return {
-    element: el("div", {}, area, isBatched(spec)
-      ? tick("Each line is a row of its own", isByLine, (value) => {
-          isByLine = value;
-          changed();
-        })
-      : null),
+    element: el("div", {}, area, lines),
     rows() {
       if (!isByLine) return [wrap(area.value)];
       return area.value.replace(/\n$/, "").split("\n").map(wrap);
@@ -26,7 +27,11 @@ export function textEditor({ spec, changed }) {
     accept(rows) {
       const texts = rows.flat(Infinity);
       const fits = texts.length === rows.length && texts.every((text) => typeof text === "string");
-      if (!fits || (isByLine && texts.some((text) => text.includes("\n")))) return false;
+      const isLong = texts.some((text) => text?.includes?.("\n"));
+      if (!fits || (isLong && texts.length > 1)) return false;
+      if (texts.length > 1) isByLine = true;
+      if (isLong) isByLine = false;
+      drawLines();
       area.value = texts.join("\n");
       return true;
     },

@@ -2,25 +2,42 @@
 
 import { button, el, fill, tick } from "../dom.js";
 import { areProbabilities, classesOf, isClassification, numberText, softmax } from "../results.js";
+import { asClasses, guessText, verdictOf } from "./sense.js";
 
 const FEW = 5;
 
-/** The classes of one row. @param ask {row, labels, state}; state lives as long as the page. */
-export function classBars({ row, labels, state }) {
-  return adjustable([row], state, (rows, shown) => {
-    const classes = classesOf(rows[0], labels);
+/** The classes of one row. @param ask {row, labels, said, state}; state lives as long as the page. */
+export function classBars({ row, labels, said = {}, state }) {
+  const scored = asClasses(row, labels, said);
+  if (scored.chosen !== undefined) return chosenClass(scored);
+  const isPair = scored.row !== row;
+  return adjustable([scored.row], said, state, (rows, shown) => {
+    const classes = classesOf(rows[0], scored.labels);
     const scale = scaleOf(classes.map(({ score }) => score));
-    const bars = classes.slice(0, shown).map(({ label, score }, at) =>
-      el("li", { class: at === 0 ? "best" : "" }, el("span", { class: "name", dir: "auto" }, label),
-        bar(score, scale), el("span", { class: "score" }, scoreText(score, scale))));
-    return [el("ol", { class: "bars" }, bars), classes.length];
+    const verdict = verdictOf(classes, said, isPair);
+    const isBest = ({ index }, at) => (verdict ? verdict.found.has(index) : at === 0);
+    const bars = classes.slice(0, shown).map((each, at) =>
+      el("li", { class: isBest(each, at) ? "best" : "" }, el("span", { class: "name", dir: "auto" }, each.label),
+        bar(each.score, scale, "", isPair ? undefined : said.threshold), el("span", { class: "score" }, scoreText(each.score, scale))));
+    const guess = guessText(row, labels, said, "classes");
+    return [[verdict ? el("p", { class: "verdict", dir: "auto" }, verdict.words) : null,
+      el("ol", { class: "bars" }, bars), guess ? el("p", { class: "hint guess" }, guess) : null], classes.length];
   });
 }
 
+function chosenClass({ chosen, labels }) {
+  return el("div", {}, el("p", { class: "big-number", dir: "auto" }, labels?.[chosen] ?? `class ${chosen}`),
+    el("p", { class: "hint" }, `class ${chosen}`));
+}
+
 /** The classes of two rows, those first that either finds likely. */
-export function classPairs({ rows, labels, names, state }) {
-  return adjustable(rows, state, (both, shown) => {
-    const [first, second] = both.map((row) => new Map(classesOf(row, labels).map((each) => [each.label, each.score])));
+export function classPairs({ rows, labels, said = {}, names, state }) {
+  const both = rows.map((row) => asClasses(row, labels, said));
+  if (both.some(({ chosen }) => chosen !== undefined)) {
+    return el("div", { class: "side-by-side" }, both.map((each, i) => el("div", {}, el("p", { class: "label" }, names[i]), chosenClass(each))));
+  }
+  return adjustable(both.map(({ row }) => row), said, state, (soft, shown) => {
+    const [first, second] = soft.map((row) => new Map(classesOf(row, both[0].labels).map((each) => [each.label, each.score])));
     const all = [...new Set([...first.keys(), ...second.keys()])]
       .map((label) => ({ label, a: first.get(label) ?? 0, b: second.get(label) ?? 0 }))
       .sort((x, y) => Math.max(y.a, y.b) - Math.max(x.a, x.b));
@@ -39,9 +56,9 @@ export function classPairs({ rows, labels, names, state }) {
 }
 
 /** What both have: how many are shown, and softmax for scores that are no shares. */
-function adjustable(rows, state, draw) {
-  const element = el("div");
-  const canSoften = rows.every((row) => !isClassification(row) && !areProbabilities(row));
+function adjustable(rows, said, state, draw) {
+  const element = el("div", { class: "classes" });
+  const canSoften = said.threshold === undefined && rows.every((row) => !isClassification(row) && !areProbabilities(row));
   state.shown ??= FEW;
 
   function redraw() {
@@ -73,11 +90,13 @@ function scaleOf(scores) {
   return { least: areShares ? 0 : least, span: areShares ? 1 : Math.max(1e-12, most - least), areShares };
 }
 
-function bar(score, scale, more = "") {
-  const part = Math.max(0, Math.min(1, (score - scale.least) / scale.span));
+function bar(score, scale, more = "", threshold = undefined) {
+  const share = (value) => Math.max(0, Math.min(1, (value - scale.least) / scale.span));
   const inner = el("i");
-  inner.style.setProperty("--part", `${(part * 100).toFixed(2)}%`);
-  return el("span", { class: `bar ${more}`, "aria-hidden": "true" }, inner);
+  inner.style.setProperty("--part", `${(share(score) * 100).toFixed(2)}%`);
+  const mark = threshold === undefined ? null : el("b");
+  mark?.style.setProperty("--part", `${(share(threshold) * 100).toFixed(2)}%`);
+  return el("span", { class: `bar ${more}`, "aria-hidden": "true" }, inner, mark);
 }
 
 const scoreText = (score, { areShares }) =>

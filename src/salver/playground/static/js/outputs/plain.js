@@ -2,6 +2,7 @@
 
 import { button, download, el } from "../dom.js";
 import { pretty } from "../json.js";
+import { withUnit } from "../meaning.js";
 import { canvasOf } from "../pixels.js";
 import { dimsOf, isNumber, leafOf, numberText } from "../results.js";
 import { pictureLayout } from "../shapes.js";
@@ -10,9 +11,14 @@ const MOST_ROWS = 200;
 const MOST_CHARACTERS = 20000;
 const PICTURES = [["iVBORw0KGgo", "image/png"], ["/9j/", "image/jpeg"], ["R0lGOD", "image/gif"], ["UklGR", "image/webp"]];
 
-/** One number, large. */
-export function numberView({ row }) {
-  return el("p", { class: "big-number" }, numberText(leafOf(row), 7));
+/** One number, large, with its unit and its place beside the threshold. */
+export function numberView({ row, said = {} }) {
+  const value = leafOf(row);
+  const { unit = "", threshold } = said;
+  return el("div", {},
+    el("p", { class: "big-number" }, numberText(value, 7), unit ? el("small", { dir: "auto" }, ` ${unit}`) : null),
+    threshold === undefined ? null
+      : el("p", { class: "verdict" }, `${value >= threshold ? "At or above" : "Below"} the threshold of ${withUnit(numberText(threshold), unit)}`));
 }
 
 /** Strings and bytes, as text alone; bytes that are a picture as one. */
@@ -32,9 +38,9 @@ function bytesView(base64) {
 }
 
 /** A vector as index and value, a matrix as a grid. */
-export function tableView({ row, labels }) {
+export function tableView({ row, labels, said = {} }) {
   const isVector = dimsOf(row).length === 1;
-  const head = isVector ? ["", "Value"] : ["", ...row[0].map((_, i) => i)];
+  const head = isVector ? ["", withUnit("Value", said.unit && `(${said.unit})`)] : ["", ...row[0].map((_, i) => i)];
   const name = (at) => (isVector && labels?.[at] !== undefined ? labels[at] : at);
   const body = row.slice(0, MOST_ROWS).map((value, at) => el(
     "tr", {}, el("th", { scope: "row", dir: "auto" }, name(at)),

@@ -1,0 +1,1 @@
+"""What a model says of itself, in `assets/salver.json`: titles, ranges, units, labels, examples."""
