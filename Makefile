@@ -2,12 +2,13 @@
 # make demo       train a model, serve it, swap it while it serves (ONCE=1: end by itself)
 # make example-1  one of the five tutorials, example-1 to example-5 (ONCE=1: end by itself)
 # make test       set up, check, and run every test
+# make wheel      build the wheel and the source archive into dist/, and check them
 # make check      format, lint, types, floors, spelling
 # make stress     the long tests
 
 PYTHON ?= python3
 
-.PHONY: help setup demo example-1 example-2 example-3 example-4 example-5 test check stress clean
+.PHONY: help setup demo example-1 example-2 example-3 example-4 example-5 wheel test check stress clean
 
 help:
 	@sed -n 's/^# \(make.*\)/\1/p' Makefile
@@ -29,6 +30,9 @@ example-1 example-2 example-3 example-4 example-5: setup
 check: setup
 	@scripts/check
 
+wheel: setup
+	@scripts/wheel
+
 test: check
 	@scripts/test
 
@@ -36,4 +40,4 @@ stress: setup
 	@scripts/stress
 
 clean:
-	rm -rf .venv .demo .examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist .demo .examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,7 +7,8 @@ Source of the codes: https://grpc.io/docs/guides/status-codes/
 """
 
 import enum
-from typing import ClassVar
+from contextlib import ContextDecorator
+from typing import ClassVar, Final
 
 __all__ = [
     "Aborted",
@@ -32,6 +33,7 @@ __all__ = [
     "Unknown",
     "drop_frames",
     "error_of",
+    "hints_in_text",
 ]
 
 
@@ -211,3 +213,18 @@ def drop_frames(error: BaseException) -> None:
     a variable: such a circle keeps them until a whole garbage collection, which may be an hour.
     """
     error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
+class _HintsInText(ContextDecorator):
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ServingError) and error.hint:
+            error.args = (f"{error.message}\n  {error.hint}",)
+
+
+hints_in_text: Final = _HintsInText()
+"""For what a person's own program calls, as a decorator or in a `with`: the `str` of errors that
+pass it is the message and under it the hint, so that a traceback ends with what to do."""

@@ -22,7 +22,7 @@ from salver.backends.by_format import holds_saved_model, holds_tflite
 from salver.client import Client
 from salver.client.answers import Outputs, ScoredClass
 from salver.client.features import Example
-from salver.errors import InvalidArgument, ServingError
+from salver.errors import InvalidArgument, ServingError, hints_in_text
 from salver.exporting import is_live, live_name
 from salver.publishing import newest_version, publish
 from salver.requests import Array
@@ -192,6 +192,7 @@ class RunningServer:
             raise
 
 
+@hints_in_text
 def serve(
     model: Any,
     *,

@@ -36,6 +36,7 @@ from salver.errors import (
     InvalidArgument,
     NotFound,
     ServingError,
+    hints_in_text,
 )
 from salver.exporting import export, is_live
 from salver.files import error_of_os
@@ -68,6 +69,7 @@ class Published:
     path: Path
 
 
+@hints_in_text
 def publish(
     model: Any,
     base_path: str | os.PathLike[str],

@@ -55,7 +55,7 @@ class ServerProcess:
         program = _PROGRAM.format(path=str(Path(__file__).parents[1]))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own program
-                [sys.executable, "-c", program, str(scratch), *arguments],
+                [sys.executable, "-c", program, str(scratch), "--verbose", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

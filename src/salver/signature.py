@@ -24,6 +24,7 @@ __all__ = [
     "REGRESS_OUTPUTS",
     "Signature",
     "TensorSpec",
+    "is_internal",
 ]
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -35,6 +36,7 @@ CLASSIFY_OUTPUT_CLASSES = "classes"
 CLASSIFY_OUTPUT_SCORES = "scores"
 REGRESS_INPUTS = "inputs"
 REGRESS_OUTPUTS = "outputs"
+_INTERNAL_PREFIX = "__saved_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,8 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     method_name: str = PREDICT_METHOD_NAME
     defaults: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def is_internal(signature_name: str) -> bool:
+    """Whether a signature is for the loader alone, as `__saved_model_init_op` is: no person's."""
+    return signature_name.startswith(_INTERNAL_PREFIX)

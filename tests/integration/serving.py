@@ -196,16 +196,18 @@ def start(
     port: int | None = None,
     grpc_port: int | None = None,
     prelude: str = "",
+    is_quiet: bool = False,
 ) -> Server:
     """Start a server on free ports of the loopback; does not wait for anything.
 
-    Port 0 is none. `prelude` is Python that runs first.
+    Port 0 is none. `prelude` is Python that runs first. `is_quiet` leaves `salver serve` as quiet
+    as it is; else it logs as `tensorflow_model_server` does.
     """
     port = free_port() if port is None else port
     grpc_port = free_port() if grpc_port is None else grpc_port
     arguments = [*flags, "--host=127.0.0.1", f"--rest_api_port={port}", f"--port={grpc_port}"]
     if command == "salver":
-        arguments.insert(0, "serve")
+        arguments[:0] = ["serve"] if is_quiet else ["serve", "--verbose"]
     process = subprocess.Popen(
         _command(command, arguments, prelude),
         env=_environment(),

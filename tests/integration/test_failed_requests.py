@@ -52,6 +52,7 @@ def without_collector(all_models_config: Path, transport: str) -> Iterator[Serve
         "--allow_version_labels_for_unavailable_models",
         "--enable_session_service",
         f"--max_request_bytes={LARGEST_BYTES}",
+        "--max_inflate_ratio=2000",  # zlib makes less of anything, so these zeros come through
         "--rest_api_timeout_in_ms=3000",
         prelude=NO_COLLECTOR,
     ) as started:

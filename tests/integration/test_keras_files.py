@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from salver.installing import install_command
 from tests.integration.grpc_clients.plain import (
     Client,
     connected,
@@ -250,5 +251,5 @@ def test_without_keras_the_error_says_what_to_install(
     assert server.wait() == 1  # nothing else is left to serve
     server.err.wait_for(
         "salver: Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
-        "keras. Install them with: pip install 'salver[tensorflow]'"
+        f"keras. Install them with: {install_command('tensorflow')}"
     )

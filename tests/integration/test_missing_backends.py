@@ -6,16 +6,25 @@ from pathlib import Path
 
 import pytest
 
+from salver.installing import install_command
 from tests.integration.chromium import browsing
+from tests.integration.grpc_clients.plain import connected, message
 from tests.integration.serving import Server, run_command, running
 from tests.integration.test_tflite import HIDE
 
 Launch = Callable[..., Server]
 NO_TENSORFLOW = (
     "Serving a SavedModel needs TensorFlow, which is not installed here. Install it with: "
+    + install_command("tensorflow")
 )
-NO_LITERT = "Serving a TFLite model needs LiteRT, which is not installed here. Install it with: "
-NO_KERAS = "Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
+NO_LITERT = (
+    "Serving a TFLite model needs LiteRT, which is not installed here. Install it with: "
+    + install_command("litert")
+)
+NO_KERAS = (
+    "Serving a Keras file needs TensorFlow and Keras 3; not installed here: keras. "
+    "Install them with: " + install_command("tensorflow")
+)
 WITHOUT_TENSORFLOW = HIDE.format(hidden="tensorflow")
 WITHOUT_LITERT = HIDE.format(hidden="ai_edge_litert")
 WITHOUT_KERAS = HIDE.format(hidden="keras")
@@ -105,6 +114,36 @@ def test_the_reference_s_command_fails_at_once_with_the_line(
     server.out.finish()
     failure = "1 servable(s) did not become available: {{{name: m version: 123} due to error: "
     assert f"{failure}FAILED_PRECONDITION: {NO_TENSORFLOW}" in server.out.text()
+
+
+def test_a_running_server_of_the_reference_s_command_tells_the_error_too(
+    half: Path, lite: Path, tmp_path: Path, start_server: Launch
+) -> None:
+    base = tmp_path / "lite"
+    (base / "1").mkdir(parents=True)
+    lite.rename(base / "1" / "model.tflite")
+    server = start_server(
+        "--model_name=half",
+        f"--model_base_path={half}",
+        "--enable_playground",
+        prelude=WITHOUT_LITERT,
+    )
+    request = message("ReloadConfigRequest")
+    for name, path in (("half", half), ("lite", base)):
+        request.config.model_config_list.config.add(
+            name=name, base_path=str(path), model_platform="tensorflow"
+        )
+    with connected(server.grpc_target) as client:
+        code, text = client.refusal("HandleReloadConfigRequest", request, timeout=60)
+    assert code == "UNKNOWN"
+    assert f"FAILED_PRECONDITION: {NO_LITERT}" in text
+    (status,) = server.get("/v1/models/lite").json()["model_version_status"]
+    assert (status["state"], status["status"]["error_message"]) == ("END", NO_LITERT)
+    reason = server.get("/healthz/ready").json()["reason"]
+    assert reason == f"no version is available of: lite ({NO_LITERT})"
+    with browsing() as page:
+        page.open(f"{server.url}/#/model/lite")
+        page.wait_for_text("main", "Serving a TFLite model needs LiteRT")
 
 
 def test_a_polled_configuration_may_bring_something_to_serve(

@@ -156,6 +156,19 @@ def test_the_error_of_a_model_is_shown_as_it_is(page: Page, server: Server) -> N
     assert "x must not be negative" in page.wait_for_text(".error", "HTTP 400")
 
 
+def test_the_names_of_the_graphs_nodes_come_last_and_the_shape_is_explained(
+    page: Page, server: Server
+) -> None:
+    show(page, server, "regression")
+    page.pick("Form or JSON", "json")
+    page.type_into("textarea.json", '{"instances": [[1.0, 2.0, 3.0]]}')
+    page.press("Run")
+    shown = page.wait_for_text(".error", "HTTP 400")
+    assert "{{node" not in page.wait_for_text(".error .message", "Matrix size-incompatible")
+    assert "is [1, 3], the signature says [-1, 1]" in page.wait_for_text(".error .advice", "Input")
+    assert shown.index("HTTP 400") < shown.index("{{node")
+
+
 def test_a_slow_model_can_be_given_up(page: Page, server: Server) -> None:
     show(page, server, "slow")
     page.type_into("table.cells input", "30000")

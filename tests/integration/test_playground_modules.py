@@ -228,6 +228,31 @@ def test_numbers_are_short_but_true(page: Page) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("message", "words", "nodes"),
+    [
+        (
+            "Matrix size-incompatible: In[0]: [1,3], In[1]: [2,1]\n"
+            "\t [[{{function_node __inference_call_14}}{{node dense/MatMul}}]]",
+            "Matrix size-incompatible: In[0]: [1,3], In[1]: [2,1]",
+            "[[{{function_node __inference_call_14}}{{node dense/MatMul}}]]",
+        ),
+        (
+            "{{function_node __wrapped__Reshape}} Input to reshape\n\t [[{{node a}}]]\n\t [[b]]",
+            "Input to reshape\n[[b]]",
+            "{{function_node __wrapped__Reshape}} [[{{node a}}]]",
+        ),
+        ("Servable not found", "Servable not found", ""),
+        ("[[{{node a}}]]", "[[{{node a}}]]", ""),
+    ],
+)
+def test_the_names_of_nodes_are_taken_out_of_a_message(
+    page: Page, message: str, words: str, nodes: str
+) -> None:
+    found = page.module("messages.js", "m.withoutNodes(args[0])", message)
+    assert found == {"words": words, "nodes": nodes}
+
+
 def test_the_modules_are_those_of_the_package(page: Page, server: Server) -> None:
     static = Path(__file__).parents[2] / "src" / "salver" / "playground" / "static"
     for script in static.rglob("*.js"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import requests
 
+from salver.installing import install_command
 from tests.integration.grpc_clients.plain import (
     Client,
     connected,
@@ -270,7 +271,7 @@ def test_without_tensorflow_tflite_is_served_and_a_saved_model_says_what_to_inst
     )
     install = (
         "Serving a SavedModel needs TensorFlow, which is not installed here. "
-        "Install it with: pip install 'salver[tensorflow]'"
+        f"Install it with: {install_command('tensorflow')}"
     )
     server.out.wait_for("serves 3 models")
     assert server.predict("lite", [2.0]).json() == {"predictions": [3.0]}
@@ -293,5 +294,5 @@ def test_without_litert_saved_models_are_served_and_tflite_says_what_to_install(
     assert server.predict("saved", [2.0]).json() == {"predictions": [3.0]}
     server.err.wait_for(
         "{name: lite version: 1} failed: FAILED_PRECONDITION: Serving a TFLite model needs LiteRT, "
-        "which is not installed here. Install it with: pip install 'salver[litert]'"
+        f"which is not installed here. Install it with: {install_command('litert')}"
     )

@@ -1,7 +1,15 @@
 import pytest
 
 from salver import errors
-from salver.errors import Code, InvalidArgument, NotFound, ServingError, Unknown, error_of
+from salver.errors import (
+    Code,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unknown,
+    error_of,
+    hints_in_text,
+)
 
 # https://grpc.io/docs/guides/status-codes/
 NUMBERS = {
@@ -33,11 +41,28 @@ def test_a_number_that_is_no_failure_is_unknown(number: int) -> None:
 
 def test_a_hint_is_no_part_of_the_message() -> None:
     error = InvalidArgument("bad shape", hint="wrap it in a list")
-    assert (str(error), error.message, error.hint) == (
-        "bad shape",
-        "bad shape",
-        "wrap it in a list",
-    )
+    assert (error.message, error.hint) == ("bad shape", "wrap it in a list")
+    assert error.status == "INVALID_ARGUMENT: bad shape"
+
+
+def test_the_text_of_an_error_that_a_program_meets_has_its_hint() -> None:
+    error = InvalidArgument("bad shape", hint="wrap it in a list")
+    assert str(error) == "bad shape"
+    with pytest.raises(InvalidArgument), hints_in_text:
+        raise error
+    assert str(error) == "bad shape\n  wrap it in a list"
+    assert (error.message, error.hint) == ("bad shape", "wrap it in a list")
+
+
+def test_other_errors_keep_their_text() -> None:
+    @hints_in_text
+    def fail(error: Exception) -> None:
+        raise error
+
+    for error in (InvalidArgument("bad shape"), ValueError("no number")):
+        with pytest.raises(type(error)) as caught:
+            fail(error)
+        assert str(caught.value) == str(error.args[0])
 
 
 def test_an_error_needs_no_words() -> None:

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from salver import signature
-from salver.signature import Signature
+from salver.signature import Signature, is_internal
 
 
 def test_well_known_names_are_those_of_saved_models() -> None:
@@ -30,3 +30,10 @@ def test_a_signature_cannot_be_changed() -> None:
     plain = Signature(inputs={}, outputs={})
     with pytest.raises(FrozenInstanceError):
         plain.method_name = "other"  # type: ignore[misc]
+
+
+def test_what_the_loader_runs_is_internal() -> None:
+    assert is_internal("__saved_model_init_op")
+    assert is_internal("__saved_model_train_op")
+    assert not is_internal("serving_default")
+    assert not is_internal("__mine")

@@ -25,6 +25,7 @@ from salver.signature import (
     DEFAULT_SIGNATURE,
     REGRESS_METHOD_NAME,
     Signature,
+    is_internal,
 )
 
 __all__ = ["Asked", "Method", "Target", "prepare"]
@@ -212,7 +213,7 @@ def _made(asked: Asked, address: Address, wire: Wire, signatures: Mapping[str, S
 def _signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     if name in signatures:
         return signatures[name]
-    there = ", ".join(of for of in signatures if not of.startswith("__"))
+    there = ", ".join(of for of in signatures if not is_internal(of))
     raise InvalidArgument(
         f"The model has no signature {name!r}.", hint=f"It has {there or 'none'}: see --signature."
     )

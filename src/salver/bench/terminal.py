@@ -6,6 +6,7 @@ from typing import Final
 
 from salver.bench.loops import Tally
 from salver.bench.results import PERCENTILES, Report, rate_of
+from salver.hints import without_nodes
 
 __all__ = ["duration_text", "report_lines"]
 
@@ -117,7 +118,8 @@ def _ratios(report: Report, letters: dict[str, str]) -> Iterator[str]:
 
 def _failures(title: str, total: Tally, is_ascii: bool) -> Iterator[str]:
     for status, failure in sorted(total.failures.items(), key=lambda item: -item[1].count):
-        text = " ".join(failure.message.split())
+        words, nodes = without_nodes(failure.message)
+        text = " ".join(f"{words} {nodes}".split())
         yield _plain(f"{title}: {failure.count:,} failed with {status}, first: {text}", is_ascii)
 
 

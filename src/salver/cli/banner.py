@@ -9,17 +9,20 @@ from urllib.parse import quote
 from salver import __version__
 from salver.config.options import Announcement, ServedModel
 from salver.dtypes import DataType
+from salver.hints import without_nodes
 from salver.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE,
     REGRESS_METHOD_NAME,
     Signature,
     TensorSpec,
+    is_internal,
 )
 
 __all__ = ["banner", "curl_line"]
 
 _MOST_VALUES = 32  # as many as a person still likes to see in a command line
+_MOST_COMMANDS = 3
 
 _FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.HALF, DataType.BFLOAT16})
 _INTEGERS = frozenset(
@@ -42,10 +45,10 @@ def banner(announcement: Announcement) -> str:
     lines += [f"  {model.name:<{width}}  {_state(model)}" for model in models]
     if announcement.playground_url:
         lines += ["", f"Open {announcement.playground_url} to try them in a browser."]
-    commands = [curl_line(announcement.rest_url, model) for model in models if model.versions]
-    if commands and announcement.rest_url:
+    there = [model for model in models if model.versions]
+    if there and announcement.rest_url:
         lines += ["", "Try:"]
-        lines += [f"  {command}" for command in commands]
+        lines += [f"  {curl_line(announcement.rest_url, each)}" for each in there[:_MOST_COMMANDS]]
     return "\n".join(lines)
 
 
@@ -53,7 +56,8 @@ def _state(model: ServedModel) -> str:
     if model.versions:
         word = "version" if len(model.versions) == 1 else "versions"
         return f"{word} {', '.join(map(str, model.versions))}  {model.base_path}"
-    return f"not available: {model.error or 'still loading'}"
+    words, _ = without_nodes(model.error or "still loading")
+    return f"not available: {words}"
 
 
 def curl_line(rest_url: str, model: ServedModel) -> str:
@@ -69,7 +73,7 @@ def curl_line(rest_url: str, model: ServedModel) -> str:
 def _is_callable(name: str, signature: Signature) -> bool:
     """Whether plain values make a good example: initializers and serialized examples do not."""
     return (
-        not name.startswith("__")
+        not is_internal(name)
         and signature.method_name not in (CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
         and all(_scalar(alias, spec) is not None for alias, spec in signature.inputs.items())
     )

@@ -23,7 +23,7 @@ from salver.client.exchange import Which
 from salver.errors import InvalidArgument, ServingError
 from salver.files import error_of_os
 
-__all__ = ["bench"]
+__all__ = ["bench", "make_parser"]
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130  # as a shell sees a process that SIGINT ended
@@ -49,7 +49,7 @@ def bench(arguments: Sequence[str]) -> int:
     Raises:
         ServingError: there is nothing to measure, and why.
     """
-    parser = _parser()
+    parser = make_parser()
     try:
         asked = parser.parse_args(arguments)
         if asked.input and asked.rows is not None:
@@ -134,7 +134,8 @@ def _plan(asked: argparse.Namespace) -> Plan:
     return Plan(levels, asked.duration, asked.warmup, asked.turns, asked.timeout)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="salver bench", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from salver import __version__
-from salver.cli.logging_setup import set_up_logging
+from salver.cli.logging_setup import set_up_logging, style_from
 from salver.cli.starting import Leave, Run
 from salver.config.flags import Parsed, nearest_flag, parse
 from salver.config.models import TENSORFLOW_PLATFORM, Latest, ModelConfig
@@ -36,13 +36,12 @@ from salver.errors import DeadlineExceeded, FailedPrecondition, ServingError
 if TYPE_CHECKING:
     from salver.client import Client
 
-__all__ = ["demo"]
+__all__ = ["demo", "make_parser"]
 
 _SECOND_AFTER_S: Final = 20.0
 _ANSWERS_S: Final = 120.0  # for the second version to come, on a machine with much else to do
 _PAUSE_S: Final = 0.02
 _USAGE_ERROR: Final = 2
-_QUIET: Final = {"TF_CPP_MIN_LOG_LEVEL": "2"}  # errors alone
 
 _DESCRIPTION = """\
 Serve a model that reads handwritten digits: it comes with the package, nothing is downloaded or
@@ -74,7 +73,7 @@ def demo(
         ServingError: nothing is installed that could run the model, or the server cannot start.
     """
     try:
-        asked, rest = _parser().parse_known_args(arguments)
+        asked, rest = make_parser().parse_known_args(arguments)
     except SystemExit as end:  # it has said all there is to say
         return cast("int", end.code)
     parsed = parse(rest, defaults)
@@ -85,9 +84,7 @@ def demo(
     if asked.write_models is not None:
         return _write(Path(asked.write_models))
 
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    set_up_logging()
+    set_up_logging(style=style_from(os.environ, verbose=False))
     form = usable_format()
     options = _with_ports(parsed.options, parsed.set_names)
     with tempfile.TemporaryDirectory(prefix="salver-demo-") as scratch:
@@ -115,7 +112,8 @@ def demo(
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the arguments are."""
     parser = argparse.ArgumentParser(
         prog="salver demo", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False
     )

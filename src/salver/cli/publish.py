@@ -8,7 +8,7 @@ from typing import cast
 
 from salver.sources.versions import parse_version
 
-__all__ = ["publish_command"]
+__all__ = ["make_parser", "publish_command"]
 
 _DESCRIPTION = """\
 Put a model beside the versions of a model directory: copied, loaded once to see that it does, and
@@ -28,7 +28,7 @@ def publish_command(arguments: Sequence[str]) -> int:
         ServingError: it cannot be published.
     """
     try:
-        asked = _parser().parse_args(arguments)
+        asked = make_parser().parse_args(arguments)
     except SystemExit as end:  # it has said all there is to say
         return cast("int", end.code)
 
@@ -43,7 +43,8 @@ def publish_command(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the arguments are."""
     parser = argparse.ArgumentParser(
         prog="salver publish",
         description=_DESCRIPTION,

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any, BinaryIO, Final, Literal, cast
 
-from salver.errors import ServingError
+from salver.cli.printing import print_error
+from salver.errors import NotFound, ServingError
 from salver.files import error_of_os
+from salver.hints import without_nodes
 from salver.request_log.answers import Tolerance
 from salver.request_log.reading import read_log
 from salver.request_log.replaying import Outcome, ReplayPlan, Report, replay
 from salver.request_log.senders import sender_of
 from salver.request_log.sending import Redirection
 
-__all__ = ["replay_command"]
+__all__ = ["make_parser", "replay_command"]
 
 _SAME: Final = 0
 _DIFFERENT: Final = 1
@@ -36,15 +38,13 @@ status is 0 when all answers are the same, 1 when some differ, 2 when a call fai
 def replay_command(arguments: Sequence[str]) -> int:
     """Run `salver replay ARGUMENTS`; returns its exit status: 0, 1 where answers differ, else 2."""
     try:
-        asked = _parser().parse_args(arguments)
+        asked = make_parser().parse_args(arguments)
     except SystemExit as end:  # it has said all there is to say
         return cast("int", end.code)
     try:
         report, details = _replay(asked)
     except ServingError as error:
-        print(f"salver: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        print_error(error)
         return _FAILED
     except OSError as error:  # the disk that holds a log
         print(f"salver: {error}", file=sys.stderr)
@@ -82,7 +82,8 @@ def _replay(asked: argparse.Namespace) -> "tuple[Report, _Details]":
         return replay(records, sender, against, plan, details), details
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="salver replay", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False
     )
@@ -140,6 +141,10 @@ def _number(text: str) -> float:
 def _opened(name: str, mode: Literal["rb", "wb"]) -> BinaryIO:
     try:
         return open(name, mode)
+    except FileNotFoundError as error:
+        if mode == "rb":
+            raise NotFound(f"There is no request log {name}") from error
+        raise error_of_os(name, error) from error
     except OSError as error:
         raise error_of_os(name, error) from error
 
@@ -178,7 +183,10 @@ class _Details:
         """The first of them, in words."""
         for outcome in self._kept:
             name = f", model {outcome.model}" if outcome.model else ""
-            yield f"{outcome.where}{name}:" + (f" {outcome.failure}" if outcome.failure else "")
+            words, nodes = without_nodes(outcome.failure)
+            yield f"{outcome.where}{name}:" + (f" {words}" if words else "")
+            if nodes:
+                yield f"  {nodes}"
             yield from (
                 f"  {comparison.output or 'output'} {comparison.problem}"
                 for comparison in outcome.comparisons

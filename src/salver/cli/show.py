@@ -4,20 +4,73 @@ Of a TFLite file it tells the same, without LiteRT. A Keras file is converted fo
 would, unless that has been done.
 """
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from salver.backends.by_format import holds_saved_model, holds_tflite
 from salver.backends.keras.files import is_keras_file, keras_file
-from salver.backends.keras.options import KerasOptions
+from salver.backends.keras.options import KerasOptions, keras_options
 from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
 from salver.backends.tflite.model_file import FILE_NAME, read
 from salver.backends.tflite.signatures import read_signatures
+from salver.cli.commands import Misused
 from salver.cli.locate import is_tflite_file, locate_saved_model
 from salver.cli.show_about import show_about
-from salver.signature import Signature, TensorSpec
+from salver.config.flags import parse
+from salver.errors import InvalidArgument
+from salver.signature import Signature, TensorSpec, is_internal
 
-__all__ = ["describe", "show"]
+__all__ = ["describe", "show", "show_command"]
+
+_USAGE: Final = (
+    "usage: salver show PATH [--keras_safe_mode=false and the other flags of Keras files]"
+)
+_HELP_WORDS: Final = ("--help", "-h", "help")
+
+
+def show_command(arguments: Sequence[str]) -> int:
+    """Run `salver show ARGUMENTS`; returns its exit status.
+
+    Raises:
+        Misused: the arguments make no sense.
+        ServingError: there is no model, or it cannot be read.
+    """
+    if arguments and arguments[0] in _HELP_WORDS:
+        print(_USAGE)
+        return 0
+    parsed = parse(arguments)
+    if parsed.bad:
+        raise Misused(" ".join(map(str, parsed.bad)))
+    paths = [argument for argument in parsed.leftovers if not argument.startswith("-")]
+    if len(paths) != 1 or len(parsed.leftovers) != 1:
+        raise Misused(_USAGE)
+    text = show(_local(paths[0]), keras_options(parsed.options))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _local(text: str) -> Path:
+    """A path; what is none is refused with what to do instead.
+
+    Raises:
+        InvalidArgument: it is a URL.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or Path(text).exists():
+        return Path(text)
+    if scheme.lower() in ("http", "https"):
+        server = f"{scheme}://{rest.partition('/')[0]}"
+        raise InvalidArgument(
+            f"{text} is a URL, and show reads files. Of a server one asks the signatures so: "
+            f"curl {server}/v1/models/NAME/metadata"
+        )
+    raise InvalidArgument(f"{text} is not on this machine, and show reads local files alone.")
 
 
 def show(path: Path, keras: KerasOptions | None = None) -> str:
@@ -82,6 +135,8 @@ def _graph(meta_graph: MetaGraph) -> Iterator[str]:
 def _signatures(what: str, signatures: Mapping[str, Signature]) -> Iterator[str]:
     yield f"{what} contains the following SignatureDefs:"
     for name, signature in signatures.items():
+        if is_internal(name):
+            continue
         yield ""
         yield f"signature_def['{name}']:"
         yield from _signature(signature)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import salver
+from salver.cli.logging_setup import LogStyle, quieten_tensorflow, style_from
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
 
 if TYPE_CHECKING:  # here and below: --help needs nothing of it
@@ -68,12 +69,15 @@ def run_server(
     """Serve what the options, or `models` in their place, name; a `Run`."""
     # numpy's linear algebra is not used here; its threads would take 40 ms of CPU at the start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    style = style_from(os.environ, verbose=options.verbose)
+    if not options.verbose:
+        quieten_tensorflow(os.environ)  # and so that of the workers
     gc.disable()  # imports make no garbage; the server enables it when it has started
     if options.workers != 1 and (options.workers or schedulable_cpus()) != 1:
         from salver.workers import supervisor
 
         gc.enable()
-        return supervisor.run(options, models, mode=mode, command=worker_command())
+        return supervisor.run(options, models, mode=mode, command=worker_command(style))
     from salver.backends.registry import DEFAULT_PLATFORM, prepare
 
     import_extensions()
@@ -96,12 +100,17 @@ def import_extensions() -> None:
             import_module(name)
 
 
-def worker_command() -> list[str]:
-    """What runs a worker, wherever this package was imported from."""
+def worker_command(style: LogStyle | None = None) -> list[str]:
+    """What runs a worker, wherever this package was imported from.
+
+    Args:
+        style: how it logs; as the environment says when None.
+    """
     path = str(Path(salver.__file__).parents[1])
+    more = "" if style is None else f", log_level={style.level}, is_plain={style.is_plain}"
     program = (
         f"import sys; sys.path.append({path!r});"
-        "from salver.cli.worker import main; sys.exit(main(sys.argv))"
+        f"from salver.cli.worker import main; sys.exit(main(sys.argv{more}))"
     )
     return [sys.executable, "-c", program]
 

@@ -3,7 +3,7 @@
 import salver
 from salver.metrics.installed import TENSORFLOW, installed_version
 
-__all__ = ["model_server_version", "tensorflow_version"]
+__all__ = ["model_server_version", "print_version", "tensorflow_version"]
 
 
 def model_server_version() -> str:
@@ -14,3 +14,9 @@ def model_server_version() -> str:
 def tensorflow_version(distributions: tuple[str, ...] = TENSORFLOW) -> str:
     """The version of the installed TensorFlow wheel, found without importing it."""
     return installed_version(distributions) or "not installed"
+
+
+def print_version() -> None:
+    """What `salver --version` prints."""
+    print(f"salver {salver.__version__}")
+    print(f"TensorFlow Library: {tensorflow_version()}")

@@ -27,7 +27,7 @@ from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.showing import describe, document
 from salver.warmup.storing import read_file, write_file
 
-__all__ = ["warmup"]
+__all__ = ["make_parser", "warmup"]
 
 _SERVED_TAGS = ("serve",)
 _DESCRIPTION = """\
@@ -47,7 +47,7 @@ def warmup(arguments: Sequence[str]) -> int:
         ServingError: it failed; what was there before is there still.
     """
     try:
-        asked = _parser().parse_args(arguments)
+        asked = make_parser().parse_args(arguments)
     except SystemExit as end:  # it has said all there is to say
         return cast("int", end.code)
     if asked.action == "make":
@@ -57,7 +57,8 @@ def warmup(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="salver warmup", description=_DESCRIPTION, allow_abbrev=False
     )

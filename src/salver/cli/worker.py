@@ -8,19 +8,27 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from salver.cli.logging_setup import set_up_logging
+from salver.cli.logging_setup import LogStyle, set_up_logging
 from salver.cli.starting import Leave, import_extensions, leave_at_once
 
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None, leave: Leave = leave_at_once) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    leave: Leave = leave_at_once,
+    *,
+    log_level: int | None = None,
+    is_plain: bool = False,
+) -> int:
     """Serve as the supervisor says; returns the exit status.
 
     Args:
         argv: the program; the descriptor of this end of the channel; the number of the worker.
             The process's own when None.
         leave: ends the process when a model will not.
+        log_level: see `LogStyle`; as the environment says when None.
+        is_plain: see there.
     """
     arguments = sys.argv if argv is None else argv
     # The supervisor decides what a signal to the whole group of processes means. They are not
@@ -30,7 +38,8 @@ def main(argv: Sequence[str] | None = None, leave: Leave = leave_at_once) -> int
     connection = Connection(int(arguments[1]))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # imports make no garbage; the worker enables it when it has started
-    set_up_logging(who=f"worker {arguments[2]}")
+    style = None if log_level is None else LogStyle(log_level, is_plain)
+    set_up_logging(who=f"worker {arguments[2]}", style=style)
     from salver.backends.registry import DEFAULT_PLATFORM, prepare
 
     import_extensions()

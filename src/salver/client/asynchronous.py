@@ -24,6 +24,7 @@ from salver.client.blocking import (
 from salver.client.exchange import Pause, Steps
 from salver.client.features import Example
 from salver.client.operations import Operations
+from salver.errors import hints_in_text
 from salver.requests import Array
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class AsyncClient:
         ...     )
     """
 
+    @hints_in_text
     def __init__(
         self,
         url: str,
@@ -175,6 +177,10 @@ class AsyncClient:
 
     async def _take(self, steps: Steps[T]) -> T:
         """Take the steps of a call."""
+        with hints_in_text:
+            return await self._taken(steps)
+
+    async def _taken(self, steps: Steps[T]) -> T:
         transport = self._opened()
         try:
             step = next(steps)

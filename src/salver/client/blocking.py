@@ -19,7 +19,7 @@ from salver.client.exchange import Pause, Steps, Which
 from salver.client.features import Example
 from salver.client.operations import Operations
 from salver.client.wire import Wire
-from salver.errors import InvalidArgument
+from salver.errors import InvalidArgument, hints_in_text
 from salver.requests import Array
 
 __all__ = ["Client", "which_of"]
@@ -72,6 +72,7 @@ class Client:
         {'y': array([2.5, 3. , 4.5], dtype=float32)}
     """
 
+    @hints_in_text
     def __init__(
         self,
         url: str,
@@ -269,6 +270,10 @@ class Client:
 
     def _take(self, steps: Steps[T]) -> T:
         """Take the steps of a call."""
+        with hints_in_text:
+            return self._taken(steps)
+
+    def _taken(self, steps: Steps[T]) -> T:
         try:
             step = next(steps)
             while True:

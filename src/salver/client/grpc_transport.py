@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from salver.client.address import Address, Tls
 from salver.client.exchange import Exchange, Reply
 from salver.errors import FailedPrecondition, InvalidArgument, ServingError, error_of
+from salver.hints import HINT_METADATA
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
 
@@ -133,4 +135,7 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str | bytes], ...]
 
 
 def _error(error: Any) -> ServingError:
-    return error_of(error.code().value[0], error.details() or "")
+    made = error_of(error.code().value[0], error.details() or "")
+    said = [value for key, value in error.trailing_metadata() or () if key == HINT_METADATA]
+    made.hint = unquote(said[0]) if said else None
+    return made

@@ -4,7 +4,7 @@ Knows neither sockets nor loops: `blocking` and `asynchronous` take the steps.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from salver.client.answers import (
@@ -29,7 +29,7 @@ from salver.errors import (
     Unimplemented,
 )
 from salver.requests import Array
-from salver.signature import DEFAULT_SIGNATURE, Signature
+from salver.signature import DEFAULT_SIGNATURE, Signature, is_internal
 
 __all__ = ["Operations"]
 
@@ -250,7 +250,7 @@ class Operations:
 def _signature(known: ModelMetadata, name: str) -> Signature:
     signature = known.signatures.get(name)
     if signature is None:
-        names: Mapping[str, Signature] = known.signatures
+        names = [of for of in known.signatures if not is_internal(of)]
         raise FailedPrecondition(
             f'Serving signature key "{name}" not found.',
             hint=f"The model has {', '.join(map(repr, names)) or 'none'}.",

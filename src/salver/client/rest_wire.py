@@ -200,9 +200,8 @@ def _check(reply: Reply) -> None:
     if 200 <= reply.status < 300:
         return
     message, hint = _said(reply.body)
+    message = message or f"HTTP status {reply.status}"
     error = error_of(CODE_OF_STATUS.get(reply.status, Code.UNKNOWN), message)
-    error.message = error.message or f"HTTP status {reply.status}"
-    error.args = (error.message,)
     error.hint = hint
     if 300 <= reply.status < 400 and "location" in reply.headers:
         error.hint = f"Requests are sent on by nobody; it points to {reply.headers['location']}"

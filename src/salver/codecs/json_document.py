@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
+from salver.codecs import json_hints
 from salver.codecs.json_arrays import PredictInputs
 from salver.codecs.json_example import example_messages
 from salver.codecs.json_flat import FlatDocument, flat_document
@@ -146,7 +147,7 @@ class Document:
         if not is_object(tree):
             raise InvalidArgument(
                 f"JSON Value: {debug_text(tree)} Is not object",
-                hint='The body must be a JSON object, for example {"instances": [[1.0, 2.0]]}.',
+                hint=json_hints.no_object(tree),
             )
         signature_name = find(tree, "signature_name")
         if signature_name is MISSING:

@@ -1,11 +1,12 @@
 """Advice for a person whose request is refused; it goes beside the reference's message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from salver.codecs.json_value import base64_text, is_object, members, type_name
 from salver.dtypes import DTYPES, DataType
+from salver.hints import declared_text
 from salver.signature import TensorSpec
 
 __all__ = [
@@ -13,9 +14,9 @@ __all__ = [
     "EXAMPLES",
     "MIXED_ROWS",
     "ROWS",
-    "input_names",
     "missing_key",
     "nesting",
+    "no_object",
     "wrong_type",
 ]
 
@@ -47,6 +48,17 @@ _INTEGER_TYPES = frozenset(
 )
 
 
+def no_object(document: Any) -> str:
+    """For a body that is JSON, and no object."""
+    example = 'for example {"instances": [[1.0, 2.0]]}.'
+    if isinstance(document, str) and document.lstrip().startswith(("{", "[")):
+        return (
+            "The body is a string that holds JSON: it was written twice. In Python send "
+            f"json.dumps(data) as it is, or requests.post(url, json=data), {example}"
+        )
+    return f"The body must be a JSON object, {example}"
+
+
 def missing_key(document: Any) -> str:
     """For a body with neither 'instances' nor 'inputs'."""
     found = ", ".join(f"'{name}'" for name, _ in islice(members(document), _SHOWN_NAMES))
@@ -54,13 +66,6 @@ def missing_key(document: Any) -> str:
         "The body must have the key 'instances' (a list with one element per row) or 'inputs' "
         f"(whole tensors, with their batch axis). It has {found or 'no key'}."
     )
-
-
-def input_names(specs: Mapping[str, TensorSpec]) -> str:
-    """For inputs that are not named, or named wrongly."""
-    named = [f"'{name}' ({_declared(spec)})" for name, spec in specs.items()]
-    more = f" and {len(named) - _SHOWN_NAMES} more" if len(named) > _SHOWN_NAMES else ""
-    return f"The inputs of this signature are: {', '.join(named[:_SHOWN_NAMES])}{more}."
 
 
 def nesting(name: str, spec: TensorSpec, sent: Sequence[int], *, is_row: bool) -> str:
@@ -72,7 +77,7 @@ def nesting(name: str, spec: TensorSpec, sent: Sequence[int], *, is_row: bool) -
         sent: lengths of the lists along the first elements.
         is_row: whether `sent` is one row rather than the whole tensor.
     """
-    declared = f"Input '{name}' is declared as {_declared(spec)}"
+    declared = f"Input '{name}' is declared as {declared_text(spec)}"
     if is_row and spec.shape:
         declared += f", so one row has shape {list(spec.shape[1:])}"
     what = "This row" if is_row else "This value"
@@ -93,6 +98,11 @@ def wrong_type(name: str, spec: TensorSpec, value: Any) -> str:
             "as nested lists of numbers."
         )
     if is_object(value):
+        if {"data", "shape"} <= {member for member, _ in islice(members(value), _SHOWN_NAMES)}:
+            return (
+                f"{takes}. This is a request of the Open Inference Protocol; here it is written "
+                f'{{"inputs": {{"{name}": [[1.0, 2.0]]}}}}.'
+            )
         return f"{takes}, not objects."
     if spec.dtype is DataType.STRING:
         return f"{takes}: put quotes around the {type_name(value).lower()}."
@@ -103,8 +113,3 @@ def wrong_type(name: str, spec: TensorSpec, value: Any) -> str:
     if spec.dtype in _INTEGER_TYPES and isinstance(value, float) and abs(value) < 2**63:
         return f"{takes}: write 1, not 1.0."
     return f"{takes}, and this value is none or out of its range."
-
-
-def _declared(spec: TensorSpec) -> str:
-    shape = "any shape" if spec.shape is None else f"shape {list(spec.shape)}"
-    return f"{DTYPES[spec.dtype].text}, {shape}"

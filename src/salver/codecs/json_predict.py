@@ -30,6 +30,7 @@ from salver.codecs.json_value import (
 )
 from salver.dtypes import DTYPES, DataType, numpy_dtype
 from salver.errors import InvalidArgument, ServingError, Unimplemented
+from salver.hints import inputs_hint
 from salver.requests import Array
 from salver.signature import Signature, TensorSpec
 
@@ -83,7 +84,7 @@ def _rows(rows: list[Any] | LongList, signature: Signature) -> list[Array]:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map",
-            hint=json_hints.input_names(specs),
+            hint=inputs_hint(specs),
         )
     columns = {name: _Column(name, spec) for name, spec in specs.items()}
     if isinstance(rows, LongList):
@@ -150,7 +151,7 @@ def _add_named_row(columns: "Mapping[str, _Column]", index: int, row: Any) -> No
             if name not in columns:
                 raise InvalidArgument(
                     f"JSON object: does not have named input: {name}",
-                    hint=json_hints.input_names({key: col.spec for key, col in columns.items()}),
+                    hint=inputs_hint({key: col.spec for key, col in columns.items()}),
                 )
             columns[name].add(value, is_repeated=name in seen)
         except ServingError as error:
@@ -164,7 +165,7 @@ def _add_named_row(columns: "Mapping[str, _Column]", index: int, row: Any) -> No
         raise InvalidArgument(
             f"Failed to process element: {index} of 'instances' list. "
             f"JSON object: {debug_text(row)} keys must be equal to: {','.join(sorted(columns))}",
-            hint=json_hints.input_names({key: col.spec for key, col in columns.items()}),
+            hint=inputs_hint({key: col.spec for key, col in columns.items()}),
         )
 
 
@@ -175,7 +176,7 @@ def _columns(value: Any, signature: Signature) -> list[Array]:
             raise InvalidArgument(
                 "inputs is a plain value/list, but expecting an object as multiple "
                 "input tensors required as per tensorinfo_map",
-                hint=json_hints.input_names(specs),
+                hint=inputs_hint(specs),
             )
         ((name, spec),) = specs.items()
         return [_tensor(name, spec, value)]
@@ -185,7 +186,7 @@ def _columns(value: Any, signature: Signature) -> list[Array]:
         if found is MISSING:
             raise InvalidArgument(
                 f"Missing named input: {name} in 'inputs' object.",
-                hint=json_hints.input_names(specs),
+                hint=inputs_hint(specs),
             )
         arrays.append(_tensor(name, spec, found))
     return arrays

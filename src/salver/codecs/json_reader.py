@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from salver.codecs.json_text import bytes_of, text_of
 from salver.codecs.json_value import is_integer
+from salver.codecs.syntax_hints import EMPTY, syntax_hint
 from salver.errors import InvalidArgument
 
 __all__ = ["ARRAY", "OBJECT", "Reader"]
@@ -76,7 +77,7 @@ class Reader:
     def __init__(self, body: bytes) -> None:
         """Begin at the start of a body, behind its byte order mark."""
         if not body:
-            raise InvalidArgument("JSON Parse error: The document is empty")
+            raise InvalidArgument("JSON Parse error: The document is empty", hint=EMPTY)
         self.body = body
         self.pos = 0
         for part in b"\xef\xbb\xbf":  # each byte of the mark is optional
@@ -85,9 +86,9 @@ class Reader:
 
     def fail(self, text: str, offset: int | None = None) -> NoReturn:
         """Refuse the document."""
-        raise InvalidArgument(
-            f"JSON Parse error: {text} at offset: {self.pos if offset is None else offset}"
-        )
+        at = self.pos if offset is None else offset
+        hint = syntax_hint(self.body, at)
+        raise InvalidArgument(f"JSON Parse error: {text} at offset: {at}", hint=hint)
 
     def root(self) -> int:
         """Read up to the document's value; give the first byte of the value."""

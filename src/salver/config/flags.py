@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from salver.config.options import FLAGS, Flag, FlagType, ServerOptions
 
-__all__ = ["BadValue", "Parsed", "nearest_flag", "parse", "usage"]
+__all__ = ["BadValue", "Parsed", "nearest_flag", "parse", "shown_default", "usage"]
 
 _Value = bool | int | float | str
 
@@ -174,13 +174,15 @@ def usage(program: str, base: ServerOptions | None = None) -> str:
     defaults = base or ServerOptions()
     lines = [f"usage: {program}\nFlags:\n"]
     for flag in FLAGS:
-        shown = f"--{flag.name}={_shown(flag.type, getattr(defaults, flag.name))}"
+        shown = f"--{flag.name}={shown_default(flag, defaults)}"
         lines.append(f"\t{shown:<33}\t{flag.type.value}\t{flag.help}\n")
     return "".join(lines)
 
 
-def _shown(kind: FlagType, default: _Value) -> str:
-    match kind:
+def shown_default(flag: Flag, defaults: ServerOptions) -> str:
+    """The default of a flag as `--help` writes it."""
+    default: _Value = getattr(defaults, flag.name)
+    match flag.type:
         case FlagType.STRING:
             return f'"{default}"'
         case FlagType.BOOL:

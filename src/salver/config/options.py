@@ -21,6 +21,7 @@ __all__ = [
     "Flag",
     "FlagState",
     "FlagType",
+    "LoadProgress",
     "ServeMode",
     "ServedModel",
     "ServerOptions",
@@ -459,6 +460,11 @@ class ServerOptions:
         "Most model versions in memory at a time: models are loaded when they are asked for, and "
         "the one asked longest ago makes room. 0 for no limit.",
     )
+    verbose: bool = _flag(
+        True,
+        "Log all that happens, and TensorFlow's own lines; without it only what a person needs to "
+        "know. Off by default under `salver serve`.",
+    )
     workers: int = _flag(
         1,
         "Processes that answer requests, each with models of its own, under one that decides for "
@@ -517,6 +523,24 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    """How far the first models are, before the announcement.
+
+    Attributes:
+        rest_url: where the server answers already; empty while it does not.
+        total: how many models there are.
+        loading: those that are not available and have not failed, in the order of the
+            configuration.
+        seconds: since the start.
+    """
+
+    rest_url: str
+    total: int
+    loading: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeMode:
     """How the two commands differ where no flag says it.
 
@@ -524,10 +548,13 @@ class ServeMode:
         tolerate_failed_models: serve the rest when a model cannot load at start-up.
         exit_on_bind_failure: end when the REST port cannot be had; the reference goes on.
         tolerate_taken_grpc_port: go on without the gRPC port when it cannot be had.
-        announce: called once, when every first model is available or has failed.
+        announce: called once, when every first model is available or has failed, however long that
+            takes. A model without files is not waited for.
+        progress: called now and then before that. Both are called in a thread of their own.
     """
 
     tolerate_failed_models: bool = False
     exit_on_bind_failure: bool = False
     tolerate_taken_grpc_port: bool = False
     announce: Callable[[Announcement], None] | None = None
+    progress: Callable[[LoadProgress], None] | None = None

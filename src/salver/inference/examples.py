@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from salver._pb import message_class
 from salver.dtypes import DataType, dtype_of_array
 from salver.errors import InvalidArgument
+from salver.hints import signatures_hint
 from salver.requests import Array, ClassifyResult, RegressResult
 from salver.signature import (
     CLASSIFY_INPUTS,
@@ -47,7 +48,7 @@ def unknown_signature(name: str, known: Sequence[str]) -> InvalidArgument:
     """The error for a signature the model does not have."""
     return InvalidArgument(
         f"No signature was found with the name: {name}",
-        hint=f"The model has the signatures: {', '.join(known)}",
+        hint=signatures_hint(known),
     )
 
 

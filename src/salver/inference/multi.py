@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from salver.errors import InvalidArgument, Unimplemented
+from salver.hints import signatures_hint
 from salver.inference.examples import (
     check_classify_signature,
     check_regress_signature,
@@ -82,7 +83,7 @@ def multi_plan(
         if signature is None:
             raise InvalidArgument(
                 f"Requested signature not found in model graph: {name}",
-                hint=f"The model has the signatures: {', '.join(signatures)}",
+                hint=signatures_hint(signatures),
             )
         check = _CHECKS.get(task.method_name)
         if check is None:

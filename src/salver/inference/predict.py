@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from salver.errors import FailedPrecondition, Internal, InvalidArgument
+from salver.hints import inputs_hint, signatures_hint
 from salver.requests import Array
 from salver.signature import (
     CLASSIFY_METHOD_NAME,
@@ -33,7 +34,7 @@ def unknown_serving_signature(name: str, known: Iterable[str]) -> FailedPrecondi
     """The error for a signature the model does not have."""
     return FailedPrecondition(
         f'Serving signature key "{name}" not found.',
-        hint=f"The model has the signatures: {', '.join(known)}",
+        hint=signatures_hint(known),
     )
 
 
@@ -88,7 +89,8 @@ def predict_feeds(
     if used != len(given):
         raise InvalidArgument(
             f"Inputs contains invalid name. Used request inputs: {_sorted(inputs.keys() & given)}, "
-            f"request input: {_sorted(given)}"
+            f"request input: {_sorted(given)}",
+            hint=inputs_hint(inputs),
         )
     return feeds
 
@@ -99,7 +101,8 @@ def _wrong_number(signature: Signature, given: Mapping[str, object]) -> InvalidA
         f"input size does not match signature: {len(sent)}!={len(wanted)} "
         f"len({{{_sorted(sent)}}}) != len({{{_sorted(wanted)}}}). "
         f"Sent extra: {{{_sorted(sent - wanted)}}}. "
-        f"Missing but required: {{{_sorted(wanted - sent)}}}."
+        f"Missing but required: {{{_sorted(wanted - sent)}}}.",
+        hint=inputs_hint(signature.inputs),
     )
 
 
@@ -107,7 +110,8 @@ def _missing(signature: Signature, given: Mapping[str, object], alias: str) -> I
     return InvalidArgument(
         f"Signature input alias: {alias}(feed name: {signature.inputs[alias].tensor_name}) not "
         "found in request and no default value provided. Inputs expected to be in the request "
-        f"{{{_sorted(given)}}}, or default input alias set: {_sorted(signature.defaults)}"
+        f"{{{_sorted(given)}}}, or default input alias set: {_sorted(signature.defaults)}",
+        hint=inputs_hint(signature.inputs),
     )
 
 

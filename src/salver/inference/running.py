@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from salver.errors import ServingError
+from salver.hints import explain
 from salver.inference.later import Later
 from salver.inference.servable import Meter
 from salver.inference.serving import Handle
@@ -91,7 +92,7 @@ class Running:
                 prepared.feeds, timeout_s=timeout_s, on_end=prepared.handle.release
             )
         except ServingError as error:
-            error.version = prepared.handle.id.version
+            _explain(error, prepared)
             raise
         return self.started(outputs, prepared, run_begun)
 
@@ -167,7 +168,11 @@ class Running:
         self, future: "asyncio.Future[list[Array]]", prepared: Prepared[A], run_begun: float
     ) -> A:
         try:
-            outputs = await future
+            try:
+                outputs = await future
+            except ServingError as error:
+                _explain(error, prepared)
+                raise
             run_s = perf_counter() - run_begun
             if _are_large(outputs):
                 return await self._encode_in_pool(outputs, prepared, run_s)
@@ -187,6 +192,13 @@ class Running:
             raise
         _tell(prepared, outputs, answer, run_s)
         return answer
+
+
+def _explain(error: ServingError, prepared: Prepared[A]) -> None:
+    """Say of a failed run whose it was, and what its feeds may have to do with it."""
+    error.version = prepared.handle.id.version
+    if prepared.feeds:
+        explain(error, prepared.handle.model.signature_of(prepared.start), prepared.feeds)
 
 
 def _tell(prepared: Prepared[A], outputs: list[Array], answer: A, run_s: float) -> None:

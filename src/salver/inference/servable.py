@@ -161,13 +161,28 @@ class Servable:
             if signature is None:
                 return None
             names = ProgramNames(
-                tuple([spec.tensor_name for spec in signature.inputs.values()]),
+                _feeds(signature),
                 tuple([spec.tensor_name for spec in signature.outputs.values()]),
             )
             program = self._runner(self.model.program(names.feeds, names.fetches), names)
             made = SignatureCall(signature_name, signature, program, self._meters)
             call = self._calls.setdefault(signature_name, made)  # another thread may be first
         return call
+
+    def signature_of(self, start: object) -> Signature | None:
+        """The signature that a run was begun with; None where it is of none. For what has failed.
+
+        Args:
+            start: the `start` of one of the calls or programs.
+        """
+        for call in list(self._calls.values()):
+            if call.start == start:
+                return call.signature
+        for names, program in list(self._programs.items()):
+            if program.start == start:
+                of_feeds = (of for of in self.signatures.values() if _feeds(of) == names.feeds)
+                return next(of_feeds, None)
+        return None
 
     def meter(self, signature_name: str, method: str, entrance: str) -> Meter | None:
         """What counts answers; see `MeterFactory`. For calls that no signature runs as a whole."""
@@ -196,3 +211,7 @@ class Servable:
         self._programs.clear()
         self._on_close()
         self.model.close()
+
+
+def _feeds(signature: Signature) -> tuple[str, ...]:
+    return tuple([spec.tensor_name for spec in signature.inputs.values()])

@@ -13,6 +13,7 @@ from salver.codecs.json_response import (
     encode_regress,
 )
 from salver.errors import InvalidArgument, ServingError
+from salver.hints import explain, signatures_hint
 from salver.inference.examples import (
     check_classify_signature,
     check_regress_signature,
@@ -153,6 +154,7 @@ class InferenceCalls:
             outputs = call.start(feeds, timeout_s=self._timeout_s, on_end=handle.release)
         except ServingError as error:
             error.version = handle.id.version
+            explain(error, call.signature, feeds)
             raise
         meter = call.meters[_PREDICT]
         if type(outputs) is list and len(outputs) == 1 and outputs[0].nbytes <= LARGE_BYTES:
@@ -193,7 +195,7 @@ class InferenceCalls:
             if signature is None:
                 raise InvalidArgument(  # noqa: TRY301 - the handle must be let go
                     f'Serving signature name: "{name}" not found in signature def',
-                    hint=f"The model has the signatures: {', '.join(signatures)}",
+                    hint=signatures_hint(signatures),
                 )
             inputs = document.predict_inputs(document.signature_name, signature)
             if self._is_method_checked:

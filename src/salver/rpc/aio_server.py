@@ -18,7 +18,9 @@ import grpc
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
 from salver.errors import Internal, InvalidArgument, Overloaded, ServingError, drop_frames
+from salver.hints import HINT_METADATA
 from salver.rpc.errors import CannotListen, rpc_status
+from salver.rpc.http2_metadata import percent_encoded
 from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.listeners import open_listeners, unix_socket_refusal
@@ -346,4 +348,6 @@ def _broken(error: Exception) -> ServingError:
 async def _abort(context: Any, error: ServingError) -> None:
     drop_frames(error)
     status = rpc_status(error)
-    await context.abort(_STATUS[status.code], status.message)
+    hint = percent_encoded(status.hint).decode()
+    metadata = ((HINT_METADATA, hint),) if hint else ()
+    await context.abort(_STATUS[status.code], status.message, metadata)

@@ -48,15 +48,17 @@ class RpcStatus:
     Attributes:
         code: gRPC's number.
         message: can be written as UTF-8.
+        hint: likewise; empty for none. It travels beside the message, which is the reference's.
     """
 
     code: int
     message: str
+    hint: str = ""
 
 
 def rpc_status(error: ServingError) -> RpcStatus:
     """The status a failed call ends with."""
-    return RpcStatus(GRPC_STATUS[error.code], _cut(error.message))
+    return RpcStatus(GRPC_STATUS[error.code], _cut(error.message), _cut(error.hint or ""))
 
 
 def _cut(message: str) -> str:

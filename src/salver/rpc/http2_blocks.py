@@ -4,7 +4,8 @@ from functools import lru_cache
 from typing import Final
 
 from salver.errors import ServingError
-from salver.rpc.errors import rpc_status
+from salver.hints import HINT_METADATA
+from salver.rpc.errors import RpcStatus, rpc_status
 from salver.rpc.http2_metadata import ACCEPTED_ENCODINGS, percent_encoded
 from salver.transport.http2.header_blocks import encode_block
 
@@ -16,6 +17,7 @@ _BEGIN: Final[tuple[Field, ...]] = (
     (b":status", b"200"),
     (b"content-type", b"application/grpc"),
 )
+_HINT: Final = HINT_METADATA.encode()
 _ACCEPTED: Final[Field] = (b"grpc-accept-encoding", ACCEPTED_ENCODINGS)
 
 HEAD: Final = encode_block((*_BEGIN, _ACCEPTED))
@@ -38,36 +40,39 @@ def _encoded_head(encoding: bytes) -> bytes:
 def trailers_of(error: ServingError) -> bytes:
     """What ends an answer that has begun and fails."""
     status = rpc_status(error)
-    return _trailers(status.code, status.message)
+    return _trailers(status)
 
 
 @lru_cache(maxsize=256)
-def _trailers(code: int, message: str) -> bytes:
-    return encode_block(_status(code, message))
+def _trailers(status: RpcStatus) -> bytes:
+    return encode_block(_status(status))
 
 
 def refusal_of(error: ServingError) -> bytes:
     """The whole answer of a call that fails before it has one."""
     status = rpc_status(error)
-    return _refusal(status.code, status.message)
+    return _refusal(status)
 
 
 @lru_cache(maxsize=256)
-def _refusal(code: int, message: str) -> bytes:
-    return encode_block((*_BEGIN, _ACCEPTED, *_status(code, message)))
+def _refusal(status: RpcStatus) -> bytes:
+    return encode_block((*_BEGIN, _ACCEPTED, *_status(status)))
 
 
-def _status(code: int, message: str) -> tuple[Field, ...]:
-    return (b"grpc-status", b"%d" % code), (b"grpc-message", percent_encoded(message))
+def _status(status: RpcStatus) -> tuple[Field, ...]:
+    said = (
+        (b"grpc-status", b"%d" % status.code),
+        (b"grpc-message", percent_encoded(status.message)),
+    )
+    return (*said, (_HINT, percent_encoded(status.hint))) if status.hint else said
 
 
 def plain_refusal(status: int, error: ServingError) -> bytes:
     """The whole answer to what is no call of gRPC: a status of HTTP, and one of gRPC beside it."""
-    said = rpc_status(error)
     return encode_block(
         (
             (b":status", b"%d" % status),
             (b"content-type", b"application/grpc"),
-            *_status(said.code, said.message),
+            *_status(rpc_status(error)),
         )
     )

@@ -20,6 +20,7 @@ from salver.codecs.predict_message import (
 from salver.codecs.room import Room, TakesLong
 from salver.codecs.tensor_proto import decode_tensor
 from salver.errors import ServingError, Unknown
+from salver.hints import explain
 from salver.inference.predict import (
     check_predict_signature,
     predict_feeds,
@@ -101,6 +102,7 @@ class UsualPredict:
                 return answer
         except ServingError as error:
             error.version = version
+            explain(error, call.signature, feeds)
             raise
         prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)
         return self._running.started(outputs, prepared, run_begun)
@@ -138,6 +140,7 @@ class UsualPredict:
                     return answer
         except ServingError as error:
             error.version = version
+            explain(error, call.signature, feeds)
             raise
         encode = self._encoder(alike.spec, version, call)
         prepared = Prepared(handle, call.start, feeds, encode, meter, begun_s)

@@ -1,21 +1,159 @@
-"""What can be said of the models when the server starts to answer."""
+"""What a person is told of the models: how they come up, where they answer, what comes later."""
 
-from collections.abc import Iterable
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from salver.config.models import ModelConfig
-from salver.config.options import Announcement, ServedModel
+from salver.config.options import Announcement, LoadProgress, ServedModel, ServeMode
 from salver.config.start_up import Configuration
 from salver.errors import NotFound, ServingError
 from salver.lifecycle.monitor import VersionState
 from salver.lifecycle.seats import NotLoaded
+from salver.notices import NOTICE
 from salver.requests import ServableRequest
 from salver.server.core import ServerCore
 from salver.server.ports import crossing_of
 
-__all__ = ["ANNOUNCE_AFTER_S", "announcement", "served_models"]
+__all__ = ["ANNOUNCE_AFTER_S", "Announcer", "announcement", "served_models"]
 
-ANNOUNCE_AFTER_S: Final = 5.0  # what still loads by then is announced as loading
+_log = logging.getLogger(__name__)
+
+ANNOUNCE_AFTER_S: Final = 5.0
+"""So long the start waits for models that load, and the announcement for models without files."""
+
+_LOOK_S: Final = 0.2  # between two looks at models that load
+_END_S: Final = 1.0
+
+
+class Announcer:
+    """Announces a server when its first models are up, and after that each version that comes.
+
+    In a thread of its own: a model may load for minutes, and whoever prints may block.
+    """
+
+    def __init__(
+        self,
+        core: ServerCore,
+        configuration: Configuration,
+        mode: ServeMode,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Announce nothing yet.
+
+        Args:
+            core: knows how the models are.
+            configuration: the first one.
+            mode: says whom to tell; where nobody is, nothing is done.
+            clock: seconds.
+        """
+        self._core = core
+        self._configuration = configuration
+        self._mode = mode
+        self._clock = clock
+        self._began_s = clock()
+        self._woken = threading.Condition()
+        self._changed: set[str] = set()
+        self._is_stopped = False
+        self._place: tuple[str, Sequence[str]] | None = None
+        self._available: dict[str, frozenset[int]] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to tell how far the models are."""
+        if self._mode.announce is not None:
+            self._thread = threading.Thread(target=self._run, name="salver-announce", daemon=True)
+            self._thread.start()
+
+    def opened(self, rest_url: str, grpc_addresses: Iterable[str]) -> None:
+        """The server answers there, and has started as far as that does not wait for models."""
+        with self._woken:
+            self._place = rest_url, tuple(grpc_addresses)
+            self._woken.notify_all()
+
+    def changed(self, name: str) -> None:
+        """The states of a model have changed. Returns at once."""
+        if self._thread is None:
+            return
+        with self._woken:
+            self._changed.add(name)
+            self._woken.notify_all()
+
+    def stop(self) -> None:
+        """Tell nothing any more."""
+        with self._woken:
+            self._is_stopped = True
+            self._woken.notify_all()
+        if self._thread is not None:
+            self._thread.join(_END_S)  # who prints may be held up for ever
+
+    def _run(self) -> None:
+        announced = self._until_settled()
+        if announced is None or self._mode.announce is None:
+            return
+        self._available = {model.name: frozenset(model.versions) for model in announced.models}
+        self._mode.announce(announced)
+        while (name := self._next_change()) is not None:
+            self._tell_of(name)
+
+    def _until_settled(self) -> Announcement | None:
+        """Wait for the models; None when it is stopped meanwhile."""
+        while True:
+            with self._woken:
+                if self._is_stopped:
+                    return None
+                place = self._place
+            seconds = self._clock() - self._began_s
+            names = [model.name for model in self._configuration.models or ()]
+            loading = tuple([name for name in names if not self._is_settled(name, seconds)])
+            if place is not None and not loading:
+                rest_url, grpc_addresses = place
+                return announcement(
+                    self._core,
+                    self._configuration,
+                    rest_url=rest_url,
+                    grpc_addresses=grpc_addresses,
+                )
+            if self._mode.progress is not None:
+                self._mode.progress(
+                    LoadProgress(
+                        rest_url=place[0] if place is not None else "",
+                        total=len(names),
+                        loading=loading,
+                        seconds=seconds,
+                    )
+                )
+            with self._woken:  # not at each change: a thousand models would be looked at each time
+                self._woken.wait_for(partial(self._is_elsewhere, place), _LOOK_S)
+
+    def _is_elsewhere(self, place: object) -> bool:
+        return self._is_stopped or self._place != place
+
+    def _is_settled(self, name: str, seconds: float) -> bool:
+        try:
+            statuses = self._core.statuses(name)
+        except NotFound:  # no files yet, or nobody has looked
+            return seconds >= ANNOUNCE_AFTER_S
+        is_available = any(status.state is VersionState.AVAILABLE for status in statuses)
+        return is_available or self._core.last_error(name) is not None
+
+    def _next_change(self) -> str | None:
+        with self._woken:
+            while not (self._changed or self._is_stopped):
+                self._woken.wait()
+            return None if self._is_stopped else self._changed.pop()
+
+    def _tell_of(self, name: str) -> None:
+        try:
+            now = frozenset(_available(self._core, name))
+        except NotFound:
+            now = frozenset()
+        for version in sorted(now - self._available.get(name, frozenset())):
+            _log.log(NOTICE, "%s: version %d is ready", name, version)
+        self._available[name] = now
 
 
 def announcement(

@@ -23,10 +23,12 @@ from salver.config.batching import BatchingParameters, BatchingSetup
 from salver.config.options import ServerOptions
 from salver.config.platform import PlatformConfig
 from salver.config.start_up import Configuration
+from salver.errors import ServingError
 from salver.inference.servable import Runner, Servable
 from salver.metrics.registry import Metrics
 from salver.model import Model
 from salver.servable import ServableId
+from salver.served_links import as_given
 from salver.server.warming import Warming
 from salver.warmup.replay import Replay
 
@@ -89,7 +91,13 @@ class Loader:
         Raises:
             ServingError: whatever keeps it from being loaded or warmed up.
         """
-        platform = self._platforms[platform_name]
+        try:
+            return self._up(self._platforms[platform_name], id, directory)
+        except ServingError as error:
+            error.message = as_given(error.message, directory)
+            raise
+
+    def _up(self, platform: "_Platform", id: ServableId, directory: str) -> Servable:
         with self._metrics.loads.timed_version(id.name):
             servable = self._loaded(platform, id, directory)
             warmup = platform.config.warmup
@@ -105,7 +113,11 @@ class Loader:
 
     def inspect(self, platform_name: str, directory: str) -> bytes | None:
         """See `AnyFormat.inspect`."""
-        definitions = self._platforms[platform_name].backend.inspect(directory)
+        try:
+            definitions = self._platforms[platform_name].backend.inspect(directory)
+        except ServingError as error:
+            error.message = as_given(error.message, directory)
+            raise
         if definitions is not None:
             self._describe(definitions)
         return definitions

@@ -27,6 +27,7 @@ def make_core(
     *,
     after_change: Callable[[], None],
     update_logs: Callable[[Mapping[str, bytes]], None],
+    on_status: Callable[[str], None] = lambda _name: None,
 ) -> ServerCore:
     """A core without models.
 
@@ -35,6 +36,7 @@ def make_core(
         loader: loads them.
         after_change: called after each load and unload, from the manager's thread.
         update_logs: see `ServerCore`.
+        on_status: see there.
     """
     options = core_options(configuration)
     lazy = None
@@ -54,6 +56,7 @@ def make_core(
         lazy=lazy,
         after_change=after_change,
         update_logs=update_logs,
+        on_status=on_status,
     )
 
 

@@ -17,6 +17,7 @@ from salver.config.options import ServerOptions
 from salver.config.start_up import Configuration
 from salver.errors import InvalidArgument, Unavailable
 from salver.rpc.errors import CannotListen
+from salver.server.free_ports import port_hint
 from salver.transport.listeners import BACKLOG, open_listeners, open_unix_listener
 
 __all__ = [
@@ -167,6 +168,8 @@ def _bind_grpc(config: GrpcConfig, open_tcp: _OpenTcp, *, is_needed: bool) -> Po
         where = f"{config.host or 'any address'}, port {config.port}"
         refused = CannotListen(f"{where}: {getattr(error, 'strerror', None) or error}")
         if is_needed:
+            advice = port_hint("port", config.host, config.port, error)
+            refused.hint = f"{refused.hint}. {advice}" if advice else refused.hint
             raise refused from error
         warn_of_taken_port(refused)
         return None
@@ -221,7 +224,10 @@ def _bind_rest(configuration: Configuration, open_tcp: _OpenTcp, *, is_needed: b
     except (OSError, UnicodeError) as error:
         text = f"Failed to start HTTP Server at localhost:{port}"
         reason = getattr(error, "strerror", None) or error
-        _refuse(Unavailable(f"{text}: {reason}"), is_needed=is_needed)
+        hint = None
+        if is_needed:
+            hint = port_hint("rest_api_port", options.host, port, error, others=(options.port,))
+        _refuse(Unavailable(f"{text}: {reason}", hint=hint), is_needed=is_needed)
         return None
     scheme = "http" if configuration.rest_tls is None else "https"
     return Port(f"{scheme}://{_in_url(options.host) or 'localhost'}:{port}", tuple(sockets))

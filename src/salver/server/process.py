@@ -11,7 +11,8 @@ from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions
 from salver.config.start_up import Configuration, read_configuration
 from salver.errors import Cancelled
-from salver.server.announcing import ANNOUNCE_AFTER_S, announcement
+from salver.notices import NOTICE
+from salver.server.announcing import ANNOUNCE_AFTER_S, Announcer
 from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
 from salver.server.config_polling import make_config_polling
 from salver.server.memory import freeze_at_start
@@ -79,7 +80,9 @@ class _Process:
             parts.loader,
             after_change=parts.after_change,
             update_logs=parts.logs.update,
+            on_status=lambda name: self._announcer.changed(name),
         )
+        self._announcer = Announcer(self._core, configuration, mode)
         parts.attach(self._core)
         if self._core.lazy is not None:
             parts.metrics.add_collector(self._core.lazy.families)
@@ -104,6 +107,7 @@ class _Process:
     async def _start(self) -> None:
         parts = self._parts
         parts.metrics.loop_lag.start(self._loop)
+        self._announcer.start()
         is_open_first = self._options.open_ports_before_load
         if is_open_first:
             await self._open_doors(parts.make_doors(self._core))
@@ -119,7 +123,7 @@ class _Process:
             await self._open_doors(doors)
         if self._polling is not None:
             self._polling.start()
-        self._announce(doors)
+        self._announcer.opened(doors.rest_url, doors.grpc_addresses)
 
     def _apply(self) -> None:
         # Where failures are tolerated there is nothing to wait for, and a model that never comes
@@ -139,17 +143,6 @@ class _Process:
         if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
             raise error
 
-    def _announce(self, doors: "Doors") -> None:
-        if self._mode.announce is not None:
-            self._mode.announce(
-                announcement(
-                    self._core,
-                    self._configuration,
-                    rest_url=doors.rest_url,
-                    grpc_addresses=doors.grpc_addresses,
-                )
-            )
-
     async def _open_doors(self, doors: "Doors") -> None:
         await doors.open(
             is_rest_needed=self._mode.exit_on_bind_failure,
@@ -160,7 +153,7 @@ class _Process:
 
     def _hear(self, number: signal.Signals) -> None:
         """The first signal drains; a second ends the process at once."""
-        _log.info("%s: draining. A second signal ends at once.", signal.Signals(number).name)
+        _log.log(NOTICE, "%s: draining. A second signal ends at once.", signal.Signals(number).name)
         for each in _SIGNALS:
             self._loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
@@ -172,6 +165,7 @@ class _Process:
 
     async def _stop(self) -> bool:
         parts = self._parts
+        self._announcer.stop()
         parts.give_up()  # a start that fails ends without having been told to
         parts.readiness.is_draining = True
         parts.refresh_health()

@@ -14,6 +14,7 @@ from salver.codecs.prediction_log import LogKind, encode_prediction_log
 from salver.codecs.request_messages import encode_examples_request, encode_predict_request
 from salver.dtypes import DTYPES, DataType, numpy_dtype
 from salver.errors import InvalidArgument
+from salver.hints import fits, shape_text
 from salver.inference.examples import check_classify_signature, check_regress_signature
 from salver.inference.predict import unknown_serving_signature
 from salver.requests import Array
@@ -23,6 +24,7 @@ from salver.signature import (
     REGRESS_METHOD_NAME,
     Signature,
     TensorSpec,
+    is_internal,
 )
 
 __all__ = ["Made", "Method", "Target", "default_records", "record_of_body"]
@@ -39,7 +41,6 @@ _KIND_OF_METHOD_NAME: Final = {
     CLASSIFY_METHOD_NAME: LogKind.CLASSIFY,
     REGRESS_METHOD_NAME: LogKind.REGRESS,
 }
-_INTERNAL_PREFIX: Final = "__saved_model"  # of signatures that are for the loader alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +137,12 @@ def _predict_record(document: Document, name: str, signature: Signature, target:
     inputs = dict(zip(signature.inputs, arrays, strict=True))
     request = encode_predict_request(_spec(target, name), inputs)
     doubts = [
-        f"input {alias} has shape {_shape_text(array.shape)}, but signature {name} says "
-        f"{_shape_text(spec.shape)}"
+        f"input {alias} has shape {shape_text(array.shape)}, but signature {name} says "
+        f"{shape_text(spec.shape)}"
         for (alias, array), spec in zip(inputs.items(), signature.inputs.values(), strict=True)
-        if not _fits(array.shape, spec.shape)
+        if not fits(array.shape, spec.shape)
     ]
     return Made(encode_prediction_log(LogKind.PREDICT, request), "; ".join(doubts))
-
-
-def _fits(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> bool:
-    if declared is None:
-        return True
-    if len(shape) != len(declared):
-        return False
-    return all(size == wanted or wanted < 0 for size, wanted in zip(shape, declared, strict=True))
-
-
-def _shape_text(shape: tuple[int, ...] | None) -> str:
-    return f"[{', '.join(map(str, shape or ()))}]"
 
 
 def _spec(target: Target, signature_name: str) -> ModelSpec:
@@ -186,7 +175,7 @@ def default_records(
     if signature_name and signature_name not in target.signatures:
         raise unknown_serving_signature(signature_name, target.signatures)
     for name, signature in target.signatures.items():
-        if signature_name not in ("", name) or name.startswith(_INTERNAL_PREFIX):
+        if signature_name not in ("", name) or is_internal(name):
             continue
         try:
             yield name, _default_record(name, signature, target, method)

@@ -22,8 +22,9 @@ from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
 from salver.config.start_up import Configuration, check_readable_again, read_configuration
 from salver.errors import Cancelled, ServingError, Unavailable
 from salver.metrics.merged import Report, merge
+from salver.notices import NOTICE
 from salver.servable import ServableId
-from salver.server.announcing import ANNOUNCE_AFTER_S, announcement
+from salver.server.announcing import ANNOUNCE_AFTER_S, Announcer
 from salver.server.config_polling import make_config_polling
 from salver.server.core import CoreOptions, ServerCore
 from salver.server.history import make_history
@@ -133,12 +134,13 @@ class _Supervisor:
             configuration.platforms,
             _core_options(configuration, count),
             serving=self._serving,
-            on_status=self._tell_states,
+            on_status=self._status_changed,
             on_configured=self._tell_names,
             update_logs=self._crew.set_logs,
             abandon=self._abandon,
         )
         self._reloads = Reloads(self._core.apply, self._tell_reloaded)
+        self._announcer = Announcer(self._core, configuration, mode)
         self._polling = make_config_polling(self._options, self._core)
         self._ports = Ports()
         self._board_fd = make_board(2 * count)
@@ -184,6 +186,7 @@ class _Supervisor:
             board=self._board_fd,
             handle=self._handle,
         )
+        self._announcer.start()
         self._keeper.start()
         self._watch.start()
         if self._remembering is not None:
@@ -202,7 +205,8 @@ class _Supervisor:
         if self._polling is not None:
             self._polling.start()
         _log.info("%d workers serve", self._count)
-        self._announce()
+        url = rest_url_of(self._ports, self._configuration)
+        self._announcer.opened(url, self._ports.grpc_addresses)
 
     def _open(self) -> None:
         for port in (self._ports.grpc, self._ports.unix, self._ports.rest):
@@ -226,18 +230,6 @@ class _Supervisor:
         self._core.end_initial_load()
         if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
             raise error
-
-    def _announce(self) -> None:
-        if self._mode.announce is None:
-            return
-        self._mode.announce(
-            announcement(
-                self._core,
-                self._configuration,
-                rest_url=rest_url_of(self._ports, self._configuration),
-                grpc_addresses=self._ports.grpc_addresses,
-            )
-        )
 
     def _in_thread(self, call: Callable[[], None]) -> None:
         """Run what waits for others, while this thread attends to signals."""
@@ -280,7 +272,7 @@ class _Supervisor:
         self._events.put(self._renew)
 
     def _told_to_stop(self, number: signal.Signals) -> None:
-        _log.info("%s: draining. A second signal ends at once.", number.name)
+        _log.log(NOTICE, "%s: draining. A second signal ends at once.", number.name)
         self._is_stopping = True
 
     def _end_at_once(self, number: int) -> None:
@@ -347,6 +339,10 @@ class _Supervisor:
         self._serving.lose(id)
         self._core.lost(id, error)
         return True
+
+    def _status_changed(self, name: str) -> None:
+        self._tell_states(name)
+        self._announcer.changed(name)
 
     def _tell_states(self, name: str) -> None:
         self._crew.set_states(name, lambda: SetStates(name, *self._core.states(name)))
@@ -460,6 +456,7 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._is_stopping = True
+        self._announcer.stop()
         if self._polling is not None:
             self._polling.stop()
         self._core.interrupt()

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import pytest
@@ -96,6 +97,7 @@ class _Methods:
             "/t.S/Later": self.later,
             "/t.S/Wait": self.wait,
             "/t.S/NotFound": self.not_found,
+            "/t.S/Advised": self.advised,
             "/t.S/Broken": self.broken,
             "/t.S/BrokenLater": self.broken_later,
             "/t.S/Each": Stream(self.each),
@@ -123,6 +125,9 @@ class _Methods:
     def not_found(self, data: bytes, _call: Call) -> bytes:
         raise NotFound(data.decode())
 
+    def advised(self, data: bytes, _call: Call) -> bytes:
+        raise NotFound("Servable not found", hint=data.decode())
+
     def broken(self, _data: bytes, _call: Call) -> bytes:
         raise ZeroDivisionError("no number")
 
@@ -136,6 +141,8 @@ class _Methods:
         async for data in requests:
             if data == b"not found":
                 raise NotFound("nothing")
+            if data == b"advised":
+                raise NotFound("nothing", hint="anything")
             if data == b"broken":
                 raise ZeroDivisionError("no number")
             yield data
@@ -200,6 +207,10 @@ async def _refusal(awaitable: Any) -> tuple[str, str]:
     return caught.value.code().name, caught.value.details()
 
 
+def _hints(error: Any) -> list[str]:
+    return [unquote(value) for key, value in error.trailing_metadata() if key == "salver-hint"]
+
+
 class TestUnary:
     @pytest.mark.parametrize("method", ["Echo", "Later"])
     @pytest.mark.parametrize("data", [b"", b"some", bytes(range(256)) * 40_000])
@@ -221,6 +232,23 @@ class TestUnary:
             "NOT_FOUND",
             "Servable not found",
         )
+
+    @pytest.mark.parametrize(
+        "hint", ["Models of this server: mlp.", "“mlp” – 5 % of it\nand more ", "x" * 1024]
+    )
+    async def test_a_hint_travels_beside_the_text(self, channel: Any, hint: str) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _call(channel, "Advised", hint.encode())
+        assert (caught.value.code().name, caught.value.details()) == (
+            "NOT_FOUND",
+            "Servable not found",
+        )
+        assert _hints(caught.value) == [hint]
+
+    async def test_an_error_without_a_hint_has_no_field_for_one(self, channel: Any) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _call(channel, "NotFound", b"x")
+        assert _hints(caught.value) == []
 
     async def test_a_long_text_is_cut(self, channel: Any) -> None:
         _, text = await _refusal(_call(channel, "NotFound", b"x" * 2000))
@@ -313,6 +341,19 @@ class TestStreams:
         await call.write(data)
         assert (await _refusal(call.read()))[0] == code
         assert len(caplog.records) == (code == "INTERNAL")
+
+    async def test_the_hint_of_an_error_comes_with_the_end_of_the_stream(
+        self, channel: Any
+    ) -> None:
+        for first in ([], [b"a"]):
+            call = channel.stream_stream("/t.S/Each")()
+            for data in first:
+                await call.write(data)
+                assert await call.read() == data
+            await call.write(b"advised")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert (caught.value.details(), _hints(caught.value)) == ("nothing", ["anything"])
 
     async def test_one_request_may_have_many_responses(
         self, channel: Any, methods: _Methods

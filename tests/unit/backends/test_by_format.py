@@ -19,6 +19,7 @@ from salver.errors import (
     Unavailable,
     Unimplemented,
 )
+from salver.installing import install_command
 
 
 def _version(path: Path, *names: str) -> Path:
@@ -135,7 +136,7 @@ def test_without_tensorflow_the_file_beside_a_saved_model_is_recommended(
             backend.load(str(version_path(name)))
         assert raised.value.message == (
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
-            f"Install it with: pip install 'salver[tensorflow]'{advice}"
+            f"Install it with: {install_command('tensorflow')}{advice}"
         )
 
 

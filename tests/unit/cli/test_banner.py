@@ -167,3 +167,21 @@ def test_the_page_to_try_models_on_is_named_where_there_is_one() -> None:
     text = banner(Announcement(rest_url=_URL, playground_url=f"{_URL}/", models=()))
     assert f"\n\nOpen {_URL}/ to try them in a browser." in text
     assert "Open" not in banner(Announcement(rest_url=_URL, models=()))
+
+
+def test_the_names_of_nodes_are_left_out_of_an_error() -> None:
+    error = "Matrix size-incompatible\n\t [[{{node dense/MatMul}}]]"
+    model = ServedModel(name="m", base_path="/m", error=error)
+    said = banner(Announcement(rest_url=_URL, models=(model,)))
+    assert "  m  not available: Matrix size-incompatible" in said.splitlines()
+
+
+def test_of_many_models_three_are_tried() -> None:
+    signatures = {DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT, (-1,)))}
+    models = tuple(
+        ServedModel(name=f"m{n}", base_path="/m", versions=(1,), signatures=signatures)
+        for n in range(9)
+    )
+    said = banner(Announcement(rest_url=_URL, models=models))
+    assert said.count("  curl ") == 3
+    assert said.count("version 1") == 9

@@ -9,7 +9,8 @@ import pytest
 
 import salver.cli.demo
 from salver.cli.demo import demo
-from salver.cli.salver import SERVE_DEFAULTS, main
+from salver.cli.salver import main
+from salver.cli.serve import SERVE_DEFAULTS
 from salver.config.models import Latest, ModelConfig
 from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
 from salver.demo.models import Format

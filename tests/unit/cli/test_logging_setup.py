@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 import salver
-from salver.cli.logging_setup import ReferenceFormatter, level_from, set_up_logging
+from salver.cli.logging_setup import (
+    LogStyle,
+    PlainFormatter,
+    ReferenceFormatter,
+    level_from,
+    quieten_tensorflow,
+    set_up_logging,
+    style_from,
+)
+from salver.notices import NOTICE
 
 
 def _record(level: int, text: str, path: str = "/elsewhere/x.py") -> logging.LogRecord:
@@ -93,3 +102,83 @@ def test_a_higher_level_silences_both() -> None:
 def test_a_line_may_say_which_of_several_processes_it_is_from() -> None:
     line = ReferenceFormatter("worker 1").format(_record(logging.INFO, "loaded %s"))
     assert line.endswith("/elsewhere/x.py:12] worker 1: loaded m")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("level", "word"),
+    [(NOTICE, ""), (logging.WARNING, "warning: "), (logging.CRITICAL, "error: ")],
+)
+def test_a_plain_line_is_time_and_words(level: int, word: str) -> None:
+    line = PlainFormatter().format(_record(level, "loaded %s"))
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {word}loaded m", line)
+    of_worker = PlainFormatter("worker 1").format(_record(level, "loaded %s"))
+    assert of_worker.endswith(f"{word}worker 1: loaded m")
+
+
+def test_a_plain_line_takes_the_place_of_what_stands_at_the_terminal() -> None:
+    stream = _Terminal()
+    set_up_logging({}, stream, style=LogStyle(NOTICE, is_plain=True))
+    logging.getLogger("salver.x").warning("odd")
+    assert stream.getvalue().startswith("\r\033[K")
+
+
+def test_an_exception_follows_a_plain_line() -> None:
+    record = _record(logging.ERROR, "went wrong: %s")
+    try:
+        int("x")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert "error: went wrong: m\nTraceback" in PlainFormatter().format(record)
+
+
+def test_quietly_notices_and_what_is_worse_are_logged() -> None:
+    stream = io.StringIO()
+    set_up_logging(stream=stream, style=style_from({}, verbose=False))
+    logger = logging.getLogger("salver.x")
+    logger.info("unheard")
+    logger.log(NOTICE, "version 2 is ready")
+    logger.error("heard")
+    assert [line[9:] for line in stream.getvalue().splitlines()] == [
+        "version 2 is ready",
+        "error: heard",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "verbose", "style"),
+    [
+        ({}, True, LogStyle(logging.INFO)),
+        ({"TF_CPP_MIN_LOG_LEVEL": "1"}, True, LogStyle(logging.WARNING)),
+        ({}, False, LogStyle(NOTICE, is_plain=True)),
+        ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False, LogStyle(logging.INFO, is_plain=True)),
+        ({"TF_CPP_MIN_LOG_LEVEL": "2"}, False, LogStyle(logging.ERROR, is_plain=True)),
+    ],
+)
+def test_the_environment_goes_before_the_flag(
+    environment: dict[str, str], verbose: bool, style: LogStyle
+) -> None:
+    assert style_from(environment, verbose=verbose) == style
+
+
+def test_what_the_environment_says_of_tensorflow_stays() -> None:
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "0"}
+    quieten_tensorflow(environment)
+    assert environment == {"TF_CPP_MIN_LOG_LEVEL": "0"}
+
+
+@pytest.mark.parametrize(("has_driver", "level"), [(True, "1"), (False, "3")])
+def test_where_there_is_a_gpu_its_warnings_are_shown(
+    has_driver: bool, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    if has_driver:
+        driver.touch()
+    monkeypatch.setattr("salver.cli.logging_setup._DRIVERS", (str(driver),))
+    environment: dict[str, str] = {}
+    quieten_tensorflow(environment)
+    assert environment == {"TF_CPP_MIN_LOG_LEVEL": level}

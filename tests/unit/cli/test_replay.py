@@ -142,7 +142,7 @@ def test_who_sits_at_a_terminal_sees_how_far_it_is(
         (["log", "--to=x", "--show=x"], "argument --show: 'x' is no whole number from 0 up"),
         (["log", "--to=x", "--version=1", "--label=a"], "not allowed with"),
         (["log", "--to=ftp://x"], "salver: ftp://x is no server\n  http://host:port"),
-        (["absent", "--to=http://127.0.0.1:1"], "salver: absent; No such file or directory"),
+        (["absent", "--to=http://127.0.0.1:1"], "salver: There is no request log absent"),
     ],
 )
 def test_a_wrong_command_line_is_told(

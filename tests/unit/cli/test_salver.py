@@ -1,36 +1,29 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from salver import __version__
-from salver.cli.salver import SERVE_DEFAULTS, main
+from salver.cli.commands import COMMANDS
+from salver.cli.salver import main
+from salver.cli.starting import Run
 from salver.config.models import ModelConfig
-from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
+from salver.config.options import ServeMode, ServerOptions
 from salver.errors import Unavailable
 
 
-class _Server:
-    """A server that records how it was started, looks at its models, and ends at once."""
+def _failing(error: BaseException) -> Run:
+    """A server that cannot start."""
 
-    def __init__(self, error: BaseException | None = None, has_ended: bool = True) -> None:
-        self.started: list[tuple[ServerOptions, tuple[ModelConfig, ...] | None, ServeMode]] = []
-        self.files: list[str] = []
-        self.error, self.has_ended = error, has_ended
-
-    def __call__(
-        self, options: ServerOptions, models: tuple[ModelConfig, ...] | None, mode: ServeMode
+    def run(
+        options: ServerOptions, models: tuple[ModelConfig, ...] | None, mode: ServeMode
     ) -> bool:
-        self.started.append((options, models, mode))
-        for model in models or ():
-            self.files += [str(path) for path in Path(model.base_path).glob("*/*")]
-        if self.error is not None:
-            raise self.error
-        return self.has_ended
+        raise error
+
+    return run
 
 
-def _main(*arguments: str, server: _Server | None = None) -> int:
-    return main(["salver", *arguments], server or _Server())
+def _main(*arguments: str) -> int:
+    return main(["salver", *arguments], _failing(AssertionError("nothing is to be served")))
 
 
 @pytest.fixture
@@ -39,143 +32,6 @@ def model(tmp_path: Path) -> Path:
     path.mkdir(parents=True)
     (path / "saved_model.pb").touch()
     return path.parent
-
-
-def test_serve_starts_with_friendly_defaults(model: Path) -> None:
-    server = _Server()
-    assert _main("serve", str(model), "--drain_timeout_seconds=5", server=server) == 0
-    ((options, models, mode),) = server.started
-    assert (options.rest_api_port, options.host, options.port) == (8501, "127.0.0.1", 8500)
-    assert options.open_ports_before_load
-    assert options.enable_playground
-    assert options.drain_timeout_seconds == 5.0
-    assert models is not None
-    assert [found.name for found in models] == ["digits"]
-    assert (mode.tolerate_failed_models, mode.exit_on_bind_failure) == (True, True)
-    assert mode.tolerate_taken_grpc_port
-
-
-def test_a_grpc_port_that_was_asked_for_must_be_had(model: Path) -> None:
-    server = _Server()
-    assert _main("serve", str(model), "--port=8500", server=server) == 0
-    assert not server.started[0][2].tolerate_taken_grpc_port
-
-
-@pytest.mark.parametrize("grpc", ["--port=8500", "--grpc_socket_path=s"])
-def test_grpc_alone_can_be_served(model: Path, grpc: str) -> None:
-    server = _Server()
-    assert _main("serve", str(model), "--rest_api_port=0", grpc, server=server) == 0
-    assert len(server.started) == 1
-
-
-def test_one_port_can_do_for_both_apis(model: Path) -> None:
-    server = _Server()
-    assert _main("serve", str(model), "--port=8501", server=server) == 0
-    options = server.started[0][0]
-    assert (options.port, options.rest_api_port) == (8501, 8501)
-
-
-def test_flags_override_the_friendly_defaults(model: Path) -> None:
-    server = _Server()
-    assert _main("serve", "--host", "::1", "--", str(model), server=server) == 0
-    assert server.started[0][0].host == "::1"
-
-
-def test_a_plain_saved_model_is_served_from_a_place_that_goes_afterwards(model: Path) -> None:
-    plain = (model / "1").rename(model.parent / "plain")
-    server = _Server()
-    assert _main("serve", str(plain), server=server) == 0
-    ((_, models, _),) = server.started
-    assert models is not None
-    assert len(server.files) == 1
-    assert not Path(models[0].base_path).exists()
-    assert (plain / "saved_model.pb").exists()
-
-
-def test_the_process_leaves_at_once_when_a_model_will_not_end(model: Path) -> None:
-    left: list[int] = []
-    assert main(["salver", "serve", str(model)], _Server(has_ended=False), left.append) == 0
-    assert left == [0]
-
-
-def test_models_can_come_from_flags() -> None:
-    server = _Server()
-    assert _main("serve", "--model_base_path=/m", server=server) == 0
-    assert server.started[0][1] is None
-
-
-def test_the_announcement_is_printed(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    server = _Server()
-    _main("serve", str(model), server=server)
-    announce = server.started[0][2].announce
-    assert announce is not None
-    announce(Announcement(rest_url="http://127.0.0.1:8501", models=()))
-    assert f"Salver {__version__} serves 0 models at" in capsys.readouterr().out
-
-
-def test_the_announcement_names_the_path_that_was_given(
-    model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plain = (model / "1").rename(model.parent / "plain")
-
-    def run(
-        options: ServerOptions, models: tuple[ModelConfig, ...] | None, mode: ServeMode
-    ) -> bool:
-        assert options.enable_playground
-        assert models is not None
-        assert mode.announce is not None
-        (found,) = models
-        served = ServedModel(name=found.name, base_path=found.base_path, versions=(1,))
-        mode.announce(Announcement(rest_url="http://127.0.0.1:8501", models=(served,)))
-        return True
-
-    assert main(["salver", "serve", str(plain)], run) == 0
-    assert f"  plain  version 1  {plain}\n" in capsys.readouterr().out
-
-
-def test_a_flag_without_effect_gives_one_warning(
-    model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _main("serve", str(model), "--skip_initialize_tpu")
-    assert capsys.readouterr().err == (
-        "salver: --skip_initialize_tpu has no effect: there is no TPU runtime here\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("serve",), "which model? usage: salver serve PATH|NAME=PATH"),
-        (("serve", "p", "--prot=1"), "there is no flag --prot=1: did you mean --port?"),
-        (("serve", "p", "--zzz"), "there is no flag --zzz: see salver serve --help"),
-        (("serve", "p", "--port=x"), "Couldn't interpret value x for flag port."),
-        (
-            ("serve", "p", "--rest_api_port=0", "--port=0"),
-            "--rest_api_port=0 and --port=0 leave nothing to listen on",
-        ),
-        (
-            ("serve", "p", "--rest_api_port=8500", "--enable_port_sharing=false"),
-            "--rest_api_port and --port must differ; both are 8500",
-        ),
-        (
-            ("serve", "p", "--rest_api_port=8500", "--grpc_transport=grpcio"),
-            "--rest_api_port and --port must differ; both are 8500",
-        ),
-        (("serve", "p", "--model_name=m"), "name a model by NAME=PATH, not by --model_name"),
-        (("serve", "p", "--model_config_file=f"), "give paths, or --model_base_path or"),
-        (("show",), "usage: salver show PATH"),
-        (("show", "a", "b"), "usage: salver show PATH"),
-        (("frob",), "there is no command 'frob'"),
-        ((), "a command is missing"),
-    ],
-)
-def test_a_command_line_that_makes_no_sense_is_refused(
-    arguments: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server = _Server()
-    assert _main(*arguments, server=server) == 2
-    assert f"salver: {text}" in capsys.readouterr().err
-    assert server.started == []
 
 
 def test_a_path_with_nothing_to_serve_is_an_error_with_advice(
@@ -192,32 +48,47 @@ def test_a_path_with_nothing_to_serve_is_an_error_with_advice(
 def test_a_server_that_cannot_start_is_an_error(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _main("serve", str(model), server=_Server(Unavailable("The port is taken."))) == 1
+    run = _failing(Unavailable("The port is taken."))
+    assert main(["salver", "serve", str(model)], run) == 1
     assert capsys.readouterr().err == "salver: The port is taken.\n"
 
 
 def test_an_interrupt_before_the_server_listens_to_signals_ends_it_quietly(model: Path) -> None:
-    assert _main("serve", str(model), server=_Server(KeyboardInterrupt())) == 130
+    assert main(["salver", "serve", str(model)], _failing(KeyboardInterrupt())) == 130
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
 def test_help_says_how_to_call_it(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main(word) == 0
-    assert capsys.readouterr().out.startswith("usage: salver serve PATH|NAME=PATH")
-
-
-def test_help_on_serve_lists_the_flags_with_its_defaults(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert _main("serve", "x", "--help") == 0
     out = capsys.readouterr().out
-    assert f"--rest_api_port={SERVE_DEFAULTS.rest_api_port}" in out
-    assert '--host="127.0.0.1"' in out
+    assert out.startswith("usage: salver serve PATH|NAME=PATH")
+    assert all(command.usage in out and command.help in out for command in COMMANDS)
 
 
-def test_help_on_show_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main("show", "--help") == 0
-    assert capsys.readouterr().out.startswith("usage: salver show PATH [--keras_safe_mode=false")
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("", "a command is missing: one of serve, demo, show, "),
+        ("serv", "there is no command 'serv': did you mean serve?"),
+        ("Show", "there is no command 'Show': did you mean show?"),
+        ("frobnicate", "there is no command 'frobnicate': see salver --help"),
+        ("--helpp", "there is no command '--helpp': see salver --help"),
+    ],
+)
+def test_an_unknown_command_is_answered_in_one_line(
+    word: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(*word.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"salver: {advice}")
+    assert said.count("\n") == 1
+
+
+def test_a_path_in_the_place_of_a_command_is_one_to_serve(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(str(model)) == 2
+    assert f"did you mean salver serve {model}?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("serve", "--version")])
@@ -230,37 +101,9 @@ def test_version_names_ours_and_tensorflows(
     assert lines[1].startswith("TensorFlow Library: ")
 
 
-def test_show_describes_a_saved_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main("show", str(model)) == 0
-    assert capsys.readouterr().out.startswith(f"SavedModel at {model / '1'} (version 1)\n")
-
-
-def test_show_ends_quietly_when_its_reader_has_seen_enough(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as stdout:
-        monkeypatch.setattr("sys.stdout", stdout)
-        assert _main("show", str(model)) == 0
-
-
 def test_the_command_line_is_the_processs_own_by_default(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["salver", "--version"])
     assert main() == 0
     assert __version__ in capsys.readouterr().out
-
-
-def test_show_takes_the_flags_of_keras_files(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "cut.keras").touch()
-    cache = f"--conversion_cache={tmp_path / 'cache'}"
-    assert _main("show", str(tmp_path / "cut.keras"), cache, "--keras_safe_mode=false") == 1
-    assert "cut.keras is no Keras file, or only a part of one" in capsys.readouterr().err
-    assert _main("show", str(model), "--keras_safe_mode=maybe") == 2
-    assert "keras_safe_mode" in capsys.readouterr().err
-    assert _main("show", str(model), "--keras_safe=false") == 2
-    assert "usage: salver show PATH" in capsys.readouterr().err

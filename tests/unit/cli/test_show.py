@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from google.protobuf import text_format
 
 from salver._pb import message_class
 from salver.backends.keras.options import KerasOptions
+from salver.cli.salver import main
 from salver.cli.show import show
 from salver.errors import DataLoss, NotFound
 
@@ -21,6 +23,7 @@ meta_graphs {
     outputs { key: "y" value { name: "y:0" dtype: DT_INT64_REF tensor_shape {} } }
     method_name: "tensorflow/serving/predict" } }
   signature_def { key: "init" value { method_name: "" } }
+  signature_def { key: "__saved_model_init_op" value { method_name: "" } }
 }
 meta_graphs { meta_info_def { tags: "serve" tags: "gpu" } }
 """
@@ -151,3 +154,77 @@ def test_a_keras_file_is_shown_as_it_would_be_served(model_path: Callable[[str],
     assert version.startswith(f"{head} (version 1)\n\n{_KERAS_SHOWN}")
     assert version == base
     assert _KERAS_SIGNATURE in alone
+
+
+def _main(*arguments: str) -> int:
+    return main(["salver", "show", *arguments])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "digits" / "1"
+    path.mkdir(parents=True)
+    (path / "saved_model.pb").touch()
+    return path.parent
+
+
+def test_help_on_show_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("--help") == 0
+    assert capsys.readouterr().out.startswith("usage: salver show PATH [--keras_safe_mode=false")
+
+
+def test_show_describes_a_saved_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(str(model)) == 0
+    assert capsys.readouterr().out.startswith(f"SavedModel at {model / '1'} (version 1)\n")
+
+
+def test_show_ends_quietly_when_its_reader_has_seen_enough(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert _main(str(model)) == 0
+
+
+def test_show_takes_the_flags_of_keras_files(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.keras").touch()
+    cache = f"--conversion_cache={tmp_path / 'cache'}"
+    assert _main(str(tmp_path / "cut.keras"), cache, "--keras_safe_mode=false") == 1
+    assert "cut.keras is no Keras file, or only a part of one" in capsys.readouterr().err
+    assert _main(str(model), "--keras_safe_mode=maybe") == 2
+    assert "keras_safe_mode" in capsys.readouterr().err
+    assert _main(str(model), "--keras_safe=false") == 2
+    assert "usage: salver show PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("a", "--keras_safe=false")])
+def test_a_command_line_that_makes_no_sense_is_refused(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(*arguments) == 2
+    assert capsys.readouterr().err.startswith("salver: usage: salver show PATH")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "http://localhost:8501/v1/models/m",
+            "salver: http://localhost:8501/v1/models/m is a URL, and show reads files. Of a server "
+            "one asks the signatures so: curl http://localhost:8501/v1/models/NAME/metadata\n",
+        ),
+        (
+            "s3://bucket/m",
+            "salver: s3://bucket/m is not on this machine, and show reads local files alone.\n",
+        ),
+    ],
+)
+def test_what_is_no_path_is_refused_in_one_line(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(given) == 1
+    assert capsys.readouterr().err == said

@@ -1,4 +1,5 @@
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from salver.backends import registry
-from salver.cli.starting import leave_at_once, run_server
+from salver.cli.logging_setup import LogStyle
+from salver.cli.starting import leave_at_once, run_server, worker_command
 from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions
 from salver.errors import InvalidArgument
@@ -154,3 +156,33 @@ print(*(name for name in late if name in sys.modules))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("verbose", "level", "after"), [(True, None, None), (False, None, "3"), (False, "0", "0")]
+)
+def test_tensorflow_is_quiet_unless_the_flag_or_the_environment_says_otherwise(
+    verbose: bool, level: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salver.cli.logging_setup._DRIVERS", ())
+    monkeypatch.setattr(process, "run", lambda *_arguments, **_named: True)
+    monkeypatch.setattr(registry, "prepare", lambda *_, **__: _ended())
+    environment = dict(os.environ)
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    if level is not None:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+    monkeypatch.setattr("os.environ", environment)
+    run_server(ServerOptions(verbose=verbose), None, ServeMode())
+    assert environment.get("TF_CPP_MIN_LOG_LEVEL") == after
+
+
+def _ended() -> threading.Thread:
+    thread = threading.Thread()
+    thread.start()
+    return thread
+
+
+def test_a_worker_logs_as_its_supervisor_does() -> None:
+    assert worker_command()[-1].endswith("sys.exit(main(sys.argv))")
+    style = LogStyle(25, is_plain=True)
+    assert worker_command(style)[-1].endswith("main(sys.argv, log_level=25, is_plain=True))")

@@ -29,6 +29,11 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
         def answer(request: bytes, context: Any) -> bytes:
             if details.method.endswith("/Fail"):
                 context.abort(grpc.StatusCode.NOT_FOUND, "not here")
+            if details.method.endswith("/Advise"):
+                context.set_trailing_metadata(
+                    (("other", "x"), ("salver-hint", "take %E2%80%9Cm%E2%80%9D%0Aor 5%25"))
+                )
+                context.abort(grpc.StatusCode.NOT_FOUND, "not here")
             if details.method.endswith("/Wait"):
                 is_over = threading.Event()
                 context.add_callback(is_over.set)
@@ -93,6 +98,12 @@ def test_bytes_go_and_come_with_metadata(twins: Twins, url: str) -> None:
 def test_a_status_is_raised(twins: Twins, url: str) -> None:
     with pytest.raises(NotFound, match=r"^not here$"):
         twins.send(url, "/s/Fail")
+
+
+def test_the_hint_of_a_status_is_read(twins: Twins, url: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        twins.send(url, "/s/Advise")
+    assert (caught.value.message, caught.value.hint) == ("not here", "take “m”\nor 5%")
 
 
 def test_the_time_of_a_call_ends(twins: Twins, url: str) -> None:

@@ -20,6 +20,7 @@ from salver.codecs import (
     json_scan,
 )
 from salver.codecs.json_document import Document, NotQuick, PredictInputs, parse_document
+from salver.codecs.json_hints import no_object
 from salver.codecs.json_predict import exact_inputs
 from salver.codecs.json_value import MISSING, debug_text, find, is_object
 from salver.dtypes import DataType, numpy_dtype
@@ -99,6 +100,7 @@ def test_a_body_is_refused_before_any_model_is_looked_up(body: str, message: str
 
 def test_a_body_that_is_no_object_gets_a_hint() -> None:
     assert "must be a JSON object" in (refusal(b"[1]").hint or "")
+    assert "written twice" in (refusal(b'"{\\"instances\\": [1]}"').hint or "")
 
 
 @pytest.mark.parametrize(("asked", "said"), [("", "DEFAULT"), ("sig", "sig")])
@@ -358,7 +360,7 @@ def exactly(body: bytes, wanted: Signature) -> tuple[str, PredictInputs]:
     if not is_object(tree):
         raise InvalidArgument(
             f"JSON Value: {debug_text(tree)} Is not object",
-            hint='The body must be a JSON object, for example {"instances": [[1.0, 2.0]]}.',
+            hint=no_object(tree),
         )
     name = find(tree, "signature_name")
     if name is not MISSING and type(name) is not str:

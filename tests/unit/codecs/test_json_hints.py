@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from salver.codecs.json_hints import input_names, missing_key, nesting, wrong_type
+from salver.codecs.json_hints import missing_key, nesting, no_object, wrong_type
 from salver.dtypes import DataType
 from salver.signature import TensorSpec
 
@@ -18,13 +18,10 @@ def test_a_missing_key_is_set_against_the_keys_that_are_there() -> None:
     assert "'20'" not in missing_key({str(n): n for n in range(100)})
 
 
-def test_the_inputs_of_the_signature_are_listed() -> None:
-    specs = {"a": spec(DataType.FLOAT, (-1, 3)), "b": spec(DataType.STRING)}
-    assert input_names(specs) == (
-        "The inputs of this signature are: 'a' (float, shape [-1, 3]), 'b' (string, any shape)."
-    )
-    many = {str(n): spec(DataType.FLOAT) for n in range(25)}
-    assert input_names(many).endswith("'19' (float, any shape) and 5 more.")
+def test_a_body_that_is_no_object_is_told_what_it_must_be() -> None:
+    assert no_object([1]).startswith("The body must be a JSON object")
+    assert no_object("text").startswith("The body must be a JSON object")
+    assert "it was written twice" in no_object('{"instances": [1]}')
 
 
 def test_wrong_nesting_is_set_against_the_declared_shape() -> None:
@@ -43,6 +40,11 @@ def test_wrong_nesting_is_set_against_the_declared_shape() -> None:
         (DataType.FLOAT, None, "null is accepted nowhere"),
         (DataType.FLOAT, {"b64": "aGk="}, "not encoded bytes"),
         (DataType.FLOAT, {"a": 1}, "not objects"),
+        (
+            DataType.FLOAT,
+            {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]},
+            "a request of the Open Inference Protocol",
+        ),
         (DataType.FLOAT, "1.5", "without quotes"),
         (DataType.STRING, 5, "put quotes around the number"),
         (DataType.BOOL, 1, "write true or false"),

@@ -103,6 +103,7 @@ _OURS = [
     ("enable_port_sharing", "bool", True),
     ("lazy_load_models", "bool", False),
     ("max_loaded_models", "int32", 0),
+    ("verbose", "bool", True),
     ("workers", "int32", 1),
 ]
 

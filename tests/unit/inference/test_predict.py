@@ -73,6 +73,15 @@ def test_inputs_are_fed_in_the_order_of_the_signature() -> None:
     assert fed(signature_of("a b c"), c=b"3", a=b"1", b=b"2") == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("given", [{}, {"q": b"1"}, {"a": b"1", "q": b"2"}])
+def test_inputs_that_are_not_those_of_the_signature_come_with_a_list_of_those_that_are(
+    given: dict[str, bytes],
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        fed(signature_of("a b", b=b"7"), **given)
+    assert (caught.value.hint or "").startswith("The inputs of this signature are: 'a' (")
+
+
 def test_a_signature_may_have_no_inputs() -> None:
     assert fed(signature_of("")) == []
 

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -168,6 +168,13 @@ async def test_given_up_once_it_is_prepared_a_large_request_holds_nothing(shelf:
     assert shelf.in_flight() == 0
 
 
+def _start_of_nothing(
+    feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
+) -> list[Array]:
+    on_end()
+    raise InvalidArgument(f"{len(feeds)} feeds within {timeout_s} s")
+
+
 def _refuse(_outputs: list[Array]) -> bytes:
     raise InvalidArgument("not these")
 
@@ -179,6 +186,27 @@ async def test_an_error_says_which_version_it_is_of(
     with pytest.raises(InvalidArgument) as caught:
         await response_of(Running(shelf.in_pool).small(prepared(shelf, _refuse, name), LONG_S))
     assert caught.value.version == 7
+
+
+async def test_a_run_that_fails_is_set_against_its_signature(shelf: Shelf, is_inline: bool) -> None:
+    request = prepared(shelf, name="failing")
+    request.feeds = [np.ones((1, 3), np.float32)]
+    with pytest.raises(InvalidArgument) as caught:
+        await response_of(Running(shelf.in_pool).small(request, LONG_S))
+    assert caught.value.message == "no"
+    assert (caught.value.hint or "").startswith("Input x is [1, 3], the signature says [-1]: ")
+    with pytest.raises(InvalidArgument) as caught:
+        await response_of(Running(shelf.in_pool).small(prepared(shelf, name="failing"), LONG_S))
+    assert caught.value.hint is None
+
+
+async def test_a_run_without_feeds_fails_without_a_hint(shelf: Shelf, is_inline: bool) -> None:
+    request = prepared(shelf, name="failing")
+    request.feeds = []
+    request.start = _start_of_nothing
+    with pytest.raises(InvalidArgument) as caught:
+        await response_of(Running(shelf.in_pool).small(request, LONG_S))
+    assert caught.value.hint is None
 
 
 async def test_many_strings_are_large_by_what_they_hold(shelf: Shelf, is_inline: bool) -> None:

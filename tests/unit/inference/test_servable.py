@@ -239,3 +239,15 @@ def test_calls_without_a_signature_of_their_own_are_metered_too() -> None:
     servable = Servable(SwapModel(), lambda *_: pytest.fail("nothing runs"), meters=meters)
     assert servable.meter("", "session_run", "GRPC") is counter
     assert asked == [("", "session_run", "GRPC")]
+
+
+def test_the_signature_of_a_run_is_known_by_what_began_it(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    call = servable.call("serving_default")
+    assert call is not None
+    assert servable.signature_of(call.start) is SIGNATURES["serving_default"]
+    part = servable.program(["in_a:0", "in_b:0"], ["out:0"])
+    assert servable.signature_of(part.start) is SIGNATURES["serving_default"]
+    other = servable.program(["in_b:0"], ["out:0"])
+    assert servable.signature_of(other.start) is None
+    assert Servable(model, Inline).signature_of(call.start) is None

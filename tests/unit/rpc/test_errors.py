@@ -28,7 +28,12 @@ def test_an_error_of_no_code_of_its_own_is_internal() -> None:
 
 
 def test_a_hint_is_no_part_of_the_message() -> None:
-    assert rpc_status(InvalidArgument("no", hint="try yes")).message == "no"
+    status = rpc_status(InvalidArgument("no", hint="try yes"))
+    assert (status.message, status.hint) == ("no", "try yes")
+
+
+def test_a_long_hint_is_cut_as_a_message_is() -> None:
+    assert len(rpc_status(InvalidArgument("no", hint="y" * 5000)).hint) < 1100
 
 
 @pytest.mark.parametrize("text", ["", "a" * 1024, "é" * 512, "€" * 341 + "a", "🙂" * 256])

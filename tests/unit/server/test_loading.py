@@ -13,10 +13,11 @@ from salver.batching.run_pool import RunPool
 from salver.config.options import ServerOptions
 from salver.config.start_up import read_configuration
 from salver.dtypes import DataType
-from salver.errors import DataLoss, Internal, InvalidArgument
+from salver.errors import DataLoss, Internal, InvalidArgument, ServingError
 from salver.metrics.registry import Metrics
 from salver.requests import Array
 from salver.servable import ServableId
+from salver.served_links import PREFIX
 from salver.server.loading import Loader
 from salver.server.warming import Warming, service_maker
 from salver.warmup.replay import REQUESTS_FILE, Replay
@@ -51,9 +52,17 @@ class Shelf:
 
     def __init__(self) -> None:
         self.model = Model()
+        self.error: ServingError | None = None
 
     def load(self, directory: str, id: ServableId | None = None) -> Model:
+        if self.error is not None:
+            raise self.error
         return self.model
+
+    def inspect(self, directory: str) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        return b""
 
     def stop(self) -> None:
         pass
@@ -151,6 +160,23 @@ async def test_a_version_whose_parameters_are_wrong_does_not_load_and_is_closed(
     with pytest.raises(InvalidArgument, match="input_batch_size_limit must be positive; was 0"):
         await loaded(loader, tmp_path)
     assert backend.model.closings == 1
+
+
+async def test_an_error_names_the_path_that_was_given(
+    make: Make, backend: Shelf, tmp_path: Path
+) -> None:
+    version = tmp_path / f"{PREFIX}x" / "1"
+    version.parent.mkdir()
+    version.symlink_to("/home/you/net")
+    backend.error = DataLoss(f"Can't parse {version}/saved_model.pb")
+    loader = make()
+    for attempt in (
+        lambda: loader("tensorflow", ID, str(version)),
+        lambda: loader.inspect("tensorflow", str(version)),
+    ):
+        with pytest.raises(DataLoss) as caught:
+            await asyncio.to_thread(attempt)
+        assert caught.value.message == "Can't parse /home/you/net/saved_model.pb"
 
 
 async def test_a_version_that_cannot_be_described_is_closed(

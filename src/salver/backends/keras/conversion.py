@@ -15,10 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from salver.backends.keras.explanations import INSTALL_HINT, ended, explain, took_too_long
+from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.backends.keras.options import KerasOptions
 from salver.errors import NotInstalled, PermissionDenied, ServingError, Unavailable
 from salver.files import error_of_os
+from salver.installing import install_command
+from salver.notices import NOTICE
 
 __all__ = ["CHILD", "STOPPING", "convert", "require_keras"]
 
@@ -51,7 +53,7 @@ def require_keras() -> None:
     if missing:
         raise NotInstalled(
             "Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
-            f"{' and '.join(missing)}. Install them with: {INSTALL_HINT}"
+            f"{' and '.join(missing)}. Install them with: {install_command('tensorflow')}"
         )
 
 
@@ -77,7 +79,8 @@ def convert(
         ServingError: whatever kept the file from being converted, with what to do about it.
     """
     require_keras()
-    _log.info("Converting %s to a SavedModel; this takes seconds, and is done once", source)
+    text = "Converting %s to a SavedModel; this takes seconds, and is done once"
+    _log.log(NOTICE, text, _named(source))
     began_s = clock()
     with tempfile.TemporaryDirectory(prefix="salver-keras-") as scratch:
         output, report = Path(scratch, "output"), Path(scratch, "report.json")
@@ -102,9 +105,9 @@ def convert(
         )
     if error is not None:
         if not isinstance(error, PermissionDenied):  # safe mode's own error says all there is
-            _log.warning("The conversion of %s said at last: %s", source, last_lines)
+            _log.warning("The conversion of %s said at last: %s", _named(source), last_lines)
         raise error
-    _log.info("Converted %s in %.1f s", source, clock() - began_s)
+    _log.log(NOTICE, "Converted %s in %.1f s", _named(source), clock() - began_s)
 
 
 def _named(source: Path) -> str:

@@ -17,10 +17,9 @@ from salver.errors import (
     ResourceExhausted,
     ServingError,
 )
+from salver.installing import install_command
 
-__all__ = ["INSTALL_HINT", "ended", "explain", "took_too_long"]
-
-INSTALL_HINT: Final = "pip install 'salver[tensorflow]'"
+__all__ = ["ended", "explain", "took_too_long"]
 
 _LONGEST_QUOTE: Final = 400
 _INNERMOST: Final = "Exception encountered:"
@@ -56,7 +55,7 @@ def explain(file: str, *, step: str, kind: str, message: str, origin: str = "") 
     if step == "import":
         return NotInstalled(
             "Serving a Keras file needs TensorFlow and Keras 3, which cannot be imported here: "
-            f"{_quoted(kind, message)}. Install them with: {INSTALL_HINT}"
+            f"{_quoted(kind, message)}. Install them with: {install_command('tensorflow')}"
         )
     if step == "custom_objects":
         return FailedPrecondition(

@@ -26,12 +26,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from salver.backends.tensorflow.opening_lines import filtered_stderr
 from salver.errors import NotInstalled, error_of
+from salver.installing import install_command
 
 __all__ = ["Buffer", "Library", "Output", "load_library", "require_library", "tensorflow_directory"]
 
 _MODE: Final = os.RTLD_LOCAL | os.RTLD_LAZY  # binding all symbols now takes 0.19 s, not 0.13
-INSTALL_HINT: Final = "pip install 'salver[tensorflow]'"
 
 
 class Output(ctypes.Structure):
@@ -165,7 +166,8 @@ def _open_without_gil(path: Path) -> int:
     system = ctypes.CDLL(None)
     system.dlopen.restype, system.dlopen.argtypes = c_void_p, (c_char_p, c_int)
     system.dlerror.restype = c_char_p
-    handle: int | None = system.dlopen(os.fsencode(path), _MODE)
+    with filtered_stderr():
+        handle: int | None = system.dlopen(os.fsencode(path), _MODE)
     if handle is None:
         raise OSError((system.dlerror() or b"").decode(errors="replace"))
     return handle
@@ -189,7 +191,7 @@ def tensorflow_directory() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise NotInstalled(
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
-            f"Install it with: {INSTALL_HINT}"
+            f"Install it with: {install_command('tensorflow')}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -225,5 +227,5 @@ def _open_library() -> Library:
     except (OSError, AttributeError) as error:
         raise NotInstalled(
             f"TensorFlow's library {path} cannot be used: {error}. "
-            f"Install a supported TensorFlow with: {INSTALL_HINT}"
+            f"Install a supported TensorFlow with: {install_command('tensorflow')}"
         ) from error

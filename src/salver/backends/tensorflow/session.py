@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from salver._pb import message_class
 from salver.backends.tensorflow.library import Buffer, Library, Output
-from salver.backends.tensorflow.loops import can_loop
+from salver.backends.tensorflow.loops import LOOPS
+from salver.backends.tensorflow.nodes import operations_in
+from salver.backends.tensorflow.ranks import ABORTING, CheckedProgram, least_ranks
 from salver.backends.tensorflow.saved_model import (
     check_files,
     meta_graph_with_tags,
@@ -20,6 +22,7 @@ from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
 from salver.heap import return_freed_pages
+from salver.model import Program
 from salver.requests import Array
 from salver.signature import Signature
 from salver.threads import in_background
@@ -182,9 +185,11 @@ class SavedModel:
         signature_def_map: bytes,
         *,
         can_loop: bool,
+        ranks: Mapping[str, int],
         has_own_pools: bool = False,
     ) -> None:
         self._can_loop = can_loop
+        self._ranks = ranks
         self.signatures = signatures
         self.signature_def_map = signature_def_map
         self._library = library
@@ -193,15 +198,17 @@ class SavedModel:
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
-    ) -> SavedModelProgram:
+    ) -> Program:
         """See `Model.program`."""
-        return SavedModelProgram(
+        program = SavedModelProgram(
             self._session,
             [self._output(name) for name in feeds],
             [self._output(name) for name in fetches],
             [self._operation(name) for name in targets],
             can_loop=self._can_loop,
         )
+        ranks = [self._ranks.get(name, 0) for name in feeds]
+        return CheckedProgram(program, ranks) if any(ranks) else program
 
     def close(self) -> None:
         """See `Model.close`. Errors are not raised: what can be freed is freed regardless."""
@@ -268,7 +275,7 @@ def load_saved_model(
     """
     meta_graph = meta_graph_with_tags(read_meta_graphs(directory), tags, directory)
     check_files(directory)
-    has_loops = can_loop(directory)
+    operations = operations_in(directory, LOOPS | ABORTING)
     quick = library.quick
     status, options, graph = quick.TF_NewStatus(), quick.TF_NewSessionOptions(), quick.TF_NewGraph()
     tag_array = (c_char_p * len(tags))(*[tag.encode() for tag in tags])
@@ -280,7 +287,7 @@ def load_saved_model(
         is_behind = steps_back and library.has_pools and not has_own_pools
         # A graph that loops while it restores, perhaps for ever, must not do so in a thread of the
         # pool that all sessions share: as many of them as it has threads would end all runs.
-        in_caller = is_behind or has_loops
+        in_caller = is_behind or not LOOPS.isdisjoint(operations)
         run_options = Buffer.of(_load_options(thread_pool, in_caller=in_caller))
         load = partial(
             library.long.TF_LoadSessionFromSavedModel,
@@ -298,7 +305,8 @@ def load_saved_model(
         quick.TF_DeleteStatus(status)
     return SavedModel(
         *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
-        can_loop=has_loops,
+        can_loop=bool(operations & LOOPS),
+        ranks=least_ranks(meta_graph.signatures) if operations & ABORTING else {},
         has_own_pools=has_own_pools,
     )
 

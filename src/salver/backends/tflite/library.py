@@ -9,10 +9,10 @@ import threading
 from typing import Any, Final
 
 from salver.errors import NotInstalled
+from salver.installing import install_command
 
-__all__ = ["INSTALL_HINT", "load_library", "require_library"]
+__all__ = ["load_library", "require_library"]
 
-INSTALL_HINT: Final = "pip install 'salver[litert]'"
 _PACKAGE: Final = "ai_edge_litert"
 _opening = threading.Lock()
 
@@ -47,11 +47,11 @@ def require_library() -> None:
 def _missing() -> NotInstalled:
     return NotInstalled(
         "Serving a TFLite model needs LiteRT, which is not installed here. "
-        f"Install it with: {INSTALL_HINT}"
+        f"Install it with: {install_command('litert')}"
     )
 
 
 def _unusable(error: Exception) -> NotInstalled:
     return NotInstalled(
-        f"LiteRT cannot be used: {error}. Install a supported one with: {INSTALL_HINT}"
+        f"LiteRT cannot be used: {error}. Install a supported one with: {install_command('litert')}"
     )

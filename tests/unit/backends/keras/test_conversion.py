@@ -21,6 +21,7 @@ from salver.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from salver.installing import install_command
 
 PATIENCE_S = 60.0
 
@@ -218,7 +219,7 @@ def test_without_keras_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPat
         require_keras()
     assert raised.value.message == (
         "Serving a Keras file needs TensorFlow and Keras 3; not installed here: keras. "
-        "Install them with: pip install 'salver[tensorflow]'"
+        f"Install them with: {install_command('tensorflow')}"
     )
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.errors import Code, ServingError
+from salver.installing import install_command
 
 FILE = "/models/m/1/m.keras"
 
@@ -111,7 +112,7 @@ def test_imports_that_fail_say_which() -> None:
     assert _of("No module named 'h5py'", "ModuleNotFoundError", "import") == (
         "Serving a Keras file needs TensorFlow and Keras 3, which cannot be imported here: "
         "ModuleNotFoundError: No module named 'h5py'. Install them with: "
-        "pip install 'salver[tensorflow]'"
+        f"{install_command('tensorflow')}"
     )
     assert _of("No module named 'mine'", "ModuleNotFoundError", "custom_objects") == (
         "A module of --keras_custom_objects cannot be imported: ModuleNotFoundError: "

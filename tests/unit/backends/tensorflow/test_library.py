@@ -18,6 +18,7 @@ from salver.backends.tensorflow.library import (
     tensorflow_directory,
 )
 from salver.errors import Code, FailedPrecondition, NotFound, ServingError
+from salver.installing import install_command
 
 LIBRARY_NAME = "libtensorflow_cc.2.dylib" if sys.platform == "darwin" else "libtensorflow_cc.so.2"
 open_afresh: Callable[[], Library] = library_module._open_library.__wrapped__
@@ -46,7 +47,7 @@ def test_without_tensorflow_it_says_what_to_install(site: Path) -> None:
         open_afresh()
     assert raised.value.message == (
         "Serving a SavedModel needs TensorFlow, which is not installed here. "
-        "Install it with: pip install 'salver[tensorflow]'"
+        f"Install it with: {install_command('tensorflow')}"
     )
 
 
@@ -67,7 +68,7 @@ def test_a_tensorflow_without_its_library_is_named(package: Path) -> None:
         f"TensorFlow's library {package / LIBRARY_NAME} cannot be used: "
     )
     assert raised.value.message.endswith(
-        "Install a supported TensorFlow with: pip install 'salver[tensorflow]'"
+        f"Install a supported TensorFlow with: {install_command('tensorflow')}"
     )
 
 

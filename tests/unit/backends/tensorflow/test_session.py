@@ -13,9 +13,10 @@ from salver._pb import message_class
 from salver.backends.registry import BackendOptions
 from salver.backends.tensorflow.backend import TensorFlowBackend
 from salver.backends.tensorflow.library import Library
-from salver.backends.tensorflow.session import SavedModel, SavedModelProgram, load_saved_model
+from salver.backends.tensorflow.session import SavedModel, load_saved_model
 from salver.dtypes import DataType, numpy_dtype
 from salver.errors import InvalidArgument, NotFound, ServingError, Unimplemented
+from salver.model import Program
 from salver.requests import Array
 
 Load = Callable[[str], SavedModel]
@@ -38,7 +39,7 @@ def loaded(load: Load) -> Iterator[Load]:
         model.close()
 
 
-def program_of(model: SavedModel, signature_name: str = "serving_default") -> SavedModelProgram:
+def program_of(model: SavedModel, signature_name: str = "serving_default") -> Program:
     signature = model.signatures[signature_name]
     return model.program(
         [spec.tensor_name for spec in signature.inputs.values()],
@@ -572,3 +573,17 @@ def test_a_device_with_pools_of_its_own_is_none_either(
     directory = str(version_path("half_plus_two"))
     load_saved_model(library, directory, tags=["serve"], session_config=b"").close()
     assert names == ["salver-free"]
+
+
+def test_a_picture_with_too_few_axes_is_refused_and_nobody_dies_of_it(loaded: Load) -> None:
+    """With oneDNN such a convolution ends the process."""
+    model = loaded("convnet")
+    (alias,) = model.signatures["serving_default"].inputs
+    for way in WAYS:
+        for shape in ((8, 8, 1), (2, 8, 8), (2, 64), (64,), ()):
+            with pytest.raises(InvalidArgument, match="input must be 4-dimensional"):
+                ask(model, "serving_default", way, **{alias: np.ones(shape, np.float32)})
+        (scores,) = ask(
+            model, "serving_default", way, **{alias: np.ones((2, 8, 8, 1), np.float32)}
+        ).values()
+        assert scores.shape == (2, 10)

@@ -6,6 +6,7 @@ import pytest
 
 from salver.backends.tflite.library import load_library
 from salver.errors import FailedPrecondition
+from salver.installing import install_command
 
 
 def test_the_library_brings_no_tensorflow(litert: Any) -> None:
@@ -34,7 +35,7 @@ def test_without_litert_the_error_says_what_to_install(monkeypatch: pytest.Monke
         load_library()
     assert raised.value.message == (
         "Serving a TFLite model needs LiteRT, which is not installed here. "
-        "Install it with: pip install 'salver[litert]'"
+        f"Install it with: {install_command('litert')}"
     )
 
 
@@ -53,6 +54,5 @@ def test_a_litert_that_cannot_be_opened_is_said_to_be_so(
     with pytest.raises(FailedPrecondition) as raised:
         load_library()
     assert raised.value.message == (
-        f"LiteRT cannot be used: {error}. "
-        "Install a supported one with: pip install 'salver[litert]'"
+        f"LiteRT cannot be used: {error}. Install a supported one with: {install_command('litert')}"
     )

@@ -5,6 +5,7 @@ import { outputsOf } from "./results.js";
 import { viewsFor } from "./outputs/sense.js";
 import { outputView, summary } from "./outputs/output.js";
 import { pretty } from "./json.js";
+import { withoutNodes } from "./messages.js";
 
 const SLOW_MS = 700; // from when an answer is waited for
 const MOST_RAW = 50000; // characters; more would make the page slow
@@ -101,12 +102,14 @@ export function resultPanel({ labels }) {
   };
 }
 
-/** An error as the server said it, with its hint. */
+/** An error as the server said it, with its hint; the names of the graph's nodes come last. */
 export function errorBox({ name, error }, isNamed = false) {
   const status = error.status ? el("span", { class: "status" }, `HTTP ${error.status}`) : null;
+  const { words, nodes } = withoutNodes(error.message);
   return el("div", { class: "error", role: "alert" },
     isNamed ? el("p", { class: "label" }, name) : null,
-    el("p", { class: "message", dir: "auto" }, error.message), error.hint ? el("p", { class: "advice" }, error.hint) : null, status);
+    el("p", { class: "message", dir: "auto" }, words), error.hint ? el("p", { class: "advice" }, error.hint) : null, status,
+    nodes ? el("p", { class: "nodes" }, el("code", {}, nodes)) : null);
 }
 
 function raw(answer, isNamed) {

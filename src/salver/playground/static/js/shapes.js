@@ -22,7 +22,7 @@ const SMALLEST_SIDE = 6; // nothing smaller is a picture that a person can recog
 export function readMetadata(metadata) {
   const definitions = metadata.metadata.signature_def.signature_def;
   const signatures = Object.entries(definitions)
-    .filter(([name]) => name !== "__saved_model_init_op")
+    .filter(([name]) => !name.startsWith("__saved_model"))
     .map(([name, definition]) => readSignature(name, definition))
     .sort((a, b) => rank(a.name) - rank(b.name) || (a.name < b.name ? -1 : 1));
   return { version: metadata.model_spec.version, signatures };
