@@ -34,6 +34,7 @@ GENERATOR_OF = {
             " lost_variables matrix_half_plus_two truncated_pb two_tags"
         ),
         "tf2": "big classes failing half_plus_two_tf2 several slicer slow strings",
+        "slow_loads": "load_loops load_waits",
         "trained": "convnet mlp regression",
         "tflite": (
             "lite lite_custom lite_dtypes lite_fixed lite_loop lite_metadata lite_net lite_plain"

@@ -52,7 +52,8 @@ class FakeWorker:
         said: what it was told, in order.
         on_load: does what a load does; what it raises the load fails with. May call `die`.
         held: versions whose withdrawal is not answered before `release`.
-        is_mute: publications are never answered, and whether it is there not before `release`.
+        is_mute: publications and logs are never answered, and whether it is there only after
+            `release`.
         stays: does not end when it is told to.
     """
 
@@ -118,7 +119,7 @@ class FakeWorker:
                 return self._releases[-1]
             case SetLogs() if self.log_error is not None:
                 raise self.log_error
-            case Publish() if self.is_mute:
+            case Publish() | SetLogs() if self.is_mute:
                 return Future()
             case Ping() if self.is_mute:
                 self._releases.append(Future())

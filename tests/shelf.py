@@ -197,6 +197,10 @@ class Shelf:
     def model_names(self) -> list[str]:
         return self.names
 
+    def problem(self, name: str) -> str | None:
+        error = self.monitor.last_error(name)
+        return None if error is None else error.message
+
     def labels(self, name: str) -> Mapping[str, int]:
         return self.serving.labels.get(name, {})
 

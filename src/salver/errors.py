@@ -22,6 +22,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "NotInstalled",
     "OutOfRange",
     "Overloaded",
     "PermissionDenied",
@@ -145,6 +146,13 @@ class FailedPrecondition(ServingError):
     """The request is well formed, but the state of the server or servable cannot answer it."""
 
     code = Code.FAILED_PRECONDITION
+
+
+class NotInstalled(FailedPrecondition):
+    """A library that is needed is not installed here, or cannot be used.
+
+    The text says what to install. Trying again is of no use before that.
+    """
 
 
 class Aborted(ServingError):

@@ -1,28 +1,53 @@
 """Local files: paths that may be URIs, system errors as ours, how a directory looked, its cache.
 
+Whoever reads a file while the server runs opens it by `open_regular`: the path may have become a
+pipe, which waits for ever to be opened, or a device, which may do anything.
+
 Source of the texts: `tensorflow/core/platform/errors.cc` (IOError) and `env.cc`.
 """
 
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
-from salver.errors import Code, NotFound, ServingError, Unimplemented, error_of
+from salver.errors import (
+    Code,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    ServingError,
+    Unimplemented,
+    error_of,
+)
 
 __all__ = [
     "Footprint",
+    "NotRegular",
+    "check_regular",
     "drop_from_cache",
     "error_of_os",
     "footprint",
     "list_names",
     "local_path",
+    "open_regular",
+    "read_regular",
     "require_path",
+    "unreachable",
 ]
 
+# Scheme → the program that copies from such a store.
+_COPY: Final = {
+    "s3": ": aws s3 cp --recursive {uri} DIRECTORY",
+    "gs": ": gcloud storage cp --recursive {uri} DIRECTORY",
+    "hdfs": ": hdfs dfs -get {uri} DIRECTORY",
+    "http": ": curl -O {uri}",
+    "https": ": curl -O {uri}",
+}
 _SCHEME = re.compile(r"([a-zA-Z][0-9a-zA-Z.]*)://")
 
 _CODE_OF_ERRNO: dict[int, Code] = {
@@ -71,8 +96,22 @@ def local_path(path: str) -> str:
     if scheme is None:
         return path
     if scheme[1] != "file":
-        raise Unimplemented(f"File system scheme '{scheme[1]}' not implemented (file: '{path}')")
+        copy = _COPY.get(scheme[1].lower(), "")
+        raise Unimplemented(
+            f"File system scheme '{scheme[1]}' not implemented (file: '{path}')",
+            hint="Models are served from local files. Copy it here, or mount the store, and serve "
+            f"that{copy.format(uri=path)}.",
+        )
     return path[scheme.end() :]
+
+
+def unreachable(path: str) -> Unimplemented | None:
+    """Why nobody here can look at a path; None where one can, be it that nothing is there."""
+    try:
+        local_path(path)
+    except Unimplemented as error:
+        return error
+    return None
 
 
 def require_path(path: str) -> str:
@@ -98,6 +137,86 @@ def list_names(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError as error:
         raise error_of_os(directory, error) from error
+
+
+class NotRegular(FailedPrecondition):
+    """A path leads to a pipe, a socket or a device where a file was to be read.
+
+    Attributes:
+        is_pipe: whether it is a pipe, which may be read once.
+    """
+
+    def __init__(self, path: str, kind: str) -> None:
+        super().__init__(f"{path}; Is {kind}, not a regular file")
+        self.is_pipe = kind == _PIPE
+
+
+_PIPE: Final = "a pipe"
+
+_KINDS: Final[tuple[tuple[Callable[[int], bool], str], ...]] = (
+    (stat.S_ISFIFO, _PIPE),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Look, without opening it, whether a path leads to a regular file, by links or not.
+
+    Raises:
+        NotRegular: it leads to a pipe, a socket or a device.
+        OSError: nothing is there; or a directory is.
+    """
+    _check_mode(os.fspath(path), os.stat(path).st_mode)
+
+
+def _check_mode(path: str, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
+    raise NotRegular(path, kind)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading. Anything else is refused, and never waited for.
+
+    Raises:
+        NotRegular: see `check_regular`.
+        OSError: it cannot be opened.
+    """
+    check_regular(path)  # so that no device is even opened
+    # What is there may be another thing by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        _check_mode(os.fspath(path), os.fstat(descriptor).st_mode)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:
+    """All of a regular file.
+
+    Args:
+        path: where it is.
+        max_bytes: the most it may have; None for any size.
+
+    Raises:
+        NotRegular: see `check_regular`.
+        OutOfRange: it is longer than `max_bytes`.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        if max_bytes is None:
+            return file.read()
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OutOfRange(f"{os.fspath(path)}; File too large: more than {max_bytes} bytes")
+    return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _PROGRAM: Final = (
 _LOOK_S: Final = 0.5  # between two looks whether the child is still there
 _STOP_S: Final = 40.0  # the server gives requests 30 s to finish
 _TAIL_LINES: Final = 20
+_SAYS: Final = "salver: "  # before the line in which the command says why it ends
 _CHECKED: Final = "checked"
 _CHECK_TIMEOUT_S: Final = 600.0
 
@@ -94,7 +95,9 @@ class ServerProcess:
         while (unready := self._unready(client, model, version)) is not None:
             if not self.is_running:
                 ended = f"The server ended with status {self._process.returncode}"
-                raise FailedPrecondition(ended, hint=self._told())
+                reason = self._reason()
+                said = ended if reason is None else f"{ended}: {reason}"
+                raise FailedPrecondition(said, hint=self._told())
             if time.monotonic() > until_s:
                 unready.hint = self._told()
                 raise unready
@@ -109,6 +112,11 @@ class ServerProcess:
             error.hint = error.hint or self._told()
             raise
         return None
+
+    def _reason(self) -> str | None:
+        """Why it has ended, where it says so in a line."""
+        lines = reversed(self.logs(_TAIL_LINES).splitlines())
+        return next((line.removeprefix(_SAYS) for line in lines if line.startswith(_SAYS)), None)
 
     def _told(self) -> str | None:
         tail = self.logs(_TAIL_LINES).strip()

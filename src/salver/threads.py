@@ -195,6 +195,7 @@ class Pool:
         """
         self._name = name
         self._limit = max(1, num_threads)
+        self._lent = 0
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._threads: list[threading.Thread] = []
@@ -234,8 +235,19 @@ class Pool:
 
     def resize(self, num_threads: int) -> None:
         """Change how many jobs may run at the same time; those that run now go on."""
+        self._set_limit(lambda: (max(1, num_threads), self._lent))
+
+    def lend(self) -> None:
+        """Let one more job run at the same time, since one of those that run does not return."""
+        self._set_limit(lambda: (self._limit, self._lent + 1))
+
+    def take_back(self) -> None:
+        """The job that did not return has returned."""
+        self._set_limit(lambda: (self._limit, self._lent - 1))
+
+    def _set_limit(self, limits: Callable[[], tuple[int, int]]) -> None:
         with self._changed:
-            self._limit = max(1, num_threads)
+            self._limit, self._lent = limits()
             try:
                 self._start_threads(len(self._jobs))
             except ResourceExhausted as error:
@@ -255,7 +267,7 @@ class Pool:
     def _start_threads(self, most: int) -> None:
         """Start as many as there is work and room for, up to `most`."""
         for _ in range(most):
-            if self._idle >= len(self._jobs) or self._working >= self._limit:
+            if self._idle >= len(self._jobs) or self._working >= self._limit + self._lent:
                 return
             name = f"{self._name}-{next(self._numbers)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -276,7 +288,7 @@ class Pool:
 
     def _next_job(self) -> Job | None:
         with self._changed:
-            while self._working <= self._limit:
+            while self._working <= self._limit + self._lent:
                 if self._jobs:
                     return self._jobs.popleft()
                 if self._is_closing:

@@ -1,6 +1,8 @@
 """What happens to a running server when its configuration file changes, and what limits do."""
 
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,37 @@ def test_wrong_file_is_told_of_and_what_was_served_goes_on(
     assert version_of(server) == "1"
     put(path, entry("m", base_path, 2))
     server.wait_until("m", 2)
+
+
+@pytest.mark.parametrize("period", [OFTEN, SELDOM], ids=["by polling", "by watching"])
+def test_file_that_becomes_a_pipe_is_told_of_and_the_next_file_is_applied(
+    base_path: Path, tmp_path: Path, start_server: StartServer, period: str
+) -> None:
+    path = tmp_path / "models.conf"
+    put(path, entry("m", base_path, 1))
+    server = start_server(f"--model_config_file={path}", period)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.rename(path)
+    server.err.wait_for(
+        f"Failed to read ModelServerConfig file: {path}; Is a pipe, not a regular file"
+    )
+    assert version_of(server) == "1"
+    put(path, entry("m", base_path, 2))
+    server.wait_until("m", 2)
+
+
+def test_at_start_up_the_configuration_may_come_out_of_a_pipe(
+    base_path: Path, tmp_path: Path, start_server: StartServer
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = f"model_config_list {{ {entry('m', base_path, 2)} }}"
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    server = start_server(f"--model_config_file={path}")
+    writer.join()
+    assert version_of(server) == "2"
 
 
 def test_new_model_that_never_comes_keeps_no_later_file_waiting(

@@ -248,7 +248,8 @@ def test_without_keras_the_error_says_what_to_install(
         command="salver",
         prelude=HIDE_KERAS,
     )
-    server.out.wait_for(
-        "not available: Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
+    assert server.wait() == 1  # nothing else is left to serve
+    server.err.wait_for(
+        "salver: Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
         f"keras. Install them with: {install_command('tensorflow')}"
     )

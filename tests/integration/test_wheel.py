@@ -140,6 +140,29 @@ def test_installed_alone_it_says_its_version_and_what_is_missing(
     assert f"pip install '{installed.wheel}[tensorflow]'" in missing
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("model", "extra"),
+    [("half_plus_two", "tensorflow"), ("lite_plain/1/model.tflite", "litert")],
+    ids=["SavedModel", "TFLite"],
+)
+def test_installed_alone_serve_says_what_to_install_and_ends(
+    workers: int,
+    model: str,
+    extra: str,
+    installed: Installed,
+    model_path: Callable[[str], Path],
+) -> None:
+    name, _, inner = model.partition("/")
+    path = str(model_path(name) / inner)
+    ports = ("--port=0", f"--rest_api_port={free_port()}")
+    ended = installed.salver("serve", path, *ports, f"--workers={workers}")
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("salver: Serving a ")
+    assert last.endswith(f"Install it with: pip install '{installed.wheel}[{extra}]'")
+
+
 def test_installed_alone_it_serves(installed: Installed, model_path: Callable[[str], Path]) -> None:
     """With the TensorFlow that is here already: it is large."""
     spec = importlib.util.find_spec("tensorflow")

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copytree
 
@@ -34,8 +34,11 @@ def two(base: Path, start_server: StartServer) -> Server:
 
 def workers(server: Server) -> set[int]:
     """The processes that serve now, by their ids."""
-    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
-    return {int(pid) for of in threads for pid in (of / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path(f"/proc/{server.process.pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 def ask(server: Server, value: float = 2.0) -> requests.Response:

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 
 from salver import files
-from salver.errors import Code, NotFound, ServingError, Unimplemented
+from salver.errors import Code, NotFound, OutOfRange, ServingError, Unimplemented
 from salver.files import (
+    NotRegular,
+    check_regular,
     drop_from_cache,
     error_of_os,
     footprint,
     list_names,
     local_path,
+    open_regular,
+    read_regular,
     require_path,
+    unreachable,
 )
 
 
@@ -50,6 +55,19 @@ def test_a_uri_of_a_scheme_nobody_serves_says_so() -> None:
     assert raised.value.message == (
         "File system scheme 's3' not implemented (file: 's3://bucket/m')"
     )
+
+
+def test_what_nobody_can_look_at_is_told_with_how_to_copy_it() -> None:
+    assert unreachable("/models/m") is unreachable("file:///nowhere") is None
+    for uri, how in (
+        ("s3://b/m", "aws s3 cp --recursive s3://b/m DIRECTORY."),
+        ("GS://b/m", "gcloud storage cp --recursive GS://b/m DIRECTORY."),
+        ("odd://b/m", "or mount the store, and serve that."),
+    ):
+        error = unreachable(uri)
+        assert error is not None
+        assert error.hint is not None
+        assert error.hint.endswith(how)
 
 
 def test_a_path_that_must_exist_and_does_not_is_not_found(tmp_path: Path) -> None:
@@ -158,3 +176,60 @@ def test_every_file_is_named_to_the_system_once(
     monkeypatch.setattr(files, "_advise", advise)
     drop_from_cache(str(tmp_path))
     assert sorted(inodes) == sorted(p.stat().st_ino for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_a_regular_file_is_read_through_links(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link") == b"12345"
+    assert read_regular(str(tmp_path / "link"), 5) == b"12345"
+    with open_regular(tmp_path / "link") as file:
+        assert not os.get_inheritable(file.fileno())
+
+
+def test_a_file_may_have_so_many_bytes_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    with pytest.raises(OutOfRange) as raised:
+        read_regular(path, 4)
+    assert raised.value.message == f"{path}; File too large: more than 4 bytes"
+
+
+def test_pipes_and_devices_are_refused_without_being_opened(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, kind, is_pipe in ((str(pipe), "a pipe", True), ("/dev/null", "a device", False)):
+        with pytest.raises(NotRegular) as raised:
+            check_regular(path)
+        assert raised.value.status == (
+            f"FAILED_PRECONDITION: {path}; Is {kind}, not a regular file"
+        )
+        assert raised.value.is_pipe is is_pipe
+
+
+def test_a_directory_and_nothing_are_what_the_system_says_they_are(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as of_directory:
+        open_regular(tmp_path)
+    assert error_of_os("/x", of_directory.value).message == "/x; Is a directory"
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent")
+
+
+def test_a_file_that_becomes_a_pipe_just_before_it_is_opened_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    look = check_regular
+
+    def look_and_change(path: Path) -> None:
+        look(path)
+        path.unlink()
+        os.mkfifo(path)
+
+    monkeypatch.setattr(files, "check_regular", look_and_change)
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with pytest.raises(NotRegular, match="Is a pipe"):
+        open_regular(path)
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) == before

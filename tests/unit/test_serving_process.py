@@ -63,6 +63,7 @@ def test_a_server_that_ends_is_told_with_what_it_said(scratch: Path) -> None:
     with Client(f"http://127.0.0.1:{free_port('127.0.0.1')}", retries=0) as client, ended as caught:
         server.wait_ready(client, "m", timeout_s=60.0)
     assert "--no_such_flag" in (caught.value.hint or "")
+    assert "status 2: there is no flag --no_such_flag" in caught.value.message
     server.stop()
 
 

@@ -284,3 +284,20 @@ def test_slices_are_left_alone_where_they_are_not_known(
     else:
         monkeypatch.setattr(os, "sched_getscheduler", refuse, raising=False)
     assert not take_short_slices()
+
+
+def test_a_job_that_does_not_return_can_be_made_up_for() -> None:
+    pool, gate, done = Pool("test", 1), threading.Event(), threading.Semaphore(0)
+    pool.submit(gate.wait)
+    for _ in range(3):
+        pool.submit(done.release)
+    assert not done.acquire(timeout=0.01)
+    pool.lend()
+    for _ in range(3):
+        assert done.acquire(timeout=WAIT_S)
+    pool.resize(1)  # counts without what was lent
+    pool.submit(done.release)
+    assert done.acquire(timeout=WAIT_S)
+    gate.set()
+    pool.take_back()
+    assert pool.close(WAIT_S)

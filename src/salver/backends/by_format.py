@@ -10,9 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from salver.backends.foreign_formats import advice_on, foreign_files
 from salver.backends.keras.files import holds_keras
 from salver.backends.registry import AnyFormat, Backend, BackendOptions
-from salver.errors import FailedPrecondition, Unavailable
+from salver.errors import NotFound, NotInstalled, Unavailable
 from salver.servable import ServableId
 
 if TYPE_CHECKING:
@@ -64,24 +65,31 @@ class FormatBackend:
     def load(self, directory: str, id: ServableId | None = None) -> "Model":
         """See `Backend.load`."""
         is_lite = is_tflite(directory, prefer_tflite=self._options.prefer_tflite_model)
-        if not is_lite and not holds_saved_model(directory) and holds_keras(directory):
-            return self._keras().load(directory, id)
+        if not is_lite and not holds_saved_model(directory):
+            if holds_keras(directory):
+                return self._keras().load(directory, id)
+            _refuse(directory)
         try:
             return self._backend(_TFLITE if is_lite else _TENSORFLOW).load(directory, id)
-        except FailedPrecondition as error:
-            if is_lite or not holds_tflite(directory) or importlib.util.find_spec("tensorflow"):
-                raise
-            raise FailedPrecondition(
-                f"{error.message}. Or serve its {_TFLITE_FILE}: --prefer_tflite_model"
-            ) from error
+        except NotInstalled as error:
+            raise _with_advice(error, directory, is_lite=is_lite) from error
 
     def inspect(self, directory: str) -> bytes | None:
         """See `AnyFormat.inspect`."""
-        if is_tflite(directory, prefer_tflite=self._options.prefer_tflite_model):
+        is_lite = is_tflite(directory, prefer_tflite=self._options.prefer_tflite_model)
+        is_keras = not is_lite and not holds_saved_model(directory) and holds_keras(directory)
+        if is_keras:
+            import_module(f"{_KERAS}.conversion").require_keras()
+            return None
+        if not is_lite and not holds_saved_model(directory):
+            _refuse(directory)
+        try:
+            import_module(f"{_TFLITE if is_lite else _TENSORFLOW}.library").require_library()
+        except NotInstalled as error:
+            raise _with_advice(error, directory, is_lite=is_lite) from error
+        if is_lite:
             definitions: bytes = import_module(f"{_TFLITE}.model").signatures_in(directory)
             return definitions
-        if not holds_saved_model(directory) and holds_keras(directory):
-            return None
         saved_model = import_module(f"{_TENSORFLOW}.saved_model")
         variants = saved_model.read_meta_graphs(directory)
         tags = self._options.saved_model_tags
@@ -112,6 +120,27 @@ class FormatBackend:
             return self._backends[package]
 
 
+def _refuse(directory: str) -> None:
+    """Say, before a library is looked for, that there is nothing that any would load.
+
+    Raises:
+        ServingError: in the words for a SavedModel that is not there.
+    """
+    try:
+        import_module(f"{_TENSORFLOW}.saved_model").read_meta_graphs(directory)
+    except NotFound as error:
+        advice = [advice_on(Path(directory, name)) for name in foreign_files(directory)]
+        error.hint = error.hint or next(iter(advice), None)
+        raise
+
+
+def _with_advice(error: NotInstalled, directory: str, *, is_lite: bool) -> NotInstalled:
+    """The same, and what could be served instead."""
+    if is_lite or not holds_tflite(directory) or importlib.util.find_spec("tensorflow"):
+        return error
+    return NotInstalled(f"{error.message}. Or serve its {_TFLITE_FILE}: --prefer_tflite_model")
+
+
 def open_backend(options: BackendOptions) -> FormatBackend:
     """See `registry.open_backend`."""
     return FormatBackend(options)
@@ -125,7 +154,7 @@ def load_library(base_paths: Sequence[str] = (), *, prefer_tflite: bool = False)
         prefer_tflite: see `is_tflite`.
 
     Raises:
-        FailedPrecondition: it is not installed, or cannot be used.
+        NotInstalled: or it cannot be used.
     """
     versions = [version for path in base_paths for version in _versions(path)]
     is_lite = bool(versions) and all(

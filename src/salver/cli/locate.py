@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from salver.backends.by_format import holds_saved_model, holds_tflite
+from salver.backends.foreign_formats import advice_on, foreign_files
 from salver.backends.keras.files import holds_keras, is_keras_file, keras_files
 from salver.config.models import (
     TENSORFLOW_PLATFORM,
@@ -27,15 +28,23 @@ from salver.config.models import (
     VersionPolicy,
 )
 from salver.config.text_format import file_error
-from salver.errors import InvalidArgument, NotFound
+from salver.errors import InvalidArgument, NotFound, ServingError
 
-__all__ = ["Located", "given_path", "is_tflite_file", "locate_models", "locate_saved_model"]
+__all__ = [
+    "Located",
+    "NotServed",
+    "given_path",
+    "is_tflite_file",
+    "locate_models",
+    "locate_saved_model",
+]
 
 _TFLITE = ".tflite"
 # What may stand beside a file, as in a version directory.
 _BESIDE = ("assets", "assets.extra", "batching_params.pbtxt")
 _URI = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
 _SHOWN = 8  # names of what was found instead
+_MOST_ADVICE = 3  # files of which a line tells what to do with them
 
 _KERAS_ADVICE = "serve the file itself, or give it a directory: MODEL/1/model.keras"
 # Suffix → what to do with such a file.
@@ -44,8 +53,14 @@ _ADVICE = {
     ".h5": _KERAS_ADVICE,
     ".hdf5": _KERAS_ADVICE,
     _TFLITE: "serve the file itself, or call it model.tflite: MODEL/1/model.tflite",
-    ".onnx": "ONNX models are not served yet",
 }
+
+Warn = Callable[[ServingError], None]
+"""Told of a model that is left out, since nothing here runs it."""
+
+
+class NotServed(NotFound):
+    """There is a model, of a format that nothing here runs; the text says what to do with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +71,40 @@ class Located:
     version: int | None
 
 
-def locate_models(arguments: Sequence[str], scratch: Callable[[], Path]) -> tuple[ModelConfig, ...]:
+def _ignore(_error: ServingError) -> None:
+    """Leave a model out without a word."""
+
+
+def locate_models(
+    arguments: Sequence[str], scratch: Callable[[], Path], warn: Warn = _ignore
+) -> tuple[ModelConfig, ...]:
     """The models that `PATH` and `NAME=PATH` arguments name, in their order.
 
     Args:
         arguments: relative paths are taken from the current directory.
         scratch: makes a new empty directory that lives as long as the server; a SavedModel that
             stands in no version directory gets one there, as a symbolic link.
+        warn: told of models of formats that nothing here runs, where there are others.
 
     Raises:
         NotFound: there is no such path, or nothing under it can be served.
+        NotServed: all models are of such formats.
         ServingError: a directory cannot be read.
         InvalidArgument: a name cannot stand in a URL.
     """
-    return tuple(model for argument in arguments for model in _models(argument, scratch))
+    models: list[ModelConfig] = []
+    refused: list[NotServed] = []
+    for argument in arguments:
+        try:
+            models += _models(argument, scratch, refused.append)
+        except NotServed as error:  # noqa: PERF203 - a person gives a few
+            refused.append(error)
+    last = refused.pop() if refused and not models else None
+    for each in refused:
+        warn(each)
+    if last is not None:
+        raise last
+    return tuple(models)
 
 
 def locate_saved_model(path: Path) -> Located:
@@ -106,7 +141,9 @@ def given_path(made: Path) -> Path:
     return next(path.readlink() for path in version.iterdir() if path.name not in _BESIDE)
 
 
-def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
+def _models(
+    argument: str, scratch: Callable[[], Path], refuse: Callable[[NotServed], None]
+) -> list[ModelConfig]:
     name, text = _split(argument)
     if _URI.match(text):
         return [
@@ -123,6 +160,9 @@ def _models(argument: str, scratch: Callable[[], Path]) -> list[ModelConfig]:
         children = [child for child in _children(path) if child.is_dir()]
         several = [_one(None, child, scratch) for child in children]
         if models := [model for model in several if model is not None]:
+            for child, model in zip(children, several, strict=True):
+                if model is None and _foreign(child):
+                    refuse(_not_served(child, _foreign(child)))
             return models
     if found is None:
         raise _nothing_in(path)
@@ -210,10 +250,23 @@ def _children(path: Path) -> list[Path]:
         raise file_error(str(path), error) from error
 
 
+def _foreign(path: Path) -> list[Path]:
+    """The files in a directory, or in its versions, of formats that nothing here runs."""
+    versions = [child for child in _children(path) if _version(child.name) is not None]
+    return [where / name for where in (path, *versions) for name in foreign_files(where)]
+
+
+def _not_served(path: Path, files: Sequence[Path]) -> NotServed:
+    advice = list(dict.fromkeys(filter(None, map(advice_on, files))))[:_MOST_ADVICE]
+    return NotServed(f"{path} holds no model that is served here: {' '.join(advice)}")
+
+
 def _must_be_directory(path: Path) -> None:
     if path.is_dir():
         return
     if path.is_file():
+        if (foreign := advice_on(path)) is not None:
+            raise NotServed(f"{path} cannot be served: {foreign}")
         advice = _ADVICE.get(path.suffix)
         raise NotFound(
             f"{path} is a file, not a directory with a SavedModel.",
@@ -224,6 +277,8 @@ def _must_be_directory(path: Path) -> None:
 
 def _nothing_in(path: Path) -> NotFound:
     """The error for a directory without anything to serve: says what is there instead."""
+    if foreign := _foreign(path):
+        return _not_served(path, foreign)
     names = [child.name + "/" * child.is_dir() for child in _children(path)]
     if not names:
         return NotFound(f"{path} is empty.")

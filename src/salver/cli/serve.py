@@ -11,6 +11,7 @@ from typing import Final
 
 from salver.cli.commands import Misused
 from salver.cli.logging_setup import set_up_logging, style_from
+from salver.cli.printing import print_error
 from salver.cli.progress import ProgressLine
 from salver.cli.serve_help import serve_help
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
@@ -89,7 +90,7 @@ def serve(rest: Sequence[str], run: Run = run_server, leave: Leave = leave_at_on
             made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))))
             return made[-1]
 
-        models = locate_models(paths, scratch)
+        models = locate_models(paths, scratch, print_error)
         # An empty list, as of a variable that is not set, must not switch the check off.
         hosts = parsed.options.allowed_hosts or SERVE_DEFAULTS.allowed_hosts
         has_ended = run(replace(parsed.options, allowed_hosts=hosts), models or None, mode)

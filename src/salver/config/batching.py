@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from salver.config.options import ServerOptions, schedulable_cpus
-from salver.config.text_format import read_text_file
+from salver.config.text_format import parse_text, read_file, read_text_file
 from salver.errors import InvalidArgument
 
 __all__ = [
@@ -124,7 +124,9 @@ def read_version_parameters(directory: str) -> BatchingParameters | None:
         ServingError: it cannot be read, or is no BatchingParameters.
     """
     path = os.path.join(directory, PER_MODEL_FILE)
-    return read_batching_parameters(path) if os.path.exists(path) else None
+    if not os.path.exists(path):
+        return None
+    return from_message(parse_text(read_file(path), _MESSAGE, path))
 
 
 def read_batching_parameters(path: str) -> BatchingParameters:

@@ -6,6 +6,7 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart; the texts a
 
 import math
 import os
+from typing import Final
 
 from salver.config.grpc import is_native
 from salver.config.hosts import read_allowed_hosts
@@ -99,6 +100,14 @@ def check_parallelism(options: ServerOptions) -> None:
         )
 
 
+_SECONDS: Final = (
+    "drain_timeout_seconds",
+    "drain_delay_seconds",
+    "conversion_timeout_seconds",
+    "load_timeout_seconds",
+)
+
+
 def check_ours(options: ServerOptions) -> None:
     """Refuse values of our own flags that mean nothing.
 
@@ -110,7 +119,7 @@ def check_ours(options: ServerOptions) -> None:
         raise InvalidArgument(
             f"--rest_api_port must be from 0 to {_LAST_PORT}, not {options.rest_api_port}."
         )
-    for name in ("drain_timeout_seconds", "drain_delay_seconds", "conversion_timeout_seconds"):
+    for name in _SECONDS:
         seconds = getattr(options, name)
         if not (math.isfinite(seconds) and seconds >= 0):
             raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from salver.config.text_format import parse_text, read_file
+from salver.config.text_format import parse_text, read_file_once
 from salver.errors import InvalidArgument, Unimplemented
 
 __all__ = [
@@ -114,7 +114,7 @@ def read_model_config_file(path: str) -> tuple[ModelConfig, ...] | None:
     Raises:
         ServingError: the file cannot be read, or is no ModelServerConfig.
     """
-    return parse_model_config(read_file(path), path)
+    return parse_model_config(read_file_once(path), path)
 
 
 def parse_model_config(

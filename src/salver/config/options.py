@@ -434,6 +434,12 @@ class ServerOptions:
     conversion_timeout_seconds: float = _flag(
         600.0, "Longest time for the conversion of one Keras file, in seconds."
     )
+    load_timeout_seconds: float = _flag(
+        0.0,
+        "Longest time for one try to load a version, warmup and conversion included, in seconds; "
+        "then the version ends with DEADLINE_EXCEEDED, until its files change. 0 for any time: a "
+        "load is told of after 60 seconds and never given up.",
+    )
     grpc_transport: str = _flag(
         "native",
         "What speaks gRPC: `native`, Salver's own HTTP/2, or `grpcio`, the gRPC library, which "

@@ -5,6 +5,7 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from salver.config.checks import (
     check_credentials,
@@ -24,9 +25,23 @@ from salver.config.monitoring import MonitoringConfig, read_monitoring_config
 from salver.config.options import ServerOptions
 from salver.config.platform import PlatformConfig, read_platforms
 from salver.config.registered import read_thread_pool_factory
+from salver.config.text_format import file_error
 from salver.config.tls import TlsConfig, read_ssl_config_file
+from salver.files import check_regular
 
-__all__ = ["Configuration", "read_configuration"]
+__all__ = ["Configuration", "check_readable_again", "read_configuration"]
+
+_FILES: Final = (
+    "model_config_file",
+    "batching_parameters_file",
+    "platform_config_file",
+    "tensorflow_session_config_file",
+    "thread_pool_factory_config_file",
+    "monitoring_config_file",
+    "ssl_config_file",
+    "rest_ssl_config_file",
+)
+"""The flags that name what `read_configuration` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,21 @@ def read_configuration(
     if models is not None:
         check_models(models)
     return Configuration(options, models, platforms, rest_tls, grpc, monitoring)
+
+
+def check_readable_again(options: ServerOptions) -> None:
+    """Look whether what `read_configuration` has read once can be read another time.
+
+    Raises:
+        NotRegular: a flag names a pipe, which whoever wrote to it may not write to again.
+        ServingError: a file cannot be read.
+    """
+    for name in _FILES:
+        if path := getattr(options, name):
+            try:
+                check_regular(path)
+            except OSError as error:
+                raise file_error(path, error) from error
 
 
 def _models(options: ServerOptions) -> tuple[ModelConfig, ...] | None:

@@ -1,5 +1,8 @@
 """Files that hold a protocol buffer in text form.
 
+At start-up such a file may be a pipe (`--model_config_file=<(make-config)`): it is read once, to
+its end. Whatever is read again later must be a regular file, since a pipe may never be written to.
+
 Source: TensorFlow Serving `util/proto_util.h`, ParseProtoTextFile; the text of a file error is
 that of TensorFlow's POSIX file system.
 """
@@ -7,15 +10,25 @@ that of TensorFlow's POSIX file system.
 import errno
 import logging
 import os
+import select
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import text_format
 
 from salver._pb import POOL, message_class
-from salver.errors import Code, InvalidArgument, ServingError, error_of
+from salver.errors import (
+    Code,
+    DeadlineExceeded,
+    InvalidArgument,
+    OutOfRange,
+    ServingError,
+    error_of,
+)
+from salver.files import NotRegular, read_regular
 
-__all__ = ["file_error", "parse_text", "read_file", "read_text_file"]
+__all__ = ["file_error", "parse_text", "read_file", "read_file_once", "read_text_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +47,11 @@ _CODE_OF = {
 }
 
 
+_MOST_BYTES: Final = 1 << 26  # some minutes of parsing
+_PIPE_S: Final = 60.0
+_CHUNK_BYTES: Final = 1 << 16
+
+
 def file_error(path: str, error: OSError) -> ServingError:
     """The error TensorFlow's file system would give: `<path>; No such file or directory`."""
     number = error.errno or 0
@@ -42,7 +60,7 @@ def file_error(path: str, error: OSError) -> ServingError:
 
 
 def read_text_file(path: str, message_name: str) -> Any:
-    """Read a message of our descriptor pool from a file.
+    """Read a message of our descriptor pool from a file, once; see `read_file_once`.
 
     Where the text is wrong is logged, as the reference does; the error names only the file.
 
@@ -54,26 +72,80 @@ def read_text_file(path: str, message_name: str) -> Any:
         InvalidArgument: the file is empty, or not such a message.
         ServingError: the file cannot be read; the code says why.
     """
-    return parse_text(read_file(path), message_name, path)
+    return parse_text(read_file_once(path), message_name, path)
 
 
 def read_file(path: str) -> bytes:
-    """Read a file that is to hold such a message.
+    """Read a file that is to hold such a message, and may be read again.
+
+    Raises:
+        InvalidArgument: the file is empty.
+        NotRegular: it is a pipe, a socket or a device.
+        ServingError: the file cannot be read; the code says why.
+    """
+    try:
+        content = read_regular(path, _MOST_BYTES)
+    except OSError as error:
+        raise file_error(path, error) from error
+    return _not_empty(content, path)
+
+
+def read_file_once(path: str, *, timeout_s: float = _PIPE_S) -> bytes:
+    """Read a file that is to hold such a message at start-up, when it may be a pipe as well.
+
+    Args:
+        path: where it is.
+        timeout_s: how long whoever writes to the pipe may take.
 
     Raises:
         InvalidArgument: the file is empty.
         ServingError: the file cannot be read; the code says why.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        return read_file(path)
+    except NotRegular as error:
+        if not error.is_pipe:
+            raise
+    try:
+        content = _read_pipe(path, timeout_s)
     except OSError as error:
         raise file_error(path, error) from error
+    return _not_empty(content, path)
+
+
+def _not_empty(content: bytes, path: str) -> bytes:
     if not content:
         # The reference maps files into memory, which no empty file can be.
         reason = os.strerror(errno.EINVAL)
         raise InvalidArgument(f"{path}; {reason}", hint="The file is empty.")
     return content
+
+
+def _read_pipe(path: str, timeout_s: float) -> bytes:
+    """All that comes out of a pipe.
+
+    Raises:
+        DeadlineExceeded: nobody has written it to its end in time.
+        OutOfRange: it is too much.
+        OSError: it cannot be read.
+    """
+    until_s = time.monotonic() + timeout_s
+    waiting = select.poll()
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    content = bytearray()
+    try:
+        waiting.register(pipe, select.POLLIN)
+        # Before anybody has written to it, a pipe has no end either.
+        while waiting.poll(max(0.0, until_s - time.monotonic()) * 1000):
+            part = os.read(pipe, _CHUNK_BYTES)
+            content += part
+            if not part:
+                return bytes(content)
+            if len(content) > _MOST_BYTES:
+                raise OutOfRange(f"{path}; File too large: more than {_MOST_BYTES} bytes")
+    finally:
+        os.close(pipe)
+    raise DeadlineExceeded(f"{path}; Nobody has written this pipe to its end in {timeout_s:g} s")
 
 
 def _hold_on() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from salver.demo.arithmetic import half_plus_three, half_plus_two, matrix_half_plus_two
 from salver.errors import FailedPrecondition
 from salver.files import error_of_os
+from salver.installing import install_command
 from salver.signature import DEFAULT_SIGNATURE
 
 __all__ = [
@@ -78,8 +79,9 @@ def usable_format(find: Callable[[str], Any] = find_spec) -> Format:
     if find("ai_edge_litert") is not None:
         return Format.TFLITE
     raise FailedPrecondition(
-        "The demo's model needs TensorFlow or LiteRT, and neither is installed",
-        hint="pip install tensorflow-cpu, or, which is smaller, pip install ai-edge-litert",
+        "The demo's model needs TensorFlow or LiteRT, and neither is installed here",
+        hint=f"Install the one with: {install_command('tensorflow')}\n"
+        f"Or the other, which is smaller: {install_command('litert')}",
     )
 
 

@@ -54,6 +54,10 @@ class Serving(Protocol):
         """Label → version of one model."""
         ...
 
+    def problem(self, name: str) -> str | None:
+        """What keeps a model from having an available version, as far as that is known."""
+        ...
+
 
 def definitions_of(serving: Serving, request: ServableRequest) -> tuple[ServableId, bytes]:
     """Which version answers a request, and its signatures, for which it need not be in memory.

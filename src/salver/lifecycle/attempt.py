@@ -39,6 +39,9 @@ class Attempt:
         error: what the last try failed with.
         failed_s: when that was.
         due_s: when the next try is to begin; None while it is queued or running.
+        is_late: whether the running try has been told of, and its thread made up for.
+        is_abandoned: whether it was given up while it ran, so that nobody waits for its outcome.
+        abandoned_bytes: memory that is set aside for it until it returns.
     """
 
     id: ServableId
@@ -50,6 +53,9 @@ class Attempt:
     error: ServingError | None = None
     failed_s: float = 0.0
     due_s: float | None = None
+    is_late: bool = False
+    is_abandoned: bool = False
+    abandoned_bytes: int = 0
 
     @property
     def description(self) -> str:

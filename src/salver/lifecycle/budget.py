@@ -40,6 +40,7 @@ class Budget:
         self._transient_bytes = transient_bytes * num_copies
         self._changing = threading.Lock()
         self._reserved: dict[ServableId, int] = {}
+        self._abandoned_bytes = 0
 
     @property
     def reserved(self) -> dict[ServableId, int]:
@@ -50,7 +51,8 @@ class Budget:
     @property
     def used_bytes(self) -> int:
         """What is reserved altogether."""
-        return sum(self.reserved.values())
+        with self._changing:
+            return sum(self._reserved.values()) + self._abandoned_bytes
 
     def reserve(self, id: ServableId, files: Footprint) -> bool:
         """Set memory aside for a version about to be loaded, if there is enough.
@@ -84,6 +86,22 @@ class Budget:
         with self._changing:
             self._reserved.pop(id, None)
 
+    def abandon(self, id: ServableId) -> int:
+        """Keep what is set aside for a load that was given up, though its version may load anew.
+
+        Returns:
+            How many bytes; to be handed to `returned`.
+        """
+        with self._changing:
+            kept_bytes = self._reserved.pop(id, 0)
+            self._abandoned_bytes += kept_bytes
+            return kept_bytes
+
+    def returned(self, abandoned_bytes: int) -> None:
+        """Give back what was kept for a load that was given up, and has returned."""
+        with self._changing:
+            self._abandoned_bytes -= abandoned_bytes
+
     def refusal(self, id: ServableId, files: Footprint) -> ResourceExhausted:
         """The error of a version for which there is not enough."""
         needed_bytes = self._needed_bytes(files)
@@ -105,7 +123,8 @@ class Budget:
         return estimate_bytes(files) * self._num_copies + self._transient_bytes
 
     def _others(self, id: ServableId) -> int:
-        return sum(taken for of, taken in self._reserved.items() if of != id)
+        others = (taken for of, taken in self._reserved.items() if of != id)
+        return sum(others, self._abandoned_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class LoadOptions:
         max_model_memory_bytes: the most that versions may take together by estimate; 0 for any.
         transient_load_bytes: what each load takes beside that until it is over.
         num_copies: how many processes hold each version, each with memory of its own.
+        load_timeout_s: how long a load may take before it is given up; 0 for any time.
     """
 
     num_load_threads: int = 0
@@ -75,6 +76,7 @@ class LoadOptions:
     max_model_memory_bytes: int = 0
     transient_load_bytes: int = 0
     num_copies: int = 1
+    load_timeout_s: float = 0.0
 
     @property
     def retry_interval_s(self) -> float:

@@ -9,20 +9,19 @@ Source of the log lines: TensorFlow Serving `core/loader_harness.cc`, `core/basi
 """
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from salver.errors import Cancelled, ServingError
+from salver.errors import Cancelled, NotInstalled, ServingError
 from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue
 from salver.lifecycle.handles import ServingMap
+from salver.lifecycle.late_loads import CANCELLED, LateLoads, LateUnloads
 from salver.lifecycle.loader import Closable, Deadly, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
     CancelLoad,
@@ -33,16 +32,19 @@ from salver.lifecycle.machine import (
     UnloadServable,
     WithdrawServable,
 )
+from salver.lifecycle.mailbox import Mailbox, release_waiting
 from salver.lifecycle.messages import (
     Aspire,
+    Begun,
+    Discarded,
     Drained,
     Failed,
     FilesChanged,
     Loaded,
     NoRoom,
-    Settle,
     Stop,
     Troubled,
+    UnloadBegun,
     Unloaded,
     Wake,
 )
@@ -58,11 +60,6 @@ __all__ = ["Manager"]
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Closable)
-
-_CANCELLED = "Loading of servable cancelled"
-_LONGEST_WAIT_S = 3600.0  # a retry interval may be longer than a queue can wait
-# SimpleQueue.get sleeps for ever when its timeout passes before it has begun to (CPython 3.11).
-_SHORTEST_WAIT_S = 0.01
 
 
 _ORDER: dict[type[Instruction], int] = {
@@ -90,6 +87,7 @@ class Manager(Generic[T]):
         serving: ServingMap[T],
         monitor: Monitor,
         after_change: Callable[[], None] = lambda: None,
+        abandon: Callable[[ServableId], None] = lambda _id: None,
         look: Footprinter = footprint,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,6 +99,8 @@ class Manager(Generic[T]):
             serving: where loaded versions are published.
             monitor: where their states are.
             after_change: called in the manager's thread after each load and unload that succeeded.
+            abandon: called in the manager's thread when a load that is running was given up, for
+                whoever can make it return; it must return at once itself.
             look: takes the footprint of a version directory.
             clock: seconds, monotonic; call `wake` after moving one that is not real.
         """
@@ -122,7 +122,7 @@ class Manager(Generic[T]):
         self._ending = threading.Condition()
         self._has_ended = False
         self._has_only_loads = False  # in the way of its end
-        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._messages = Mailbox()
         self._unrest = Unrest(look, clock)
         self._budget = Budget(
             options.max_model_memory_bytes, options.transient_load_bytes, options.num_copies
@@ -134,6 +134,14 @@ class Manager(Generic[T]):
             monitor=monitor,
             post=self._messages.put,
         )
+        self._late = LateLoads(
+            options.load_timeout_s,
+            threads=self._pools.loads,
+            budget=self._budget,
+            monitor=monitor,
+            abandon=abandon,
+        )
+        self._late_unloads = LateUnloads(self._pools.unloads)
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
 
@@ -145,11 +153,10 @@ class Manager(Generic[T]):
 
     def settle(self) -> None:
         """Wait until everything asked for before this call has been decided on, if not done."""
-        done = threading.Event()
         with self._ending:
             if self._has_ended:
                 return
-            self._messages.put(Settle(done))
+            done = self._messages.ask()
         done.wait()
 
     def wake(self) -> None:
@@ -194,7 +201,10 @@ class Manager(Generic[T]):
         if not self._wait_for_end(until_s, load_grace_s):
             return False
         self._thread.join()
-        return self._pools.close(_left_s(until_s))
+        left_s = _left_s(until_s)
+        if self._late.num_abandoned and load_grace_s is not None:  # they run yet, perhaps for ever
+            left_s = load_grace_s if left_s is None else min(left_s, load_grace_s)
+        return self._pools.close(left_s)
 
     def _wait_for_end(self, until_s: float | None, load_grace_s: float | None) -> bool:
         with self._ending:
@@ -217,10 +227,10 @@ class Manager(Generic[T]):
         with self._ending:
             self._has_ended = True
             self._ending.notify_all()
-            self._release_waiting(self._take_rest())
+            release_waiting(self._messages.take_rest())
 
     def _step(self) -> None:
-        messages = self._take()
+        messages = self._messages.take(self._pause_s())
         try:
             instructions: list[Instruction] = []
             for message in messages:
@@ -229,10 +239,11 @@ class Manager(Generic[T]):
             while self._serve_queue():
                 pass
             self._begin_due_tries()
+            self._look_for_late()
             self._refresh_troubled()
             self._tell_what_is_left()
         finally:
-            self._release_waiting(messages)
+            release_waiting(messages)
 
     @staticmethod
     def _guarded(do: Callable[[], list[Instruction]]) -> list[Instruction]:
@@ -249,48 +260,35 @@ class Manager(Generic[T]):
                 self._has_only_loads = self._machine.states == {State.LOADING}
                 self._ending.notify_all()
 
-    def _take(self) -> list[object]:
-        """All messages there are; waits for the first, until a try is due."""
-        waiting = [a.due_s for a in self._delayed.values() if a.due_s is not None]
-        timeout_s = (
-            min(max(_SHORTEST_WAIT_S, min(waiting) - self._clock()), _LONGEST_WAIT_S)
-            if waiting
-            else None
-        )
-        try:
-            first = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            return []
-        return [first, *self._take_rest()]
-
-    def _take_rest(self) -> list[object]:
-        rest: list[object] = []
-        with suppress(queue.Empty):
-            while True:
-                rest.append(self._messages.get_nowait())
-        return rest
-
-    @staticmethod
-    def _release_waiting(messages: list[object]) -> None:
-        for message in messages:
-            if isinstance(message, Settle):
-                message.done.set()
+    def _pause_s(self) -> float | None:
+        """How long nothing is to be done by itself: until a try is due, or late; None for ever."""
+        due = [a.due_s for a in self._delayed.values()]
+        due += [self._late.due_s, self._late_unloads.due_s]
+        times = [due_s for due_s in due if due_s is not None]
+        return min(times) - self._clock() if times else None
 
     def _handle(self, message: object) -> list[Instruction]:
         match message:
             case Aspire(name, paths):
                 return self._aspired(name, paths)
-            case Loaded(attempt, model):
-                return self._loaded(attempt, model)
-            case Failed(attempt, error):
-                return self._failed_try(attempt, error)
-            case NoRoom(attempt, files):
-                return self._no_room(attempt, files)
+            case Begun(attempt):
+                self._late.begin(attempt, self._clock())
+                return []
+            case Loaded() | Failed() | NoRoom():
+                return self._returned(message)
             case Drained(id):
                 _logger.info("Done quiescing servable version %s", id)
                 return self._machine.happened(id, Event.DRAINED)
+            case UnloadBegun(id):
+                self._late_unloads.begin(id, self._clock())
+                return []
             case Unloaded(id):
+                self._late_unloads.end(id)
                 return self._unloaded(id)
+            case Discarded(id):
+                self._late_unloads.end(id)
+                self._changed()
+                return []
             case FilesChanged(id, seen):
                 return self._files_changed(id, seen)
             case Stop():
@@ -312,6 +310,25 @@ class Manager(Generic[T]):
             del self._paths[name]
         return self._machine.aspire(name, paths)
 
+    def _returned(self, message: "Loaded[T] | Failed | NoRoom") -> list[Instruction]:
+        """A try is over, be it that nobody waits for it any more."""
+        self._late.end(message.attempt)
+        match message:
+            case Loaded(attempt, model) if attempt.is_abandoned:
+                _logger.info("%s has returned after it was given up", attempt.description)
+                self._pools.discard(attempt.id, model)
+            case Failed(attempt, error) if attempt.is_abandoned:
+                _logger.info("%s failed after it was given up: %s", attempt.id, error.status)
+            case NoRoom(attempt) if attempt.is_abandoned:
+                pass
+            case Loaded(attempt, model):
+                return self._loaded(attempt, model)
+            case Failed(attempt, error):
+                return self._failed_try(attempt, error)
+            case NoRoom(attempt, files):  # pragma: no branch - the last one there is
+                return self._no_room(attempt, files)
+        return self._room_made()
+
     def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
         del self._attempts[attempt.id]
         self._models[attempt.id] = model
@@ -328,12 +345,15 @@ class Manager(Generic[T]):
         self._monitor.try_failed(attempt.id, error)
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
-        if attempt.tries <= retries and not isinstance(error, Deadly):
+        if attempt.tries <= retries and not isinstance(error, (Deadly, NotInstalled)):
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
             self._delayed[attempt.id] = attempt
             self._budget.release(attempt.id)  # the next try sets memory aside anew
             return self._room_made()
-        _logger.info("Retrying of %s exhausted max_num_retries: %d", attempt.description, retries)
+        if attempt.tries > retries:
+            _logger.info(
+                "Retrying of %s exhausted max_num_retries: %d", attempt.description, retries
+            )
         return self._give_up(attempt)
 
     def _cancel(self, attempt: Attempt) -> list[Instruction]:
@@ -372,7 +392,7 @@ class Manager(Generic[T]):
         ]
 
     def _give_up(self, attempt: Attempt, reason: ServingError | None = None) -> list[Instruction]:
-        id, error = attempt.id, reason or attempt.final_error or Cancelled(_CANCELLED)
+        id, error = attempt.id, reason or attempt.final_error or Cancelled(CANCELLED)
         del self._attempts[id]
         self._delayed.pop(id, None)
         self._budget.release(id)
@@ -386,7 +406,7 @@ class Manager(Generic[T]):
         error: ServingError | None = None
         if id in self._in_vain:
             self._in_vain.remove(id)
-            error = Cancelled(_CANCELLED)
+            error = Cancelled(CANCELLED)
         self._monitor.publish(id, VersionState.END, error)
         self._budget.release(id)
         self._changed()
@@ -455,6 +475,7 @@ class Manager(Generic[T]):
         is_idle = attempt.due_s is not None or self._queue.withdraw(id)
         if is_idle or self._pools.withdraw(id):
             return self._cancel(attempt)
+        self._late.hurry(id)
         return []  # it runs; its outcome will find that nobody wants it
 
     def _publish(self, id: ServableId) -> None:
@@ -469,6 +490,13 @@ class Manager(Generic[T]):
             if attempt.due_s is not None and attempt.due_s <= now_s:
                 _logger.info("Retrying of %s retry: %d", attempt.description, attempt.tries)
                 self._submit(attempt)
+
+    def _look_for_late(self) -> None:
+        for attempt, error in self._late.look(self._clock(), self._machine.is_aspired):
+            attempt.failed_s = self._clock()
+            _logger.error("%s is given up: %s", attempt.description, error.status)
+            self._perform(self._give_up(attempt, error))
+        self._late_unloads.look(self._clock())
 
     def _refresh_troubled(self) -> None:
         self._failed = {

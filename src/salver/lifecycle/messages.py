@@ -12,6 +12,8 @@ from salver.servable import ServableId
 
 __all__ = [
     "Aspire",
+    "Begun",
+    "Discarded",
     "Drained",
     "Failed",
     "FilesChanged",
@@ -20,6 +22,7 @@ __all__ = [
     "Settle",
     "Stop",
     "Troubled",
+    "UnloadBegun",
     "Unloaded",
     "Wake",
 ]
@@ -33,6 +36,27 @@ class Aspire:
 
     name: str
     paths: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A try has got a thread."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """A model has been closed that was loaded after its version had been given up."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadBegun:
+    """The close of a model has got a thread."""
+
+    id: ServableId
 
 
 @dataclass(frozen=True, slots=True)

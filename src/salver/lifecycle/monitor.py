@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from salver.errors import Cancelled, ServingError
+from salver.errors import Cancelled, NotInstalled, ServingError
 from salver.servable import ServableId
 
-__all__ = ["Monitor", "VersionState", "VersionStatus"]
+__all__ = ["Monitor", "VersionState", "VersionStatus", "Wait"]
 
 
 class VersionState(enum.IntEnum):
@@ -34,12 +34,14 @@ class VersionStatus:
         state: where it stands.
         error: why it ended; None while nothing has gone wrong.
         is_in_memory: of an available version that is loaded when it is asked for; else None.
+        note: what else is worth telling, such as that it has been loading for long.
     """
 
     id: ServableId
     state: VersionState
     error: ServingError | None = None
     is_in_memory: bool | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,23 @@ class _All:
         return True
 
 
+class Wait:
+    """A wait for models, which others may look at and end. Its state belongs to the monitor.
+
+    Attributes:
+        since: the servable streams, each with a moment given by `Monitor.now`; ends before it do
+            not count.
+    """
+
+    __slots__ = ("_end", "_failures", "since")
+
+    def __init__(self, since: Mapping[str, int]) -> None:
+        """Wait for nothing yet: see `Monitor.wait`."""
+        self.since = since
+        self._failures: tuple[VersionStatus, ...] | None = None  # once all are decided
+        self._end: ServingError | None = None
+
+
 class Monitor:
     """Remembers the state of every version seen. Safe to use from any thread."""
 
@@ -121,6 +140,7 @@ class Monitor:
         # Condition's own lock can be taken twice by one thread, so a signal handler may interrupt.
         self._changed = threading.Condition()
         self._records: Mapping[str, Mapping[int, _Record]] = {}
+        self._unreachable: Mapping[str, ServingError] = {}
         self._events = 0
         self._is_interrupted = False
 
@@ -144,6 +164,13 @@ class Monitor:
             self._put(id, replace(self._records[id.name][id.version], trouble=error))
         self._on_change(id.name)
 
+    def note(self, id: ServableId, text: str) -> None:
+        """Add to the status of a version, until it changes, what is worth telling."""
+        with self._changed:
+            record = self._records[id.name][id.version]
+            self._put(id, replace(record, status=replace(record.status, note=text)))
+        self._on_change(id.name)
+
     def status(self, id: ServableId) -> VersionStatus | None:
         """The last thing published of one version; None for one never seen."""
         record = self._of(id.name).get(id.version)
@@ -158,10 +185,39 @@ class Monitor:
         """Why loading `name` failed last, be it to be tried again; None while nothing has failed.
 
         A version that became available forgets its errors. Of several versions that failed the
-        highest speaks.
+        highest speaks; where none can even be looked for, that is why.
         """
         troubles = (record.trouble for _, record in sorted(self._of(name).items(), reverse=True))
-        return next((trouble for trouble in troubles if trouble is not None), None)
+        found = next((trouble for trouble in troubles if trouble is not None), None)
+        return found or self._unreachable.get(name)
+
+    def set_unreachable(self, errors: Mapping[str, ServingError]) -> None:
+        """Record of which names no version can be looked for, and why; of all others they can."""
+        with self._changed:
+            before, self._unreachable = self._unreachable, dict(errors)
+            self._changed.notify_all()
+        for name in before.keys() | errors.keys():
+            if before.get(name) is not errors.get(name):
+                self._on_change(name)
+
+    def is_hopeless(self, name: str) -> bool | None:
+        """Whether no version of a name can become available before something is done about it.
+
+        That is so where versions cannot be looked for, and where all that are there need a library
+        that is missing.
+
+        Returns:
+            None while it is being found out.
+        """
+        records = self._of(name).values()
+        if any(record.status.state is VersionState.AVAILABLE for record in records):
+            return False
+        if name in self._unreachable:
+            return True
+        if self.is_under_way(name):
+            return None
+        troubles = [record.trouble for record in records]
+        return bool(troubles) and all(isinstance(each, NotInstalled) for each in troubles)
 
     def now(self) -> int:
         """This moment, for the `since` of a later wait."""
@@ -187,16 +243,81 @@ class Monitor:
         Raises:
             Cancelled: `interrupt` was called.
         """
-        in_order = sorted(set(names))
-        all_decided = _All(in_order, lambda name: self._decision(name, since) is not None)
+        return self.wait(Wait(dict.fromkeys(names, since)))
+
+    def wait(self, wait: Wait) -> tuple[VersionStatus, ...]:
+        """The same, unless the wait is ended before.
+
+        Raises:
+            ServingError: what `end` was called with.
+            Cancelled: `interrupt` was called.
+        """
+        all_decided = _All(
+            sorted(wait.since), lambda name: self._decision(name, wait.since[name]) is not None
+        )
+        with self._changed:
+            while wait._failures is None:
+                self.check_interrupted()
+                if wait._end is not None:
+                    raise wait._end
+                if all_decided():
+                    wait._failures = self._failures(wait)
+                else:
+                    self._changed.wait()
+            return wait._failures
+
+    def end(self, wait: Wait, error: ServingError) -> None:
+        """End a wait by an error, unless its names are decided: then it ends by that."""
+        with self._changed:
+            if wait._failures is not None or wait._end is not None:
+                return
+            if self.undecided(wait):
+                wait._end = error
+            else:
+                wait._failures = self._failures(wait)
+            self._changed.notify_all()
+
+    def undecided(self, wait: Wait) -> tuple[str, ...]:
+        """Those of its names that are waited for yet, in order; none once the wait is over."""
+        with self._changed:
+            if wait._failures is not None or wait._end is not None:
+                return ()
+            return tuple(
+                name
+                for name, since in sorted(wait.since.items())
+                if self._decision(name, since) is None
+            )
+
+    def is_under_way(self, name: str) -> bool:
+        """Whether a version is being loaded, and no try of it has failed."""
+        return any(
+            record.status.state in (VersionState.START, VersionState.LOADING)
+            and record.trouble is None
+            for record in self._of(name).values()
+        )
+
+    def watch(self, pause_s: Callable[[], float | None]) -> None:
+        """Wait until the states are as somebody wants them.
+
+        Args:
+            pause_s: asked after each change, and after so many seconds as it returned the last
+                time; None ends the wait. Called under the lock of the states.
+
+        Raises:
+            Cancelled: `interrupt` was called.
+        """
         with self._changed:
             while True:
                 self.check_interrupted()
-                if all_decided():
-                    break
-                self._changed.wait()
-            deciders = [self._decision(name, since) for name in in_order]
-        return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
+                timeout_s = pause_s()
+                if timeout_s is None:
+                    return
+                self._changed.wait(timeout_s)
+
+    def look_again(self) -> None:
+        """Have those in `watch` look, though no state has changed."""
+        with self._changed:
+            self._changed.notify_all()
 
     def wait_until_settled(self, names: Collection[str], timeout_s: float | None = None) -> bool:
         """Wait until each name has an available version, or a try to load one that failed.
@@ -252,13 +373,17 @@ class Monitor:
         if self._is_interrupted:
             raise Cancelled("The wait for models to become available was interrupted")
 
+    def _failures(self, wait: Wait) -> tuple[VersionStatus, ...]:
+        deciders = (self._decision(name, since) for name, since in sorted(wait.since.items()))
+        return tuple(d for d in deciders if d is not None and d.state is VersionState.END)
+
     def _decision(self, name: str, since: int) -> VersionStatus | None:
         records = (record for _, record in sorted(self._of(name).items(), reverse=True))
         decisions = (record.decision(since) for record in records)
         return next((decision for decision in decisions if decision is not None), None)
 
     def _is_settled(self, name: str) -> bool:
-        return any(
+        return name in self._unreachable or any(
             record.status.state is VersionState.AVAILABLE or record.trouble is not None
             for record in self._of(name).values()
         )

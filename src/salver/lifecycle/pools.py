@@ -21,7 +21,15 @@ from salver.lifecycle.loader import (
     as_serving_error,
     look_at,
 )
-from salver.lifecycle.messages import Failed, Loaded, NoRoom, Unloaded
+from salver.lifecycle.messages import (
+    Begun,
+    Discarded,
+    Failed,
+    Loaded,
+    NoRoom,
+    UnloadBegun,
+    Unloaded,
+)
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.servable import ServableId
 from salver.threads import Job, Pool
@@ -34,7 +42,12 @@ T = TypeVar("T", bound=Closable)
 
 
 class Pools(Generic[T]):
-    """One pool for loads, one for unloads. Used by the manager's thread alone."""
+    """One pool for loads, one for unloads. Used by the manager's thread alone.
+
+    Attributes:
+        loads: the threads that load.
+        unloads: the threads that unload.
+    """
 
     def __init__(
         self,
@@ -54,7 +67,8 @@ class Pools(Generic[T]):
             options: how many threads.
             budget: where memory is set aside before a load.
             monitor: told when a load begins.
-            post: takes a `Loaded`, `Failed`, `NoRoom` or `Unloaded`; called from any thread.
+            post: takes a `Begun`, `Loaded`, `Failed`, `NoRoom`, `UnloadBegun`, `Unloaded` or
+                `Discarded`; called from any thread.
         """
         self._load = load
         self._look = look
@@ -63,18 +77,18 @@ class Pools(Generic[T]):
         self._monitor = monitor
         self._post = post
         self._jobs: dict[ServableId, Job] = {}  # of loads that may not have begun
-        self._loads = Pool("salver-load", options.num_initial_load_threads)
-        self._unloads = Pool("salver-unload", options.num_unload_threads)
+        self.loads = Pool("salver-load", options.num_initial_load_threads)
+        self.unloads = Pool("salver-unload", options.num_unload_threads)
 
     def end_initial_load(self) -> None:
         """Go from the load threads of start-up to those of ordinary times."""
-        self._loads.resize(self._options.num_load_threads)
+        self.loads.resize(self._options.num_load_threads)
 
     def try_load(self, attempt: Attempt) -> None:
         """Queue a try; it reports what came of it, also when there is no thread for it."""
         job = self._jobs[attempt.id] = partial(self._try, attempt)
         try:
-            self._loads.submit(job)
+            self.loads.submit(job)
         except ResourceExhausted as error:
             del self._jobs[attempt.id]
             self._report_failure(attempt, error)
@@ -82,25 +96,27 @@ class Pools(Generic[T]):
     def withdraw(self, id: ServableId) -> bool:
         """Take back a try that has not begun; False when it has."""
         job = self._jobs.pop(id, None)
-        return job is not None and self._loads.withdraw(job)
+        return job is not None and self.loads.withdraw(job)
 
     def unload(self, id: ServableId, model: T) -> None:
         """Queue the close of a model; it reports `Unloaded`. Without a thread it is closed here."""
-        try:
-            self._unloads.submit(partial(self._close, id, model))
-        except ResourceExhausted:
-            self._close(id, model)
+        self._queue_close(partial(self._close, id, model, Unloaded(id)))
+
+    def discard(self, id: ServableId, model: T) -> None:
+        """The same for one that was loaded too late; it reports `Discarded`."""
+        self._queue_close(partial(self._close, id, model, Discarded(id)))
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Run what is queued, then join the threads; False when time ran out."""
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        has_ended = self._loads.close(timeout_s)
+        has_ended = self.loads.close(timeout_s)
         left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-        return self._unloads.close(left_s) and has_ended
+        return self.unloads.close(left_s) and has_ended
 
     def _try(self, attempt: Attempt) -> None:
         id = attempt.id
         self._jobs.pop(id, None)
+        self._post(Begun(attempt))
         try:
             if not self._reserve(attempt):
                 return
@@ -141,10 +157,17 @@ class Pools(Generic[T]):
         attempt.failed(shown)
         self._post(Failed(attempt, shown))
 
-    def _close(self, id: ServableId, model: T) -> None:
+    def _queue_close(self, close: Job) -> None:
+        try:
+            self.unloads.submit(close)
+        except ResourceExhausted:
+            close()
+
+    def _close(self, id: ServableId, model: T, report: object) -> None:
+        self._post(UnloadBegun(id))
         _logger.info("Unloading just-loaded servable version %s", id)
         try:
             model.close()
         except Exception:
             _logger.exception("Servable version %s could not give back what it held", id)
-        self._post(Unloaded(id))
+        self._post(report)

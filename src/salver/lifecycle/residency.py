@@ -9,7 +9,9 @@ All is decided under one lock, which no load, close or wait is ever made with.
 
 import itertools
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,14 +19,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
 
-from salver.errors import ResourceExhausted, ServingError, Unavailable, error_of
-from salver.files import Footprint, footprint
+from salver.errors import ServingError, Unavailable
+from salver.files import footprint
 from salver.lifecycle.budget import Budget
+from salver.lifecycle.late_loads import given_up_after, still_loading
+from salver.lifecycle.lateness import Late
+from salver.lifecycle.load_watch import LoadWatch
 from salver.lifecycle.loader import Closable, Footprinter, as_serving_error, look_at
+from salver.lifecycle.seat_loads import SeatLoad, Todo, anew, is_queued, settle
 from salver.lifecycle.seats import Claim, NotLoaded, Seat, Where
 from salver.lifecycle.unrest import pause_s
 from salver.servable import ServableId
-from salver.threads import Job, Pool
+from salver.threads import Pool
 
 __all__ = ["Counts", "Residency", "ResidencyOptions"]
 
@@ -32,7 +38,6 @@ _logger = logging.getLogger(__name__)
 
 _STOPPING: Final = "The server is stopping"
 _NO_LIFE: Final = -1
-_ADVICE: Final = "It is tried again after a while, and when the files of the version have changed."
 
 T = TypeVar("T", bound=Closable)
 
@@ -46,12 +51,14 @@ class ResidencyOptions:
         max_memory_bytes: the most they may take together by estimate; 0 for any.
         transient_load_bytes: what each load takes beside its estimate until it is over.
         num_threads: loads at the same time, and models that are freed at the same time.
+        load_timeout_s: how long a load may take before it is given up; 0 for any time.
     """
 
     max_loaded: int = 0
     max_memory_bytes: int = 0
     transient_load_bytes: int = 0
     num_threads: int = 1
+    load_timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +74,12 @@ class Counts:
     evictions: dict[str, int]
 
 
-class _Todo(Generic[T]):
-    """What a decision asks for, and what is done only when the lock has been given back."""
-
-    def __init__(self) -> None:
-        self.loads: list[Seat[T]] = []
-        self.closes: list[Seat[T]] = []
-        self.settled: list[tuple[Future[None], ServingError | None]] = []
-
-
 class Residency(Generic[T]):
-    """Who is in memory. Safe to use from any thread."""
+    """Who is in memory. Safe to use from any thread.
+
+    Attributes:
+        watch: notices loads that do not return.
+    """
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Residency(Generic[T]):
         clock: Callable[[], float],
         after_change: Callable[[], None] = lambda: None,
         look: Footprinter = footprint,
+        now: Callable[[], float] = time.time,  # noqa: TID251 - the clock that is injected
     ) -> None:
         """Begin with nobody.
 
@@ -94,8 +97,10 @@ class Residency(Generic[T]):
             clock: seconds, monotonic.
             after_change: called after each load and each eviction, from some thread.
             look: takes the footprint of a version directory.
+            now: seconds since 1970.
         """
         self._options = options
+        self._now = now
         self._clock = clock
         self._after_change = after_change
         self._look = look
@@ -103,12 +108,19 @@ class Residency(Generic[T]):
         self._queue: deque[Seat[T]] = deque()
         self._recent: OrderedDict[Seat[T], None] = OrderedDict()  # all that are in, oldest first
         self._taken: set[Seat[T]] = set()
+        self._late: set[Seat[T]] = set()  # of these, those whose load does not return
         self._failed: set[Seat[T]] = set()
         self._evictions: dict[str, int] = {}
         self._is_closed = False
         self._budget = Budget(options.max_memory_bytes, options.transient_load_bytes)
         self._loads = Pool("salver-lazy-load", options.num_threads)
         self._closes = Pool("salver-lazy-unload", options.num_threads)
+        self.watch: LoadWatch[SeatLoad[T]] = LoadWatch(
+            options.load_timeout_s,
+            clock=clock,
+            is_wanted=lambda load: load.seat.where is not Where.GONE,
+            on_late=self._noted_late,
+        )
 
     # -- the lifecycle ---------------------------------------------------------------------------
 
@@ -148,7 +160,7 @@ class Residency(Generic[T]):
 
         A load that is running is left to end, and what it brings is freed by its own thread.
         """
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             where, seat.where = seat.where, Where.GONE
             self._failed.discard(seat)
@@ -184,7 +196,7 @@ class Residency(Generic[T]):
 
     def stop(self) -> None:
         """Load nothing more, now and for ever, and tell those who wait for room."""
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             self._is_closed = True
             error = Unavailable(_STOPPING)
@@ -219,7 +231,7 @@ class Residency(Generic[T]):
                     return model
             error = seat.error
             if error is not None and self._clock() < seat.retry_s:
-                raise _anew(error)
+                raise anew(error)
         raise NotLoaded(seat)
 
     def unpin(self, seat: Seat[T]) -> None:
@@ -232,7 +244,7 @@ class Residency(Generic[T]):
 
     def claim(self, seat: Seat[T]) -> Claim:
         """See `Seat.claim`."""
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             loading, life = self._claimed(seat, todo)
             self._advance(todo)
@@ -250,7 +262,7 @@ class Residency(Generic[T]):
         with self._lock:
             return Counts(len(self._taken), dict(self._evictions))
 
-    def _claimed(self, seat: Seat[T], todo: _Todo[T]) -> tuple["Future[None]", int]:
+    def _claimed(self, seat: Seat[T], todo: Todo[T]) -> tuple["Future[None]", int]:
         """Under the lock: what to wait for, and which life it is."""
         match seat.where:
             case Where.QUEUED | Where.LOADING:
@@ -265,7 +277,7 @@ class Residency(Generic[T]):
                 return seat.loading, _NO_LIFE
         return seat.loading, seat.life
 
-    def _begin_life(self, seat: Seat[T], todo: _Todo[T]) -> None:
+    def _begin_life(self, seat: Seat[T], todo: Todo[T]) -> None:
         seat.life += 1
         seat.claims, seat.next_claims = seat.next_claims, 0
         seat.loading, seat.next_loading = seat.next_loading, Future()
@@ -291,7 +303,7 @@ class Residency(Generic[T]):
 
     # -- room ------------------------------------------------------------------------------------
 
-    def _advance(self, todo: _Todo[T]) -> None:
+    def _advance(self, todo: Todo[T]) -> None:
         """Under the lock: begin the loads there is room for, and make room for the next ones."""
         self._refuse_hopeless(todo)
         while self._queue and self._has_room(self._queue[0]):
@@ -308,7 +320,7 @@ class Residency(Generic[T]):
                 return
             self._evict(victim, todo)
 
-    def _refuse_hopeless(self, todo: _Todo[T]) -> None:
+    def _refuse_hopeless(self, todo: Todo[T]) -> None:
         """What does not fit even alone must not drive out others, nor keep them waiting."""
         hopeless = [seat for seat in self._queue if not self._budget.can_ever_fit(seat.files)]
         for seat in hopeless:
@@ -317,7 +329,9 @@ class Residency(Generic[T]):
             todo.settled.append((seat.loading, seat.error))
 
     def _has_room(self, seat: Seat[T]) -> bool:
-        if self._options.max_loaded and len(self._taken) >= self._options.max_loaded:
+        # A load that does not return, perhaps never, must not keep out all others.
+        num_taken = len(self._taken) - len(self._late)
+        if self._options.max_loaded and num_taken >= self._options.max_loaded:
             return False
         # What is still there of an earlier life of the version must go first.
         if any(taken.id == seat.id for taken in self._taken):
@@ -329,7 +343,7 @@ class Residency(Generic[T]):
         idle = (seat for seat in self._recent if not seat.pins and not seat.claims)
         return next(itertools.chain(idle, self._recent), None)
 
-    def _evict(self, seat: Seat[T], todo: _Todo[T]) -> None:
+    def _evict(self, seat: Seat[T], todo: Todo[T]) -> None:
         del self._recent[seat]
         seat.where = Where.LEAVING
         self._evictions[seat.id.name] = self._evictions.get(seat.id.name, 0) + 1
@@ -339,7 +353,7 @@ class Residency(Generic[T]):
             todo.closes.append(seat)
 
     def _leave(self, seat: Seat[T]) -> None:
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             if seat.where is Where.LEAVING and not seat.pins and not seat.claims:
                 seat.where = Where.CLOSING
@@ -356,21 +370,22 @@ class Residency(Generic[T]):
 
     # -- outside the lock ------------------------------------------------------------------------
 
-    def _do(self, todo: _Todo[T]) -> None:
+    def _do(self, todo: Todo[T]) -> None:
         for future, error in todo.settled:
-            _settle(future, error)
+            settle(future, error)
         for seat in todo.closes:
-            if not _is_queued(self._closes, partial(self._close, seat)):
+            if not is_queued(self._closes, partial(self._close, seat)):
                 self._close(seat)
         for seat in todo.loads:
-            if not _is_queued(self._loads, partial(self._load, seat)):
+            if not is_queued(self._loads, partial(self._load, seat)):
                 error = Unavailable(f"No thread to load {seat.id} in")
-                self._loaded(seat, None, error, None)
+                self._loaded(SeatLoad(seat, None), None, error)
 
     def _load(self, seat: Seat[T]) -> None:
         model: T | None = None
         error: ServingError | None = None
-        seen = look_at(seat.path, self._look)
+        load = SeatLoad(seat, look_at(seat.path, self._look))
+        self.watch.begin(load)
         try:
             if self._is_closed or seat.where is Where.GONE:
                 raise Unavailable(_STOPPING)  # noqa: TRY301 - one way out for all that fails
@@ -379,12 +394,17 @@ class Residency(Generic[T]):
         except Exception as caught:  # noqa: BLE001 - whatever it is, it is this version's state
             error = as_serving_error(caught)
             _logger.error("Bringing servable version %s into memory: %s", seat.id, error.status)  # noqa: TRY400 - it says what a person needs
-        self._loaded(seat, model, error, seen)
+        self.watch.end(load)
+        self._loaded(load, model, error)
 
-    def _loaded(
-        self, seat: Seat[T], model: T | None, error: ServingError | None, seen: Footprint | None
-    ) -> None:
-        todo: _Todo[T] = _Todo()
+    def _loaded(self, load: SeatLoad[T], model: T | None, error: ServingError | None) -> None:
+        seat = load.seat
+        if self._has_returned(load):
+            if model is not None:
+                self._free(seat.id, model)
+            self._changed()
+            return
+        todo: Todo[T] = Todo()
         with self._lock:
             is_in_vain = model is not None and seat.where is Where.GONE
             if model is None:
@@ -392,7 +412,7 @@ class Residency(Generic[T]):
                 self._budget.release(seat.id)
             if error is not None:
                 self._note_failure(seat, error)
-                seat.seen = seat.looked = seen
+                seat.seen = seat.looked = load.seen
             else:
                 seat.model = model
                 self._budget.loaded(seat.id)
@@ -409,12 +429,67 @@ class Residency(Generic[T]):
         else:
             self._changed()
 
+    def _has_returned(self, load: SeatLoad[T]) -> bool:
+        """Note that a load has; whether it had been given up."""
+        seat, todo = load.seat, Todo[T]()
+        with self._lock:
+            load.has_returned = True
+            if load.is_abandoned:
+                self._budget.returned(load.abandoned_bytes)
+                if seat.retry_s == math.inf:
+                    seat.retry_s = self._clock()
+                self._advance(todo)
+            else:
+                self._late.discard(seat)
+                seat.note = None
+        if load.is_late:
+            self._loads.take_back()
+        if load.is_abandoned:
+            _logger.info("Servable version %s was loaded after that had been given up", seat.id)
+        self._do(todo)
+        return load.is_abandoned
+
+    def _noted_late(self, late: Late[SeatLoad[T]]) -> None:
+        load, seat, todo = late.key, late.key.seat, Todo[T]()
+        with self._lock:
+            if load.has_returned:
+                return
+            is_first, load.is_late = not load.is_late, True
+            if late.is_over:
+                self._abandon(load, late.for_s, todo)
+            else:
+                self._late.add(seat)
+                seat.note = still_loading(late.for_s, self._now)
+            self._advance(todo)
+        if is_first:
+            self._loads.lend()
+        what = "is given up" if late.is_over else "goes on, and other loads beside it"
+        _logger.warning(
+            "Bringing servable version %s into memory has not returned for %.0f s: it %s",
+            *(seat.id, late.for_s, what),
+        )
+        self._do(todo)
+
+    def _abandon(self, load: SeatLoad[T], for_s: float, todo: Todo[T]) -> None:
+        """Under the lock: wait no more for a load; what it brings will be freed."""
+        seat = load.seat
+        load.is_abandoned = True
+        load.abandoned_bytes = self._budget.abandon(seat.id)
+        self._taken.discard(seat)
+        self._late.discard(seat)
+        error = given_up_after(seat.id, for_s)
+        self._note_failure(seat, error)
+        seat.seen = seat.looked = load.seen
+        seat.note = None
+        seat.retry_s = math.inf  # until it returns, or its files change
+        todo.settled.append((seat.loading, error))
+
     def _close(self, seat: Seat[T]) -> None:
         model, seat.model = seat.model, None
         if model is not None:
             self._free(seat.id, model)
         del model
-        todo: _Todo[T] = _Todo()
+        todo: Todo[T] = Todo()
         with self._lock:
             self._taken.discard(seat)
             self._budget.release(seat.id)
@@ -437,27 +512,3 @@ class Residency(Generic[T]):
             self._after_change()
         except Exception:
             _logger.exception("What follows a load or unload failed")
-
-
-def _is_queued(pool: Pool, job: Job) -> bool:
-    try:
-        pool.submit(job)
-    except (ResourceExhausted, RuntimeError):  # no thread for it; or the pool is closed
-        return False
-    return True
-
-
-def _settle(future: "Future[None]", error: ServingError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(_anew(error))
-
-
-def _anew(error: ServingError) -> ServingError:
-    """The same error, for one more request: raising it adds to its traceback."""
-    again = error_of(error.code, error.message)
-    again.hint = error.hint or _ADVICE
-    return again

@@ -123,6 +123,7 @@ class Seat(Generic[T]):
         self.retry_s = 0.0
         self.seen: Footprint | None = None  # just before the load that failed
         self.looked: Footprint | None = None
+        self.note: str | None = None  # while it loads, and that takes long
 
     @property
     def is_in_memory(self) -> bool:

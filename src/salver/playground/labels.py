@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from salver.errors import InvalidArgument
-from salver.files import local_path
+from salver.errors import InvalidArgument, OutOfRange
+from salver.files import local_path, read_regular
 from salver.sources.versions import parse_version
 
 __all__ = [
@@ -59,6 +59,7 @@ def find_labels(
 
     Raises:
         InvalidArgument: a file that is there holds no labels.
+        NotRegular: what the flag names is no file.
         OSError: a file that the flag names cannot be read.
     """
     named = files.get(model) or files.get(EVERY_MODEL)
@@ -96,12 +97,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     Raises:
         InvalidArgument: it is too long, no text, or JSON without labels.
+        NotRegular: it is no file.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise InvalidArgument(f"{path.name} is no list of labels: it is longer than 4 MiB")
+    try:
+        data = read_regular(path, _MOST_BYTES)
+    except OutOfRange:
+        raise InvalidArgument(
+            f"{path.name} is no list of labels: it is longer than 4 MiB"
+        ) from None
     try:
         return parse_labels(data.decode("utf-8-sig"))
     except RecursionError as error:

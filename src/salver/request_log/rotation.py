@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
 
+from salver.files import NotRegular, open_regular
+
 __all__ = ["OPEN_SUFFIX", "FileLimits", "RotatingFile"]
 
 _logger = logging.getLogger(__name__)
@@ -200,7 +202,7 @@ class RotatingFile:
         """Name the files of servers that were killed; nobody else would, or ever delete them."""
         with contextlib.suppress(OSError):
             for path in self._paths(self._suffix + OPEN_SUFFIX):
-                with contextlib.suppress(OSError), open(path, "rb") as file:
+                with contextlib.suppress(OSError, NotRegular), open_regular(path) as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while one writes it
                     os.fsync(file)
                     os.rename(path, path.removesuffix(OPEN_SUFFIX))

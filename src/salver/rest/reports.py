@@ -1,7 +1,7 @@
 """The GET calls: status, metadata, the list of models, health."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,28 +40,29 @@ def status_response(serving: Serving, servable: ServableRequest) -> HttpResponse
 def list_response(serving: Serving) -> HttpResponse:
     """GET /v1/models: every configured model with its versions and labels (ours)."""
     # Put together of parts that are remembered: of a thousand models the printer makes 9 ms.
-    models = [
-        _model_text(name, tuple(map(_status_text, _known(serving, name))), serving.labels(name))
-        for name in serving.model_names()
-    ]
+    models = [_model_text(serving, name) for name in serving.model_names()]
     if not models:
         return _json({"models": []})
     return _of_text('{\n "models": [\n  ' + ",\n  ".join(models) + "\n ]\n}\n")
 
 
-def _model_text(name: str, statuses: tuple[str, ...], labels: Mapping[str, int]) -> str:
-    shown = ",\n    ".join(statuses)
+def _model_text(serving: Serving, name: str) -> str:
+    statuses, labels = _known(serving, name), serving.labels(name)
+    shown = ",\n    ".join(map(_status_text, statuses))
     if statuses:
         shown = f"\n    {shown}\n   "
     shown_labels = _indented(dict(labels), 3) if labels else "{}"
+    # What is wrong with a version stands in its status.
+    problem = None if statuses else serving.problem(name)
+    error = "" if problem is None else f',\n   "error": {json.dumps(problem, ensure_ascii=False)}'
     return (
         f'{{\n   "name": {json.dumps(name, ensure_ascii=False)},\n'
-        f'   "model_version_status": [{shown}],\n   "version_labels": {shown_labels}\n  }}'
+        f'   "model_version_status": [{shown}],\n   "version_labels": {shown_labels}{error}\n  }}'
     )
 
 
 def _status_text(status: VersionStatus) -> str:
-    if status.error is None:
+    if status.error is None and status.note is None:
         return _text_without_error(status.id.version, status.state, status.is_in_memory)
     return _indented(_status(status), 4)
 
@@ -96,6 +97,9 @@ def _status(status: VersionStatus) -> dict[str, Any]:
     }
     if status.is_in_memory is not None:
         shown["in_memory"] = status.is_in_memory
+    hint = status.note or (None if error is None else error.hint)
+    if hint is not None:
+        shown["hint"] = hint
     return shown
 
 

@@ -6,7 +6,8 @@ Source: TensorFlow Serving, `model_servers/model_service_impl.cc` and `get_model
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from salver.codecs.service_messages import (
     VersionReport,
@@ -18,6 +19,7 @@ from salver.codecs.service_messages import (
 from salver.config.models import ModelConfig, check_models
 from salver.errors import InvalidArgument, ResourceExhausted, ServingError
 from salver.inference.serving import Serving
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionStatus
 from salver.rpc.calls import given_spec
 from salver.rpc.table import Call, MethodTable
@@ -31,8 +33,18 @@ _SERVICE: Final = "/tensorflow.serving.ModelService"
 _MAX_WAITING: Final = 16  # each of them may hold a message of any size
 _MAX_LOGGED: Final = 100  # entries of a list
 
-ApplyModels = Callable[[tuple[ModelConfig, ...]], None]
-"""Makes a list of models the configuration, in whichever thread; raises `ServingError`."""
+
+class ApplyModels(Protocol):
+    """What makes a list of models the configuration, in whichever thread."""
+
+    def __call__(self, models: tuple[ModelConfig, ...], *, caller: Caller) -> None:
+        """Apply it, and wait for models until they are there or the caller leaves.
+
+        Raises:
+            ServingError: it cannot be applied; or what became of its models.
+        """
+        ...
+
 
 InControl = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function in a thread where it may wait for models."""
@@ -54,7 +66,8 @@ class ModelService:
         Args:
             serving: tells of the versions.
             apply: see there; it may wait for models as long as they take.
-            in_control: see there; gets one function at a time.
+            in_control: see there; gets the next function when the configuration of the one before
+                is in effect.
             totals: counters by their names, as they stand; called in the loop.
         """
         self._totals = totals
@@ -85,8 +98,10 @@ class ModelService:
     async def handle_reload_config_request(self, data: bytes, _call: Call) -> bytes:
         """HandleReloadConfigRequest: another list of models, until those it adds are available.
 
-        One at a time. A client that leaves before its turn has asked for nothing; one that leaves
-        later takes nothing back: as in the reference, what it asked for is done.
+        One at a time, until the configuration is in effect; who waits for models keeps nobody from
+        the next. A client that leaves before its turn has asked for nothing; one that leaves later
+        takes nothing back: as in the reference, what it asked for is done, and what ends is the
+        wait.
 
         Raises:
             InvalidArgument: it is no list of models.
@@ -103,28 +118,55 @@ class ModelService:
             await self._turn.acquire()
         finally:
             self._n_waiting -= 1
-        applying = asyncio.ensure_future(self._reload(data))
+        turn = _Turn(self._turn)
+        caller = Caller(on_taken=turn.over)
+        message = [data]
+        del data  # who waits for models holds no message meanwhile
+        applying = asyncio.ensure_future(self._reload(message, turn, caller))
         try:
             return await asyncio.shield(applying)
         except asyncio.CancelledError:
             applying.add_done_callback(_log_unexpected)
+            caller.leave()
             raise
 
-    async def _reload(self, data: bytes) -> bytes:
+    async def _reload(self, message: list[bytes], turn: "_Turn", caller: Caller) -> bytes:
         before = self._totals()
         try:
-            names: tuple[str, ...] = await self._in_control(lambda: _reloaded(data, self._apply))
+            names: tuple[str, ...] = await self._in_control(
+                lambda: _reloaded(message, self._apply, caller)
+            )
         except ServingError as error:
             _log.error("ReloadConfig failed: %s", error.message)
             raise
         finally:
-            self._turn.release()
+            turn.release()
         return encode_reload_response(_growth(names, before, self._totals()))
 
 
-def _reloaded(data: bytes, apply: ApplyModels) -> tuple[str, ...]:
-    """Apply a request; returns the metrics it asks for."""
-    request = decode_reload_request(data)
+class _Turn:
+    """A lock that is held, to be released once."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._loop = asyncio.get_running_loop()
+        self._is_over = False
+
+    def over(self) -> None:
+        """Release it; from any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self.release)
+
+    def release(self) -> None:
+        """Release it, unless that has been done; on the loop."""
+        if not self._is_over:
+            self._is_over = True
+            self._lock.release()
+
+
+def _reloaded(message: list[bytes], apply: ApplyModels, caller: Caller) -> tuple[str, ...]:
+    """Apply a request, which is taken out of the list; returns the metrics it asks for."""
+    request = decode_reload_request(message.pop())
     models = request.models
     if models is None:
         raise InvalidArgument(
@@ -139,8 +181,10 @@ def _reloaded(data: bytes, apply: ApplyModels) -> tuple[str, ...]:
         )
     if len(models) > _MAX_LOGGED:
         _log.info("and %d more config entries", len(models) - _MAX_LOGGED)
-    apply(models)
-    return tuple(request.metric_names)
+    names = tuple(request.metric_names)
+    del request
+    apply(models, caller=caller)
+    return names
 
 
 def _growth(

@@ -1,7 +1,8 @@
 """Reads the configuration file again and again, and applies what it says.
 
 A change is noticed at once where the file system can tell, and by polling in any case. What is
-wrong with the file is logged at each poll, and what was served goes on.
+wrong with the file is logged at each poll, and what was served goes on. A pipe in its place is
+refused, since it might be waited for without end.
 
 Source: TensorFlow Serving `model_servers/server.cc`, PollFilesystemAndReloadConfig.
 """

@@ -9,27 +9,31 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from salver.config import models as config
 from salver.config.models import ModelConfig
 from salver.errors import (
-    Cancelled,
     FailedPrecondition,
     ServingError,
+    Unimplemented,
     Unknown,
 )
 from salver.inference.servable import Servable
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.unrest import Findings
 from salver.servable import ServableId
+from salver.server.labels import LabelRules
 from salver.server.lazy import LazyModels
 from salver.server.lookup import Lookup
-from salver.sources import versions
-from salver.sources.file_system import FileSystemSource, MonitoredServable, find_versions
+from salver.server.servables import servables_of, unreachable_models
+from salver.server.waits import Left, Waiting, Waits
+from salver.sources.file_system import FileSystemSource
 
 __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
@@ -89,6 +93,7 @@ class ServerCore(Lookup):
         serving: ServingMap[Servable] | None = None,
         lazy: LazyModels | None = None,
         update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
+        abandon: Callable[[ServableId], None] = lambda _id: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with no models.
@@ -104,6 +109,7 @@ class ServerCore(Lookup):
             lazy: what `load` is where models are loaded when they are asked for; closed by `close`.
             update_logs: the last step of each configuration: logs requests from then on as it says,
                 by model a serialized `tensorflow.serving.LoggingConfig`; or raises `ServingError`.
+            abandon: called when a load that does not return was given up; see `Manager`.
             clock: seconds, monotonic.
         """
         self._load = load
@@ -111,22 +117,32 @@ class ServerCore(Lookup):
         self._on_configured = on_configured
         self._platforms = platforms
         self._options = options
-        self._applying = threading.Lock()
+        self._turn = threading.Lock()  # of those who wait for models; held until they begin to
+        self._applying = threading.Lock()  # nobody who waits for models holds it
         self._models: tuple[ModelConfig, ...] | None = None
         self._applied: tuple[ModelConfig, ...] | None = None  # as a whole, and not only recorded
         self._platform_of: dict[str, str] = {}
         self._monitor = Monitor(max_ended=options.max_ended_versions, on_change=on_status)
+        self._waits = Waits(self._monitor)
+        self._generation = 0  # of configurations that were applied
         # The names in `_sourced` are those the source has: a configuration that was refused for its
         # labels or platforms is the current one, but has not come this far.
         if lazy is not None:
             serving = lazy.serving
         super().__init__(ServingMap() if serving is None else serving, self._monitor, lazy=lazy)
+        self._label_rules = LabelRules(
+            self._serving,
+            self._monitor,
+            are_unavailable_allowed=options.allow_version_labels_for_unavailable_models,
+            describe=self._known,
+        )
         self._manager: Manager[Servable] = Manager(
             self._load_version,
             options.load,
             serving=self._serving,
             monitor=self._monitor,
             after_change=after_change,
+            abandon=abandon,
             clock=clock,
         )
         self._source = FileSystemSource(
@@ -153,6 +169,28 @@ class ServerCore(Lookup):
         """
         return self._monitor.wait_until_settled(names, timeout_s)
 
+    def hopeless(self, timeout_s: float) -> ServingError | None:
+        """Why none of the models can be served before something is installed or configured.
+
+        Args:
+            timeout_s: how long to wait for loads that are under way.
+
+        Returns:
+            None when there are no models, or one is served, or may be without anything being done.
+        """
+        names = self.model_names()
+        until_s = time.monotonic() + timeout_s
+        verdicts: list[bool | None] = []
+
+        def pause_s() -> float | None:
+            verdicts[:] = map(self._monitor.is_hopeless, names)
+            left_s = until_s - time.monotonic()
+            is_open = None in verdicts and False not in verdicts and left_s > 0
+            return left_s if is_open else None
+
+        self._monitor.watch(pause_s)
+        return _together(names, self._monitor.last_error) if verdicts and all(verdicts) else None
+
     @property
     def reserved(self) -> Mapping[ServableId, int]:
         """Version → the memory set aside for it in bytes, by an estimate from its files."""
@@ -168,48 +206,98 @@ class ServerCore(Lookup):
 
     # -- configuration ---------------------------------------------------------------------------
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        caller: Caller | None = None,
+    ) -> None:
         """Make `models` the configuration, and wait for those it names for the first time.
 
-        One call at a time: others wait until it is over, however long its models take.
+        One at a time is applied; then others may be, while this one waits for its models.
 
         Args:
             models: the whole list; None for an empty configuration, which changes nothing.
             is_awaited: whether to wait. If not, and it is the first configuration, the caller ends
                 the initial load: `end_initial_load`.
+            caller: who waits. Told when the configuration is in effect.
 
         Raises:
             FailedPrecondition: no list may become an empty configuration; or a label names a
                 version that is not available.
             InvalidArgument: the list is wrong; see `salver.config.models`.
             ModelsUnavailable: a model could not be loaded. The configuration stays in effect.
+            Superseded: by a newer configuration, while it waited.
+            Unimplemented: a model lies where nobody here can look. The configuration stays too.
+            Left: the caller has left. If it waited by then, the configuration stays in effect.
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
-        with self._applying:
-            self._monitor.check_interrupted()  # what was queued must not undo what still serves
-            if models is None:
-                self._apply_empty()
-                return
-            config.check_models(models)
-            # A model that was refused has no platform yet. The reference compares with it all the
-            # same, and so refuses every configuration after one with a wrong platform.
-            taken = [model for model in self._models or () if model.name in (self._sourced or ())]
-            config.check_platforms_unchanged(taken, models)
-            self._models, self._applied = models, None
-            self._assign_labels(models)
-            _logger.info("Adding/updating models.")
-            for model in models:
-                _logger.info(" (Re-)adding model: %s", model.name)
-            config.check_platforms_supported(models, self._platforms)
-            self._platform_of |= {model.name: config.platform_of(model) for model in models}
-            self._applied = models
-            try:
-                self._aspire_and_wait(models, is_awaited=is_awaited)
-            except ModelsUnavailable:  # those that are there are to be logged all the same
-                self._log_requests(models)
-                raise
+        caller = caller or Caller()
+        with self._turn if is_awaited else nullcontext():
+            if is_awaited and models is not None:
+                config.check_models(models)
+                self._waits.give_way(servables_of(models), caller)
+            with self._applying:
+                self._monitor.check_interrupted()  # what was queued must not undo what serves
+                if models is None:
+                    self._apply_empty()
+                    return
+                is_first = self._sourced is None
+                waiting = self._take(models, caller if is_awaited else None)
+                generation = self._generation
+        if waiting is None:
+            return
+        caller.taken()
+        try:
+            self._wait(waiting, is_first=is_first)
+        # Those that are there are to be logged all the same.
+        except (ModelsUnavailable, Unimplemented, Left):
+            self._finish(models, generation)
+            raise
+        self._finish(models, generation)
+        _logger.info("Finished adding/updating models")
+
+    def _take(self, models: tuple[ModelConfig, ...], caller: Caller | None) -> Waiting | None:
+        """Under the lock: have this configuration in effect; what its models are waited for by."""
+        config.check_models(models)
+        # A model that was refused has no platform yet. The reference compares with it all the
+        # same, and so refuses every configuration after one with a wrong platform.
+        taken = [model for model in self._models or () if model.name in (self._sourced or ())]
+        config.check_platforms_unchanged(taken, models)
+        self._models, self._applied = models, None
+        self._label_rules.assign(models, is_first=self._sourced is None)
+        self._has_labels = True
+        _logger.info("Adding/updating models.")
+        for model in models:
+            _logger.info(" (Re-)adding model: %s", model.name)
+        config.check_platforms_supported(models, self._platforms)
+        self._platform_of |= {model.name: config.platform_of(model) for model in models}
+        self._applied = models
+        self._generation += 1
+        self._monitor.set_unreachable(unreachable_models(models))
+        waiting = self._aspire(models, caller)
+        if waiting is None:
             self._log_requests(models)
             _logger.info("Finished adding/updating models")
+        return waiting
+
+    def _wait(self, waiting: Waiting, *, is_first: bool) -> None:
+        try:
+            failures = self._waits.finish(waiting)
+        finally:
+            if is_first:
+                self._manager.end_initial_load()
+        if failures:
+            raise ModelsUnavailable("servable" if is_first else "model", failures)
+        if waiting.unreachable is not None:
+            raise waiting.unreachable
+
+    def _finish(self, models: tuple[ModelConfig, ...], generation: int) -> None:
+        """The last step of a configuration, unless a newer one has the last word."""
+        with self._applying:
+            if generation == self._generation:
+                self._log_requests(models)
 
     def states(self, name: str) -> tuple[tuple[VersionStatus, ...], ServingError | None]:
         """All that is known of the versions of a model: for copies of it in other processes."""
@@ -267,30 +355,25 @@ class ServerCore(Lookup):
         """Go from the load threads of start-up to those of ordinary times."""
         self._manager.end_initial_load()
 
-    def _aspire_and_wait(self, models: tuple[ModelConfig, ...], *, is_awaited: bool) -> None:
+    def _aspire(self, models: tuple[ModelConfig, ...], caller: Caller | None) -> Waiting | None:
+        servables = servables_of(models)
         before, since = self._sourced, self._monitor.now()
-        self._sourced = tuple(model.name for model in models)
+        self._sourced = tuple(servables)
         self._on_configured()
-        self._source.reconfigure(map(_monitored, models))
+        new = servables.keys() - (before or ())
+        away = unreachable_models(model for model in models if model.name in new)
+        waiting = self._waits.begin(
+            servables,
+            dict.fromkeys(new - away.keys(), 0 if before is None else since),
+            caller,
+            unreachable=next(iter(away.values()), None),
+        )
+        self._source.reconfigure(servables.values())
         # What is given up must be on its way out before anybody looks whether it is available.
         self._manager.settle()
         if before is None:
             self._source.start()
-        if not is_awaited:
-            return
-        if before is not None:
-            failures = self._monitor.wait_until_available(
-                set(self._sourced).difference(before), since=since
-            )
-            if failures:
-                raise ModelsUnavailable("model", failures)
-            return
-        try:
-            failures = self._monitor.wait_until_available(self._sourced)
-        finally:
-            self._manager.end_initial_load()
-        if failures:
-            raise ModelsUnavailable("servable", failures)
+        return waiting
 
     def _log_requests(self, models: tuple[ModelConfig, ...]) -> None:
         configs = {m.name: m.logging_config for m in models if m.logging_config is not None}
@@ -303,75 +386,20 @@ class ServerCore(Lookup):
     def _load_version(self, id: ServableId, path: str) -> Servable:
         return self._load(self._platform_of[id.name], id, path)
 
-    # -- labels ----------------------------------------------------------------------------------
 
-    def _assign_labels(self, models: Iterable[ModelConfig]) -> None:
-        labels: dict[str, dict[str, int]] = {}
-        moving: dict[str, dict[str, int]] = {}
-        for model in models:
-            present = self._serving.labels.get(model.name, {})
-            for label, version in model.version_labels.items():
-                now = present.get(label)
-                if self._may_assign(model.name, now, version):
-                    labels.setdefault(model.name, {})[label] = version
-                elif self._is_coming(model, label, version):
-                    moving.setdefault(model.name, {})[label] = version
-                    if now is not None:
-                        labels.setdefault(model.name, {})[label] = now
-                else:
-                    raise FailedPrecondition(
-                        f"Request to assign label to version {version} of model {model.name}, "
-                        "which is not currently available for inference",
-                        hint=self._known(model.name),
-                    )
-        self._serving.assign_labels(labels, moving)
-        self._has_labels = True
-
-    def _may_assign(self, name: str, now: int | None, version: int) -> bool:
-        if self._options.allow_version_labels_for_unavailable_models and now in (None, version):
-            return True
-        status = self._status(name, version)
-        return status is not None and status.state is VersionState.AVAILABLE
-
-    def _is_coming(self, model: ModelConfig, label: str, version: int) -> bool:
-        """Whether this configuration itself brings the version that its label is to name.
-
-        The reference refuses such a configuration before it touches the models, so the version
-        never comes and the label never moves. Here the label moves when the version is available.
-        A configuration at start-up is still refused, as users know it.
-        """
-        if self._sourced is None:
-            return False
-        status = self._status(model.name, version)
-        # One that was given up on its way is not tried less when it is wanted again.
-        error = None if status is None else status.error
-        if error is not None and not isinstance(error, Cancelled):
-            return False
-        if self._serving.moving_labels.get(model.name, {}).get(label) == version:
-            return True
-        if status is not None and status.state is not VersionState.END:
-            return False
-        try:
-            return version in find_versions(_monitored(model))
-        except ServingError:
-            return False
-
-    def _status(self, name: str, version: int) -> VersionStatus | None:
-        return self._monitor.status(ServableId(name, version)) if version >= 0 else None
+def _together(names: Iterable[str], error_of: Callable[[str], ServingError | None]) -> ServingError:
+    """The errors of several models as one; where all have the same, that."""
+    errors = {name: error for name in names if (error := error_of(name)) is not None}
+    distinct = {error.message: error for error in errors.values()}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    return FailedPrecondition(
+        "No model can be served. "
+        + "; ".join(f"{name}: {error.message}" for name, error in errors.items()),
+        hint=next((error.hint for error in errors.values() if error.hint), None),
+    )
 
 
 def _failure_text(status: VersionStatus) -> str:
     reason = "" if status.error is None else f" due to error: {status.error.status}"
     return f"{{{status.id}{reason}}}, "
-
-
-def _monitored(model: ModelConfig) -> MonitoredServable:
-    policy: versions.Policy
-    match model.version_policy:
-        case config.Latest(num_versions):
-            policy = versions.Latest(num_versions)
-        case config.All():
-            policy = versions.All()
-        case config.Specific(numbers):  # pragma: no branch - the last one there is
-            policy = versions.Specific(numbers)
-    return MonitoredServable(model.name, model.base_path, policy)

@@ -100,6 +100,7 @@ class LazyModels:
                 max_memory_bytes=options.max_model_memory_bytes,
                 transient_load_bytes=transient_load_bytes,
                 num_threads=options.num_load_threads or schedulable_cpus(),
+                load_timeout_s=options.load_timeout_seconds,
             ),
             after_change=after_change,
             clock=clock,
@@ -149,7 +150,9 @@ class LazyModels:
         seat = self._seats.get(status.id)
         if seat is None or status.state is not VersionState.AVAILABLE:
             return status
-        return replace(status, error=seat.last_error, is_in_memory=seat.is_in_memory)
+        return replace(
+            status, error=seat.last_error, is_in_memory=seat.is_in_memory, note=seat.note
+        )
 
     def families(self) -> list[Family]:
         """A collector for `Metrics.add_collector`."""

@@ -119,6 +119,14 @@ class Lookup:
         """Those of `model_names` that have no available version now."""
         return tuple(name for name in self.model_names() if not self._serving.answers(name))
 
+    def problem(self, name: str) -> str | None:
+        """Why a model has no available version, in a line, as far as that is known."""
+        failure = self.last_error(name)
+        if failure is not None:
+            return failure.message
+        notes = (status.note for status in self._states.statuses(name))
+        return next(filter(None, notes), None)
+
     def _described(self, statuses: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
         """The same, with what is known of models that are loaded when they are asked for."""
         lazy = self._lazy
@@ -154,6 +162,10 @@ def _version_list(statuses: Sequence[VersionStatus]) -> str:
     """At most so many versions, highest first: those that are available, then the newest."""
     by_worth = sorted(statuses, key=lambda s: s.state is not VersionState.AVAILABLE)
     named = frozenset(status.id for status in by_worth[:_VERSIONS_NAMED])
-    text = ", ".join(f"{s.id.version} ({s.state.name})" for s in statuses if s.id in named)
+    text = ", ".join(
+        f"{s.id.version} ({', '.join(filter(None, (s.state.name, s.note)))})"
+        for s in statuses
+        if s.id in named
+    )
     more = len(statuses) - len(named)
     return f"{text} and {more} more" if more else text or "none yet"

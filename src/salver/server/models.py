@@ -80,6 +80,7 @@ def core_options(configuration: Configuration, *, num_copies: int = 1) -> CoreOp
             max_model_memory_bytes=options.max_model_memory_bytes,
             transient_load_bytes=max(transient, default=0),
             num_copies=num_copies,
+            load_timeout_s=configuration.options.load_timeout_seconds,
         ),
         file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
         allow_version_labels_for_unavailable_models=(

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from salver.config.models import ModelConfig
@@ -16,6 +17,7 @@ from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
 from salver.server.config_polling import make_config_polling
 from salver.server.memory import freeze_at_start
 from salver.server.models import make_core
+from salver.server.waits import Superseded
 from salver.threads import take_short_slices
 
 if TYPE_CHECKING:
@@ -127,12 +129,19 @@ class _Process:
         # Where failures are tolerated there is nothing to wait for, and a model that never comes
         # must not keep the next configuration waiting.
         is_awaited = not self._mode.tolerate_failed_models
-        self._core.apply(self._configuration.models, is_awaited=is_awaited)
+        with suppress(Superseded):  # by a reload, where the ports are open first
+            self._core.apply(self._configuration.models, is_awaited=is_awaited)
 
     def _settle(self) -> None:
-        """Wait until each model is up, or has failed once, or takes its time."""
+        """Wait until each model is up, or has failed once, or takes its time.
+
+        Raises:
+            ServingError: nothing is left to serve, and no other configuration can come.
+        """
         self._core.wait_until_settled(self._core.model_names(), ANNOUNCE_AFTER_S)
         self._core.end_initial_load()
+        if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
+            raise error
 
     async def _open_doors(self, doors: "Doors") -> None:
         await doors.open(

@@ -1,15 +1,20 @@
 """Whether this server should get traffic."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Readiness"]
+
+_MOST_EXPLAINED: Final = 8  # models; the others are named
+_LONGEST: Final = 300  # characters of an explanation
 
 
 class _Models(Protocol):
     def model_names(self) -> Sequence[str]: ...
 
     def waiting_models(self) -> Sequence[str]: ...
+
+    def problem(self, name: str) -> str | None: ...
 
 
 class Readiness:
@@ -30,5 +35,13 @@ class Readiness:
         if self.is_draining:
             return "draining"
         if waiting := self._models.waiting_models():
-            return f"no version is available of: {', '.join(waiting)}"
+            named = [*map(self._explained, waiting[:_MOST_EXPLAINED]), *waiting[_MOST_EXPLAINED:]]
+            return f"no version is available of: {', '.join(named)}"
         return None if self.is_started or self._models.model_names() else "starting"
+
+    def _explained(self, name: str) -> str:
+        problem = self._models.problem(name)
+        if problem is None:
+            return name
+        line = " ".join(problem.split())
+        return f"{name} ({line if len(line) <= _LONGEST else f'{line[:_LONGEST]}…'})"

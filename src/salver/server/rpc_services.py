@@ -9,6 +9,7 @@ from salver.config.options import ServerOptions
 from salver.errors import PermissionDenied
 from salver.inference.logged import CallLogs
 from salver.inference.serving import Serving
+from salver.lifecycle.callers import Caller
 from salver.metrics.registry import Metrics
 from salver.rpc.counted import count_failures
 from salver.rpc.health import Health
@@ -39,8 +40,10 @@ _ADMINISTRATIVE: Final = (
 class Served(Serving, Protocol):
     """What the services ask of the models; a `ServerCore` and a worker's own have it."""
 
-    def apply(self, models: tuple[ModelConfig, ...] | None) -> None:
-        """Make `models` the configuration; waits for them."""
+    def apply(
+        self, models: tuple[ModelConfig, ...] | None, *, caller: Caller | None = None
+    ) -> None:
+        """Make `models` the configuration; waits for them, until the caller leaves."""
         ...
 
     def in_flight(self) -> Mapping[ServableId, int]:

@@ -11,12 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from salver.errors import InvalidArgument, ServingError
-from salver.files import list_names, local_path, require_path
+from salver.files import list_names, local_path, require_path, unreachable
 from salver.sources.looks import Looks
 from salver.sources.versions import Policy
 from salver.sources.watcher import Watcher
@@ -73,10 +72,7 @@ def find_versions(servable: MonitoredServable) -> dict[int, str]:
     try:
         base = require_path(servable.base_path)
     except ServingError as error:
-        raise InvalidArgument(
-            f"Could not find base path {servable.base_path} for servable {servable.name} "
-            f"with error {error.status}"
-        ) from error
+        raise _not_found(servable, error) from error
     selection = servable.policy.select(servable.name, list_names(base))
     for warning in selection.warnings:
         _logger.warning("%s", warning)
@@ -213,15 +209,14 @@ class FileSystemSource:
         known = self._known
         for servable in servables:
             name = servable.name
-            if name not in listed and name in places and name in known:
+            if name not in places:
+                continue  # nobody can look there, as was said
+            if name not in listed and name in known:
                 continue  # as it was
             try:
                 found = find_versions(servable)
             except ServingError as error:
-                _logger.error(  # noqa: TRY400 - it says what a person needs
-                    "FileSystemStoragePathSource encountered a filesystem access error: %s",
-                    error.message,
-                )
+                _complain(error)
                 continue
             self._report(servable, found)
         findings = self._recheck()
@@ -249,6 +244,22 @@ def _places(servables: Iterable[MonitoredServable]) -> dict[str, str]:
     """Name → where its base path is on this machine, but for schemes nobody can look at."""
     places: dict[str, str] = {}
     for servable in servables:
-        with suppress(ServingError):
+        error = unreachable(servable.base_path)
+        if error is None:
             places[servable.name] = local_path(servable.base_path)
+        else:
+            _complain(_not_found(servable, error))
     return places
+
+
+def _not_found(servable: MonitoredServable, error: ServingError) -> InvalidArgument:
+    return InvalidArgument(
+        f"Could not find base path {servable.base_path} for servable {servable.name} "
+        f"with error {error.status}"
+    )
+
+
+def _complain(error: ServingError) -> None:
+    _logger.error(
+        "FileSystemStoragePathSource encountered a filesystem access error: %s", error.message
+    )

@@ -24,6 +24,8 @@ __all__ = ["AccessLog", "log_line"]
 logger = logging.getLogger(__name__)
 
 _STDOUT = 1
+_MODE = 0o666  # but for the umask, as `open` has it
+_AGAIN = os.O_NONBLOCK  # a pipe that nobody reads any more must not hold the thread
 _LINES_AT_ONCE = 512
 
 
@@ -93,10 +95,14 @@ class AccessLog:
         if self.dropped:
             logger.warning("The access log has lost %d lines.", self.dropped)
 
-    def _open(self) -> BinaryIO:
+    def _open(self, more_flags: int = 0) -> BinaryIO:
         if self._path is None:
             return open(_STDOUT, "ab", buffering=0, closefd=False)
-        return open(self._path, "ab", buffering=0)
+
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | more_flags, _MODE)
+
+        return open(self._path, "ab", buffering=0, opener=opener)
 
     def _run(self) -> None:
         while True:
@@ -158,6 +164,6 @@ class AccessLog:
         except FileNotFoundError:
             named = None
         if named is None or not os.path.samestat(named, os.fstat(self._file.fileno())):
-            fresh = self._open()
+            fresh = self._open(_AGAIN)
             self._file.close()
             self._file = fresh

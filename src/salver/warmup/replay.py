@@ -17,7 +17,7 @@ from salver.codecs.prediction_log import LoggedRequest, LogKind, decode_predicti
 from salver.codecs.tfrecord import read_records
 from salver.codecs.wire import parse_message
 from salver.errors import DataLoss, Internal, InvalidArgument, ServingError, Unimplemented
-from salver.files import error_of_os
+from salver.files import error_of_os, open_regular
 
 __all__ = ["MAX_RECORDS", "REQUESTS_FILE", "Ask", "Observe", "Replay"]
 
@@ -95,7 +95,7 @@ class Replay:
             self._options_text(),
         )
         try:
-            file = open(path, "rb")  # noqa: SIM115 - closed below; only opening may fail here
+            file = open_regular(path)  # closed below; only opening may fail here
         except OSError as error:
             raise error_of_os(path, error) from error
         with file:

@@ -41,6 +41,10 @@ class OneServable:
         """The name of the version."""
         return (self.entry.id.name,)
 
+    def problem(self, name: str) -> str | None:
+        """None: it loads."""
+        return None
+
     def labels(self, name: str) -> Mapping[str, int]:
         """None."""
         return {}

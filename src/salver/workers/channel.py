@@ -19,7 +19,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from salver.errors import Internal, ServingError, Unavailable, error_of
+from salver.errors import Internal, NotInstalled, ServingError, Unavailable, error_of
 
 __all__ = ["Answer", "Channel", "ChannelEnded", "decode", "encode"]
 
@@ -45,12 +45,19 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, ServingError):
-            return _error, (int(obj.code), obj.message, obj.hint, obj.version)
+            is_missing = isinstance(obj, NotInstalled)
+            return _error, (int(obj.code), obj.message, obj.hint, obj.version, is_missing)
         return NotImplemented
 
 
-def _error(code: int, message: str, hint: str | None, version: int | None) -> ServingError:
-    error = error_of(code, message)
+def _error(
+    code: int,
+    message: str,
+    hint: str | None,
+    version: int | None,
+    is_missing: bool,
+) -> ServingError:
+    error = NotInstalled(message) if is_missing else error_of(code, message)
     error.hint, error.version = hint, version
     return error
 

@@ -7,22 +7,29 @@ that has ended is waited for no more.
 A version whose load ends the process must not take the server along. So where there is something to
 lose, one worker loads a version before the others do; and one that a worker has died of is tried
 alone, in a process that serves nobody, before it comes near a worker again.
+
+Nor must one whose load does not return: `abandon` ends the wait for it, and tells which workers
+still have a thread in it.
 """
 
 import enum
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from salver.errors import ServingError, Unavailable
 from salver.lifecycle.handles import Labels
+from salver.lifecycle.late_loads import given_up_after
+from salver.lifecycle.lateness import WARN_S
 from salver.lifecycle.loader import Deadly
 from salver.servable import ServableId
 from salver.workers.channel import ChannelEnded
+from salver.workers.joint_load import JointLoad, late_load
 from salver.workers.member import Member
 from salver.workers.messages import (
     Open,
@@ -89,19 +96,30 @@ class Crew:
             lose.
     """
 
-    def __init__(self, try_alone: Callable[[str, ServableId, str], None]) -> None:
+    def __init__(
+        self,
+        try_alone: Callable[[str, ServableId, str], None],
+        *,
+        load_timeout_s: float = 0.0,
+        warn_s: float = WARN_S,
+    ) -> None:
         """Begin without workers.
 
         Args:
             try_alone: loads a version in a process that serves nobody; raises `Deadly` when that
                 process dies of it, and `ServingError` when the load fails.
+            load_timeout_s: how long a new worker may take for one load; 0 for any time.
+            warn_s: after how long that is told of.
         """
         self.is_careful = False
         self._try_alone = try_alone
+        self._load_timeout_s = load_timeout_s
+        self._warn_s = warn_s
         self._trying = threading.Lock()
         self._changed = threading.Condition()  # its lock guards what follows
         self._members: list[Member] = []
         self._versions: dict[ServableId, _Version] = {}
+        self._loading: dict[ServableId, JointLoad] = {}
         self._labels: SetLabels | None = None
         self._logs = SetLogs({})
         self._names = SetNames((), None)
@@ -128,12 +146,16 @@ class Crew:
 
         Raises:
             Deadly: processes die of it.
+            Cancelled: `abandon` was called.
             ServingError: a worker could not load it; then none has it any more.
         """
         deaths = 0
+        loading = JointLoad()
+        with self._changed:
+            self._loading[id] = loading
         try:
-            while lacking := self._lacking(id, _Version(platform, path)):
-                dead = self._load_at(lacking, platform, id, path)
+            while lacking := self._lacking(loading, id, _Version(platform, path)):
+                dead = self._load_at(loading, lacking, platform, id, path)
                 if dead is None:
                     continue
                 deaths += 1
@@ -141,6 +163,23 @@ class Crew:
         except BaseException:
             self.unload(id)
             raise
+        finally:
+            with self._changed:
+                if self._loading.get(id) is loading:
+                    del self._loading[id]
+
+    def abandon(self, id: ServableId) -> list[Member]:
+        """Wait no more for a load. What it brings to a worker after all is unloaded there.
+
+        Returns:
+            The workers that have not returned from it.
+        """
+        with self._changed:
+            loading = self._loading.get(id)
+            if loading is not None:
+                loading.abandon()
+                self._changed.notify_all()
+            return [member for member in self._members if id in member.loading]
 
     def unload(self, id: ServableId) -> None:
         """Have all workers unload a version, and wait until they have."""
@@ -225,9 +264,10 @@ class Crew:
         """
         with self._changed:
             before, self._logs = self._logs, SetLogs(dict(configs))
-            setting = [member.ask(self._logs) for member in self._members]
-        wait(setting)
-        errors = [error for each in setting if (error := each.exception()) is not None]
+            setting = [(member, member.ask(self._logs)) for member in self._members]
+        _await_all(setting, "log requests as configured")  # a disk may hang
+        done = [each for _, each in setting if each.done()]
+        errors = [error for each in done if (error := each.exception()) is not None]
         refusals = [error for error in errors if not isinstance(error, ChannelEnded)]
         if refusals:
             with self._changed:
@@ -309,11 +349,19 @@ class Crew:
         if self._is_stopped:
             raise Unavailable(_STOPPING)
 
-    def _lacking(self, id: ServableId, version: _Version) -> list[Member]:
+    def _lacking(self, loading: JointLoad, id: ServableId, version: _Version) -> list[Member]:
         """The workers that are to load a version next; none if all have it, which is noted."""
+
+        def is_time() -> bool:
+            if self._is_stopped or loading.is_abandoned:
+                return True
+            # One that was given up must be over before another begins in the same process.
+            return bool(self._members) and not any(id in m.loading for m in self._members)
+
         with self._changed:
-            self._changed.wait_for(lambda: self._members or self._is_stopped)
+            self._changed.wait_for(is_time)
             self._check()
+            loading.check(id)
             lacking = [member for member in self._members if id not in member.loaded]
             if not lacking:
                 self._versions[id] = version
@@ -321,14 +369,24 @@ class Crew:
             return lacking[:1] if is_first and self.is_careful else lacking
 
     def _load_at(
-        self, members: Sequence[Member], platform: str, id: ServableId, path: str
+        self,
+        loading: JointLoad,
+        members: Sequence[Member],
+        platform: str,
+        id: ServableId,
+        path: str,
     ) -> ServingError | None:
         """Have some workers load a version; what one of them said that died of it, if one did."""
-        loading = [(member, member.load(platform, id, path)) for member in members]
-        wait([load for _, load in loading])
+        loads = [(member, member.load(platform, id, path)) for member in members]
+        pending = {load for _, load in loads}
+        while pending and not loading.is_abandoned:
+            pending -= wait({*pending, loading.end}, return_when=FIRST_COMPLETED).done
         failure: BaseException | None = None
         death: ServingError | None = None
-        for member, load in loading:
+        for member, load in loads:
+            if load in pending:
+                load.add_done_callback(partial(self._came_too_late, member, id))
+                continue
             match load.exception():
                 case None:
                     with self._changed:
@@ -337,9 +395,17 @@ class Crew:
                     death = error
                 case error:
                     failure = failure or error
+        loading.check(id)
         if failure is not None:
             raise failure
         return death
+
+    def _came_too_late(self, member: Member, id: ServableId, load: "Future[None]") -> None:
+        if load.exception() is None:
+            _log.info("%s has loaded %s after that was given up, and unloads it", member, id)
+            member.unload(id)
+        with self._changed:
+            self._changed.notify_all()
 
     def _judge(
         self, deaths: int, error: ServingError, platform: str, id: ServableId, path: str
@@ -362,7 +428,12 @@ class Crew:
 
     def _catch_up(self, member: Member, lacking: Iterable[tuple[ServableId, _Version]]) -> None:
         loading = [(id, member.load(v.platform, id, v.path)) for id, v in lacking]
-        wait([load for _, load in loading])
+        limit_s = self._load_timeout_s * len(loading)  # they take the processors from each other
+        late = late_load(
+            {load: id for id, load in loading}, str(member), limit_s=limit_s, warn_s=self._warn_s
+        )
+        if late is not None:
+            raise CannotCatchUp(late, given_up_after(late, limit_s), is_death=False)
         for id, load in loading:
             match load.exception():
                 case None:

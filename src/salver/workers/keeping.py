@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -53,6 +53,7 @@ class _Stop:
 class _Renew:
     idle_s: float
     timeout_s: float
+    only: Member | None = None  # the predecessor, if it matters which
     done: "Future[Member | None]" = field(default_factory=Future)  # the predecessor
 
 
@@ -143,21 +144,29 @@ class Keeper:
         Returns:
             Whether all were replaced. If not, those that were not go on.
         """
-        for slot in self._slots:
-            renewal = _Renew(idle_s, timeout_s)
-            slot.events.put(renewal)
-            try:
-                old = renewal.done.result()
-            except Cancelled:
-                return False
-            except ServingError as error:
-                _log.error("Worker %d was not replaced: %s", slot.number, error.message)
-                return False
-            if old is not None:  # so that there is never more than one process too many
-                limit_s = idle_s + timeout_s + _LEAVE_S
-                if not old.ended.wait(limit_s):
-                    _log.warning("%s does not leave within %g s: it is killed", old, limit_s)
-                    old.kill()
+        return all(self._renewed(slot, _Renew(idle_s, timeout_s)) for slot in self._slots)
+
+    def replace(self, members: Iterable[Member], *, idle_s: float, timeout_s: float) -> bool:
+        """The same for some workers, as far as they serve yet."""
+        return all(
+            self._renewed(self._slots[member.slot], _Renew(idle_s, timeout_s, member))
+            for member in members
+        )
+
+    def _renewed(self, slot: _Slot, renewal: _Renew) -> bool:
+        slot.events.put(renewal)
+        try:
+            old = renewal.done.result()
+        except Cancelled:
+            return False
+        except ServingError as error:
+            _log.error("Worker %d was not replaced: %s", slot.number, error.message)
+            return False
+        if old is not None:  # so that there is never more than one process too many
+            limit_s = renewal.idle_s + renewal.timeout_s + _LEAVE_S
+            if not old.ended.wait(limit_s):
+                _log.warning("%s does not leave within %g s: it is killed", old, limit_s)
+                old.kill()
         return True
 
     def stop(self) -> None:
@@ -216,6 +225,8 @@ class Keeper:
             match slot.events.get():
                 case _Stop():
                     return None
+                case _Renew(only=only) as renewal if only not in (None, slot.member):
+                    renewal.done.set_result(None)  # somebody else has replaced it
                 case _Renew() as renewal:
                     return renewal
                 case Member() as member if member is slot.member:

@@ -99,6 +99,11 @@ class Member:
         """Whether it ever came so far that it could load models."""
         return self._has_greeted
 
+    @property
+    def loading(self) -> tuple[ServableId, ...]:
+        """The versions it is loading."""
+        return tuple(self._loading)
+
     def start(self) -> None:
         """Begin to talk to it."""
         self._channel.start()

@@ -19,6 +19,7 @@ __all__ = [
     "Goodbye",
     "Hello",
     "InheritedPort",
+    "Leave",
     "Load",
     "Open",
     "Ping",
@@ -34,6 +35,7 @@ __all__ = [
     "Signatures",
     "Sync",
     "TakeReading",
+    "Taken",
     "Withdraw",
 ]
 
@@ -154,6 +156,17 @@ class SetStates:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """The configuration of an `Apply` is in effect, and only its models are waited for.
+
+    Attributes:
+        number: of the `Apply`.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetPhase:
     """See `Readiness`."""
 
@@ -224,10 +237,22 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Make this the configuration; answered when all workers know what came of it."""
+    """Make this the configuration; answered when all workers know what came of it.
+
+    Attributes:
+        number: by which the worker and the supervisor speak of it until then.
+    """
 
     models: tuple[ModelConfig, ...] | None
     is_awaited: bool = True
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nobody waits any more for what comes of the `Apply` of that number."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

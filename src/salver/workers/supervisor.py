@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
-from salver.config.start_up import Configuration, read_configuration
+from salver.config.start_up import Configuration, check_readable_again, read_configuration
 from salver.errors import Cancelled, ServingError, Unavailable
 from salver.metrics.merged import Report, merge
 from salver.notices import NOTICE
@@ -31,6 +31,7 @@ from salver.server.history import make_history
 from salver.server.lazy import is_lazy
 from salver.server.models import core_options
 from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
+from salver.server.waits import Superseded
 from salver.transport.listeners import BACKLOG
 from salver.transport.turns import make_board, open_board, take_off
 from salver.workers.crew import Crew
@@ -41,6 +42,7 @@ from salver.workers.member import Member
 from salver.workers.messages import (
     Apply,
     Drain,
+    Leave,
     Reading,
     Recall,
     Scrape,
@@ -49,6 +51,7 @@ from salver.workers.messages import (
     SetStates,
     TakeReading,
 )
+from salver.workers.reloads import Reloads
 from salver.workers.remembering import Remembering
 from salver.workers.shares import share_of_worker
 from salver.workers.spawning import Preparation, Spawner
@@ -124,7 +127,7 @@ class _Supervisor:
         self._is_to_renew_again = False
         self._trials: set[Member] = set()
         self._ledger = Ledger()
-        self._crew = Crew(self._try_alone)
+        self._crew = Crew(self._try_alone, load_timeout_s=self._options.load_timeout_seconds)
         self._serving = BroadcastMap(self._crew)
         self._core = ServerCore(
             self._load,
@@ -134,7 +137,9 @@ class _Supervisor:
             on_status=self._status_changed,
             on_configured=self._tell_names,
             update_logs=self._crew.set_logs,
+            abandon=self._abandon,
         )
+        self._reloads = Reloads(self._core.apply, self._tell_reloaded)
         self._announcer = Announcer(self._core, configuration, mode)
         self._polling = make_config_polling(self._options, self._core)
         self._ports = Ports()
@@ -212,12 +217,19 @@ class _Supervisor:
 
     def _apply(self) -> None:
         is_awaited = not self._mode.tolerate_failed_models
-        self._core.apply(self._configuration.models, is_awaited=is_awaited)
+        with suppress(Superseded):  # by a reload, where the ports are open first
+            self._core.apply(self._configuration.models, is_awaited=is_awaited)
 
     def _settle(self) -> None:
-        """Wait until each model is up, or has failed once, or takes its time."""
+        """Wait until each model is up, or has failed once, or takes its time.
+
+        Raises:
+            ServingError: nothing is left to serve, and no other configuration can come.
+        """
         self._core.wait_until_settled(self._core.model_names(), ANNOUNCE_AFTER_S)
         self._core.end_initial_load()
+        if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
+            raise error
 
     def _in_thread(self, call: Callable[[], None]) -> None:
         """Run what waits for others, while this thread attends to signals."""
@@ -277,6 +289,7 @@ class _Supervisor:
             return
         self._is_to_renew_again = False
         try:
+            check_readable_again(self._options)
             configuration = self._read()
         except ServingError as error:
             _log.error("SIGHUP: the workers stay as they are: %s", error.message)
@@ -303,6 +316,22 @@ class _Supervisor:
 
     def _load(self, platform: str, id: ServableId, path: str) -> Any:
         return load_everywhere(self._crew, platform, id, path, self._ledger.forget)
+
+    def _abandon(self, id: ServableId) -> None:
+        """Let go of a load that does not return: its thread ends with its process alone."""
+        stuck = self._crew.abandon(id)
+        for trial in tuple(self._trials):
+            if id in trial.loading:
+                trial.kill("killed, as a load in it did not return")
+        if stuck and self._options.load_timeout_seconds:  # else nobody has asked for it
+            threading.Thread(
+                target=self._replace_stuck, args=(id, stuck), name="salver-renew", daemon=True
+            ).start()
+
+    def _replace_stuck(self, id: ServableId, stuck: Sequence[Member]) -> None:
+        for member in stuck:
+            _log.warning("%s is to be replaced: its load of %s does not return", member, id)
+        self._keeper.replace(stuck, idle_s=_IDLE_S, timeout_s=self._options.drain_timeout_seconds)
 
     def _lose(self, id: ServableId, error: ServingError) -> bool:
         if not self._crew.lose(id):
@@ -339,6 +368,7 @@ class _Supervisor:
             for kind in range(2):
                 take_off(self._board, 2 * member.slot + kind)
         self._ledger.closed(member)
+        self._reloads.ended(member)
         self._keeper.ended(member)
 
     def _try_alone(self, platform: str, id: ServableId, path: str) -> None:
@@ -366,10 +396,11 @@ class _Supervisor:
             case Recall(reading):
                 self._ledger.put(member, reading)
                 return self._answer_in_thread("salver-recall", self._recall)
-            case Apply(models, is_awaited):
-                return self._answer_in_thread(
-                    "salver-reload", lambda: self._reload(models, is_awaited=is_awaited)
-                )
+            case Apply():
+                return self._reloads.begin(member, message)
+            case Leave():
+                self._reloads.left(member, message)
+                return None
             case _:
                 raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
 
@@ -401,12 +432,10 @@ class _Supervisor:
             raise Unavailable("Nothing is remembered here")
         return self._remembering.document()
 
-    def _reload(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool) -> None:
-        try:
-            self._core.apply(models, is_awaited=is_awaited)
-        finally:  # also after an error: a configuration whose models do not load is in effect
-            self._tell_names()
-            self._crew.sync()
+    def _tell_reloaded(self) -> None:
+        """A configuration whose models do not load is in effect all the same."""
+        self._tell_names()
+        self._crew.sync()
 
     @staticmethod
     def _answer_in_thread(name: str, call: Callable[[], Any]) -> "Future[Any]":

@@ -41,6 +41,7 @@ from salver.workers.messages import (
     SetStates,
     Signatures,
     Sync,
+    Taken,
     TakeReading,
     Withdraw,
 )
@@ -50,7 +51,7 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
-_LOAD_THREADS: Final = 64  # as many as the supervisor wants; it knows how many at once
+_LOAD_THREADS: Final = 4096  # as many as the supervisor wants; it knows how many at once
 _LOG_S: Final = 2.0  # request logs get this long to write what is queued
 _GOODBYE_S: Final = 2.0
 _LOAD_GRACE_S: Final = 1.0  # for loads that are running, which nobody needs any more
@@ -185,6 +186,8 @@ class _Worker:
                 self._core.assign_labels(labels, moving)
             case SetNames(names, applied):
                 self._core.set_names(names, applied)
+            case Taken(number):
+                self._core.taken(number)
             case SetStates():
                 self._core.set_states(message)
             case SetPhase():

@@ -1,5 +1,6 @@
 """What the doors of a worker ask: its own models, and what the supervisor says of all."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
@@ -8,12 +9,13 @@ from typing import Any
 from salver.config.models import ModelConfig
 from salver.errors import ServingError
 from salver.inference.servable import Servable
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.handles import Labels, ServingMap
 from salver.lifecycle.monitor import VersionStatus
 from salver.servable import ServableId
 from salver.server.lazy import LazyModels
 from salver.server.lookup import Lookup
-from salver.workers.messages import Apply, SetStates
+from salver.workers.messages import Apply, Leave, SetStates
 
 __all__ = ["WorkerCore"]
 
@@ -55,6 +57,8 @@ class WorkerCore(Lookup):
         serving: ServingMap[Servable] = ServingMap() if lazy is None else lazy.serving
         super().__init__(serving, self._told, lazy=lazy)
         self._ask = ask
+        self._numbers = itertools.count()
+        self._callers: dict[int, Caller] = {}  # of configurations that are being applied
         self._applied: tuple[ModelConfig, ...] | None = None
 
     @property
@@ -67,13 +71,32 @@ class WorkerCore(Lookup):
         """What this worker sets aside by itself, for models that are loaded when asked for."""
         return MappingProxyType({} if self._lazy is None else self._lazy.reserved)
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        caller: Caller | None = None,
+    ) -> None:
         """See `ServerCore`: the supervisor does it, and all workers know when this returns.
 
         Raises:
             ServingError: what applying it raises.
         """
-        self._ask(Apply(models, is_awaited)).result()
+        number, caller = next(self._numbers), caller or Caller()
+        self._callers[number] = caller
+        try:
+            applying = self._ask(Apply(models, is_awaited, number))
+            caller.on_leave(lambda: self._ask(Leave(number)))
+            applying.result()
+        finally:
+            del self._callers[number]
+
+    def taken(self, number: int) -> None:
+        """A configuration is in effect that this worker has asked for."""
+        caller = self._callers.get(number)
+        if caller is not None:
+            caller.taken()
 
     # -- what the supervisor says ----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from salver.batching.run_pool import RunPool
 from salver.config.models import ModelConfig
 from salver.errors import ServingError
+from salver.lifecycle.callers import Caller
 from salver.rpc.models import ModelService
 from salver.rpc.prediction import PredictionService
 from salver.rpc.session import SessionService
@@ -73,7 +74,7 @@ def rpc_of(core: ServerCore, pool: RunPool, *, is_method_checked: bool = False) 
     async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
-    def apply(models: tuple[ModelConfig, ...]) -> None:
+    def apply(models: tuple[ModelConfig, ...], *, caller: Caller) -> None:
         raise AssertionError(models)
 
     prediction = PredictionService(core, in_pool=in_pool, is_method_checked=is_method_checked)

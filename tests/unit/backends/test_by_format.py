@@ -13,10 +13,11 @@ from salver.backends.registry import BackendOptions
 from salver.backends.tensorflow import library
 from salver.errors import (
     DataLoss,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
+    NotInstalled,
     Unavailable,
+    Unimplemented,
 )
 from salver.installing import install_command
 
@@ -131,7 +132,7 @@ def test_without_tensorflow_the_file_beside_a_saved_model_is_recommended(
         ("lite_net", ". Or serve its model.tflite: --prefer_tflite_model"),
         ("mlp", ""),
     ):
-        with pytest.raises(FailedPrecondition) as raised:
+        with pytest.raises(NotInstalled) as raised:
             backend.load(str(version_path(name)))
         assert raised.value.message == (
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
@@ -197,3 +198,39 @@ def test_a_look_refuses_what_will_not_load(tmp_path: Path) -> None:
     (lite / "model.tflite").write_bytes(b"rubbish")
     with pytest.raises(InvalidArgument):
         backend.inspect(str(lite))
+
+
+def test_where_there_is_nothing_to_load_no_library_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    backend = open_backend(BackendOptions())
+    for look in (backend.load, backend.inspect):
+        with pytest.raises(NotFound, match="does not appear to contain a SavedModel") as raised:
+            look(str(tmp_path))
+        assert raised.value.hint is None
+    (tmp_path / "m.onnx").touch()
+    with pytest.raises(NotFound) as raised:
+        backend.load(str(tmp_path))
+    assert raised.value.hint is not None
+    assert raised.value.hint.startswith("m.onnx is an ONNX model, which is not served. Convert it ")
+    (tmp_path / "export.meta").touch()
+    with pytest.raises(Unimplemented, match="Session Bundle is deprecated"):
+        backend.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("saved_model.pb", "Serving a SavedModel needs TensorFlow"),
+        ("model.tflite", "Serving a TFLite model needs LiteRT"),
+        ("model.keras", "Serving a Keras file needs TensorFlow and Keras 3"),
+    ],
+)
+def test_a_look_at_a_version_finds_that_its_library_is_missing(
+    name: str, needs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    version = _version(tmp_path / "1", name)
+    with pytest.raises(NotInstalled, match=needs):
+        open_backend(BackendOptions()).inspect(str(version))

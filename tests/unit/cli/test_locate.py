@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from salver.cli.locate import Located, given_path, locate_models, locate_saved_model
+from salver.cli.locate import Located, NotServed, given_path, locate_models, locate_saved_model
 from salver.config.models import Latest, Specific
-from salver.errors import InvalidArgument, NotFound, PermissionDenied
+from salver.errors import InvalidArgument, NotFound, PermissionDenied, ServingError
 
 
 def _saved_model(path: Path, name: str = "saved_model.pb") -> Path:
@@ -160,10 +160,72 @@ def test_a_file_is_not_a_directory(tmp_path: Path, scratch: Scratch) -> None:
         locate_models([str(path)], scratch)
     assert caught.value.message == f"{path} is a file, not a directory with a SavedModel."
     assert caught.value.hint == f"Perhaps {tmp_path / 'm'} is meant."
+
+
+ONNX = (
+    "m.onnx is an ONNX model, which is not served. Convert it to a SavedModel: "
+    "pip install onnx2tf; onnx2tf -i m.onnx -osd -o m/1; and serve m."
+)
+
+
+def test_a_file_of_a_format_that_is_not_served_comes_with_its_conversion(
+    tmp_path: Path, scratch: Scratch
+) -> None:
     (tmp_path / "m.onnx").touch()
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(NotServed) as caught:
         locate_models([str(tmp_path / "m.onnx")], scratch)
-    assert caught.value.hint == "m.onnx: ONNX models are not served yet."
+    assert caught.value.message == f"{tmp_path}/m.onnx cannot be served: {ONNX}"
+    assert caught.value.hint is None
+
+
+@pytest.mark.parametrize("where", ["m", "m/1"])
+def test_so_does_a_directory_of_such_files(where: str, tmp_path: Path, scratch: Scratch) -> None:
+    (tmp_path / where).mkdir(parents=True)
+    (tmp_path / where / "m.onnx").touch()
+    with pytest.raises(NotServed) as caught:
+        locate_models([str(tmp_path / "m")], scratch)
+    assert caught.value.message == f"{tmp_path}/m holds no model that is served here: {ONNX}"
+
+
+def test_of_many_such_files_some_are_left_out(tmp_path: Path, scratch: Scratch) -> None:
+    for number in range(9):
+        (tmp_path / f"m{number}.onnx").touch()
+    with pytest.raises(NotServed) as caught:
+        locate_models([str(tmp_path)], scratch)
+    assert caught.value.message.count("is an ONNX model") == 3
+
+
+def test_what_cannot_be_served_is_told_of_where_other_models_can(
+    tmp_path: Path, scratch: Scratch
+) -> None:
+    told: list[str] = []
+
+    def warn(error: ServingError) -> None:
+        told.append(error.message)
+
+    (tmp_path / "m.onnx").touch()
+    _saved_model(tmp_path / "zoo" / "good" / "1")
+    (tmp_path / "zoo" / "bad" / "1").mkdir(parents=True)
+    (tmp_path / "zoo" / "bad" / "1" / "m.onnx").touch()
+    (tmp_path / "zoo" / "notes").mkdir()
+    paths = [str(tmp_path / "m.onnx"), str(tmp_path / "zoo")]
+    (model,) = locate_models(paths, scratch, warn)
+    assert model.name == "good"
+    assert told == [
+        f"{tmp_path}/m.onnx cannot be served: {ONNX}",
+        f"{tmp_path}/zoo/bad holds no model that is served here: {ONNX}",
+    ]
+    assert [model.name for model in locate_models(paths, scratch)] == ["good"]
+
+
+def test_where_nothing_can_be_served_all_are_told_of(tmp_path: Path, scratch: Scratch) -> None:
+    told: list[ServingError] = []
+    for name in ("a.pt", "b.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(NotServed, match=r"b\.gguf is a language model"):
+        locate_models([str(tmp_path / "a.pt"), str(tmp_path / "b.gguf")], scratch, told.append)
+    (first,) = told
+    assert "a.pt is a PyTorch model" in first.message
 
 
 def test_a_directory_that_cannot_be_read_is_named(

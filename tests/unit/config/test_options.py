@@ -98,6 +98,7 @@ _OURS = [
     ("conversion_cache", "string", ""),
     ("conversion_cache_max_bytes", "int64", 10 << 30),
     ("conversion_timeout_seconds", "float", 600.0),
+    ("load_timeout_seconds", "float", 0.0),
     ("grpc_transport", "string", "native"),
     ("enable_port_sharing", "bool", True),
     ("allowed_hosts", "string", ""),

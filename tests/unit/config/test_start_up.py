@@ -1,12 +1,14 @@
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from salver.config.models import ModelConfig
-from salver.config.options import ServerOptions
-from salver.config.start_up import read_configuration
+from salver.config.options import FLAGS, ServerOptions
+from salver.config.start_up import check_readable_again, read_configuration
 from salver.errors import InvalidArgument, NotFound
+from salver.files import NotRegular
 
 _A = ModelConfig(name="a", base_path="/models/a", model_platform="tensorflow")
 
@@ -169,3 +171,26 @@ def test_thread_pool_factory_ends_the_start(tmp_path: Path) -> None:
     path.write_text("thread_pool_factory_config {}")
     options = ServerOptions(model_base_path="/m", thread_pool_factory_config_file=str(path))
     assert _message(options) == "Supplied config's type_url could not be parsed: "
+
+
+OF_CONFIGURATION = [
+    flag.name for flag in FLAGS if flag.name.endswith(("config_file", "parameters_file"))
+]
+
+
+@pytest.mark.parametrize("flag", OF_CONFIGURATION)
+def test_what_a_flag_names_is_read_again_only_where_it_is_a_file(flag: str, tmp_path: Path) -> None:
+    path = tmp_path / "any"
+    options: dict[str, Any] = {flag: str(path)}
+    with pytest.raises(NotFound, match="any; No such file or directory"):
+        check_readable_again(ServerOptions(**options))
+    path.touch()
+    check_readable_again(ServerOptions(**options))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(NotRegular, match="any; Is a pipe, not a regular file"):
+        check_readable_again(ServerOptions(**options))
+
+
+def test_every_flag_that_names_a_file_of_configuration_is_known() -> None:
+    assert len(OF_CONFIGURATION) == 8

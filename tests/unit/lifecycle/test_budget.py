@@ -104,3 +104,15 @@ def test_each_process_that_loads_a_version_takes_memory_for_it() -> None:
     refusal = budget.refusal(V2, files(1000))
     assert refusal.hint is not None
     assert "2600 bytes by estimate (1.2 times its files for each of 2 workers)" in refusal.hint
+
+
+def test_memory_of_a_load_that_was_given_up_is_kept_beside_that_of_the_next() -> None:
+    budget = Budget(limit_bytes=3000)
+    assert budget.reserve(V1, files(1000))
+    kept_bytes = budget.abandon(V1)
+    assert (kept_bytes, budget.reserved, budget.used_bytes) == (1200, {}, 1200)
+    assert budget.reserve(V1, files(1000))
+    assert not budget.reserve(V2, files(1000))
+    budget.returned(kept_bytes)
+    assert budget.reserve(V2, files(1000))
+    assert budget.abandon(ServableId("other", 1)) == 0

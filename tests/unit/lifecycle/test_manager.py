@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.errors import Code, NotFound, ServingError, Unavailable
+from salver.errors import Code, NotFound, NotInstalled, ServingError, Unavailable
 from salver.files import Footprint
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import Deadly, LoadOptions
@@ -34,8 +34,11 @@ class Body:
         self.id = id
         self.is_open = True
         self.breaks = False
+        self.closing: threading.Event | None = None
 
     def close(self) -> None:
+        if self.closing is not None:
+            assert self.closing.wait(WAIT_S)
         assert self.is_open, "closed twice"
         self.is_open = False
         if self.breaks:
@@ -51,6 +54,9 @@ class Bench:
         self.failing: dict[ServableId, Exception] = {}
         self.gates: dict[ServableId, threading.Event] = {}
         self.begun: list[ServableId] = []
+        self.abandoned: list[ServableId] = []
+        self.keeps_bodies = False
+        self.bodies: list[Body] = []
         self.began = threading.Condition()
         self.threads: set[str] = set()
         self.changes = 0
@@ -62,6 +68,7 @@ class Bench:
             serving=self.serving,
             monitor=self.monitor,
             after_change=self.count_change,
+            abandon=self.abandoned.append,
             clock=lambda: self.now_s,
         )
 
@@ -78,7 +85,10 @@ class Bench:
             assert self.gates[id].wait(WAIT_S)
         if id in self.failing:
             raise self.failing[id]
-        return Body(id)
+        body = Body(id)
+        if self.keeps_bodies:
+            self.bodies.append(body)
+        return body
 
     def body(self, version: int | None = None) -> Body:
         """What answers now, held no longer."""
@@ -293,6 +303,21 @@ def test_load_that_ends_its_process_is_not_tried_again_by_itself(bench: Bench) -
     status = bench.until_state(V1, END)
     assert status.error is bench.failing[V1]
     assert bench.begun == [V1]
+
+
+def test_load_that_needs_what_is_not_installed_is_not_tried_again_by_itself(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.failing[V1] = NotInstalled("install it")
+    bench.aspire(V1)
+    bench.until_state(V1, END)
+    bench.advance(3600)
+    assert bench.begun == [V1]
+    assert "exhausted" not in caplog.text
+    del bench.failing[V1]
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.rest()
+    bench.until_state(V1, AVAILABLE)
 
 
 def test_directory_that_is_gone_fails_while_reserving_and_never_shows_loading(
@@ -749,7 +774,7 @@ def test_close_unloads_everything_and_joins_every_thread(tmp_path: Path) -> None
     bodies = [bench.body(number) for number in (1, 2)]
     assert bench.manager.close(WAIT_S)
     assert not any(body.is_open for body in bodies)
-    assert not [t for t in bench.manager._pools._loads._threads if t.is_alive()]
+    assert not [t for t in bench.manager._pools.loads._threads if t.is_alive()]
     assert not bench.manager._thread.is_alive()
 
 
@@ -1096,3 +1121,212 @@ def test_version_no_longer_wanted_when_it_finds_no_room_is_cancelled() -> None:
     assert status is not None
     assert status.error is not None
     assert status.error.status == "CANCELLED: Loading of servable cancelled"
+
+
+# -- loads that do not return ----------------------------------------------------------------------
+
+NO_TIME_TO_LOAD = "Loading servable: {name: m version: 1} has not returned for 30 s"
+
+
+@pytest.fixture
+def stuck(bench: Bench) -> Bench:
+    """Version 1 of `m` loads, and does not return; loads have one thread."""
+    bench.manager.end_initial_load()
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.manager.settle()
+    return bench
+
+
+def test_load_that_does_not_return_is_told_of_and_keeps_no_other_waiting(
+    stuck: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck.aspire(OTHER, name="other")
+    stuck.advance(59)
+    assert OTHER not in stuck.begun
+    stuck.advance(1)
+    stuck.until_state(OTHER, AVAILABLE)
+    warning = "Loading servable: {name: m version: 1} has not returned for 60 s, "
+    (line,) = [line for line in lines(caplog) if line.startswith(warning)]
+    assert line.endswith(" UTC. Other loads go on")
+    status = stuck.monitor.status(V1)
+    assert status is not None
+    assert status.state is LOADING
+    assert status.note is not None
+    assert status.note in line
+    assert status.note.startswith("still loading since ")
+    stuck.advance(60)
+    assert any("has not returned for 120 s" in line for line in lines(caplog))
+    stuck.gates[V1].set()
+    assert stuck.until_state(V1, AVAILABLE).note is None
+    stuck.manager.settle()
+    assert stuck.manager._pools.loads._lent == 0
+
+
+def test_as_many_loads_as_do_not_return_are_made_up_for(stuck: Bench) -> None:
+    stuck.gates[OTHER] = threading.Event()
+    stuck.aspire(OTHER, name="other")
+    third = ServableId("third", 1)
+    stuck.aspire(third, name="third")
+    stuck.advance(60)
+    stuck.until_begun(OTHER)
+    stuck.manager.settle()
+    stuck.advance(60)
+    stuck.until_state(third, AVAILABLE)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Bench]:
+    """The same, and loads are given up after half a minute."""
+    bench = Bench(tmp_path, load_timeout_s=30, num_initial_load_threads=1)
+    bench.keeps_bodies = True
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.manager.settle()
+    yield bench
+    for gate in bench.gates.values():
+        gate.set()
+    assert bench.manager.close(WAIT_S)
+
+
+def test_load_is_given_up_when_its_time_is_over_and_not_tried_again(impatient: Bench) -> None:
+    impatient.aspire(OTHER, name="other")
+    impatient.advance(29)
+    assert impatient.monitor.statuses("m")[0].state is LOADING
+    impatient.advance(1)
+    error = impatient.until_state(V1, END).error
+    assert error is not None
+    assert error.status == f"DEADLINE_EXCEEDED: {NO_TIME_TO_LOAD}"
+    assert error.hint is not None
+    assert "--load_timeout_seconds" in error.hint
+    assert impatient.monitor.last_error("m") is error
+    impatient.until_state(OTHER, AVAILABLE)
+    impatient.advance(3600)
+    assert impatient.begun == [V1, OTHER]
+    assert impatient.abandoned == [V1]
+
+
+def test_what_returns_after_it_was_given_up_is_closed_and_never_answers(
+    impatient: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient.advance(30)
+    impatient.until_state(V1, END)
+    changes = impatient.changes
+    impatient.gates.pop(V1).set()
+    until(lambda: impatient.changes > changes)
+    (body,) = impatient.bodies
+    assert not body.is_open
+    with pytest.raises(NotFound):
+        impatient.body()
+    status = impatient.monitor.status(V1)
+    assert status is not None
+    assert status.state is END
+    assert "{name: m version: 1} has returned after it was given up" in caplog.text
+
+
+def test_what_fails_after_it_was_given_up_changes_nothing(impatient: Bench) -> None:
+    impatient.advance(30)
+    impatient.until_state(V1, END)
+    impatient.failing[V1] = NotFound("at last")
+    impatient.gates.pop(V1).set()
+    until(lambda: impatient.manager._late.num_abandoned == 0)
+    error = impatient.monitor.last_error("m")
+    assert error is not None
+    assert error.message == NO_TIME_TO_LOAD
+
+
+def test_version_that_was_given_up_is_tried_again_when_its_files_change(impatient: Bench) -> None:
+    impatient.advance(30)
+    impatient.until_state(V1, END)
+    late = impatient.gates.pop(V1)
+    Path(impatient.path(V1), "saved_model.pb").touch()
+    impatient.rest()
+    impatient.until_state(V1, AVAILABLE)
+    served = impatient.body()
+    late.set()  # the first load returns after the second
+    until(lambda: impatient.manager._late.num_abandoned == 0)
+    impatient.manager.settle()
+    until(lambda: [body.is_open for body in impatient.bodies].count(False) == 1)
+    assert served.is_open
+    assert impatient.body() is served
+
+
+def test_load_that_nobody_wants_any_more_is_given_up_once_it_is_late(stuck: Bench) -> None:
+    stuck.aspire()
+    stuck.advance(59)
+    assert stuck.monitor.statuses("m")[0].state is LOADING
+    stuck.advance(1)
+    error = stuck.until_state(V1, END).error
+    assert error is not None
+    assert error.status == "CANCELLED: Loading of servable cancelled"
+    late = stuck.gates.pop(V1)
+    stuck.serve(V1)  # as it is wanted again, it is loaded anew
+    late.set()
+    assert stuck.begun == [V1, V1]
+
+
+def test_late_load_is_given_up_as_soon_as_nobody_wants_it(stuck: Bench) -> None:
+    stuck.advance(61)
+    stuck.aspire()
+    stuck.until_state(V1, END)
+
+
+def test_memory_of_a_load_that_was_given_up_is_not_given_away_before_it_returns(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, load_timeout_s=30, max_model_memory_bytes=1200)
+    bench.gates[V1] = threading.Event()
+    fill(bench, V1, 600)
+    fill(bench, OTHER, 600)
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.manager.settle()
+    bench.advance(30)
+    bench.until_state(V1, END)
+    bench.aspire(OTHER, name="other")
+    assert bench.until_state(OTHER, END).error is not None
+    bench.gates[V1].set()
+    bench.until_state(OTHER, AVAILABLE)
+    assert bench.manager.close(WAIT_S)
+
+
+def test_closing_does_not_wait_for_a_load_that_was_given_up(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, load_timeout_s=30)
+    bench.gates[V1] = threading.Event()
+    bench.aspire(V1)
+    bench.until_begun(V1)
+    bench.manager.settle()
+    bench.advance(30)
+    assert not bench.manager.close(3600, load_grace_s=0.01)
+    bench.gates[V1].set()
+
+
+def test_unload_that_does_not_return_is_told_of_and_keeps_no_other_waiting(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.serve(V1)
+    bench.serve(OTHER, name="other")
+    gate = bench.body().closing = threading.Event()
+    bench.aspire()
+    bench.until_state(V1, UNLOADING)
+    until(lambda: bench.manager._late_unloads.due_s is not None)
+    bench.aspire(name="other")
+    bench.advance(60)
+    bench.until_state(OTHER, END)
+    assert (
+        "Unloading servable version {name: m version: 1} has not returned for 60 s" in caplog.text
+    )
+    gate.set()
+    bench.until_state(V1, END)
+    bench.manager.settle()
+    assert bench.manager._pools.unloads._lent == 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        threading.Event().wait(0.001)
+        assert time.monotonic() < end

@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from salver.errors import Cancelled, Internal, NotFound
-from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.errors import Aborted, Cancelled, Internal, NotFound, NotInstalled, Unimplemented
+from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus, Wait
 from salver.servable import ServableId
 
 START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
@@ -267,3 +267,146 @@ def test_each_change_of_a_name_is_told() -> None:
     monitor.try_failed(ServableId("m", 1), Internal("broken"))
     monitor.publish(ServableId("n", 1), VersionState.AVAILABLE)
     assert told == ["m", "m", "n"]
+
+
+# -- waits that others look at ---------------------------------------------------------------------
+
+
+def test_a_wait_can_be_ended_by_others_before_and_while_it_is_waited() -> None:
+    monitor, wait = Monitor(), Wait({"m": 0})
+    assert monitor.undecided(wait) == ("m",)
+    monitor.end(wait, Aborted("enough"))
+    monitor.end(wait, Aborted("too late"))
+    assert monitor.undecided(wait) == ()
+    for _ in range(2):
+        with pytest.raises(Aborted, match="enough"):
+            monitor.wait(wait)
+
+    outcome, other = list[str](), Wait({"m": 0})
+
+    def stand() -> None:
+        with pytest.raises(Aborted):
+            monitor.wait(other)
+        outcome.append("ended")
+
+    thread = threading.Thread(target=stand)
+    thread.start()
+    monitor.end(other, Aborted("enough"))
+    thread.join(WAIT_S)
+    assert outcome == ["ended"]
+
+
+def test_a_wait_whose_names_are_decided_ends_by_that_whatever_comes_after() -> None:
+    monitor, wait = monitor_of((V1, AVAILABLE)), Wait({"m": 0})
+    monitor.end(wait, Aborted("enough"))
+    monitor.publish(V1, UNLOADING)
+    monitor.publish(V1, END)
+    assert monitor.wait(wait) == ()
+
+
+def test_a_wait_that_is_over_cannot_be_ended() -> None:
+    monitor, wait = monitor_of((V1, AVAILABLE)), Wait({"m": 0})
+    assert monitor.wait(wait) == ()
+    monitor.publish(V1, UNLOADING)
+    monitor.end(wait, Aborted("enough"))
+    assert monitor.wait(wait) == ()
+
+
+def test_what_is_waited_for_yet_is_told_in_order() -> None:
+    monitor = monitor_of((V1, AVAILABLE))
+    assert monitor.undecided(Wait({"z": 0, "m": 0, "a": 0})) == ("a", "z")
+
+
+def test_a_model_is_under_way_while_a_version_loads_that_has_not_failed() -> None:
+    monitor = Monitor()
+    assert not monitor.is_under_way("m")
+    monitor.publish(V1, START)
+    assert monitor.is_under_way("m")
+    monitor.publish(V1, LOADING)
+    assert monitor.is_under_way("m")
+    monitor.try_failed(V1, FAILURE)
+    assert not monitor.is_under_way("m")
+    monitor.publish(V2, AVAILABLE)
+    assert not monitor.is_under_way("m")
+
+
+def test_who_watches_looks_at_each_change_and_when_asked_to() -> None:
+    monitor, looks, seen = Monitor(), list[int](), threading.Semaphore(0)
+
+    def pause_s() -> float | None:
+        looks.append(len(looks))
+        seen.release()
+        return None if len(looks) == 3 else 3600.0
+
+    thread = threading.Thread(target=monitor.watch, args=(pause_s,))
+    thread.start()
+    assert seen.acquire(timeout=WAIT_S)
+    monitor.publish(V1, START)
+    assert seen.acquire(timeout=WAIT_S)
+    monitor.look_again()
+    thread.join(WAIT_S)
+    assert looks == [0, 1, 2]
+
+
+def test_who_watches_looks_again_when_its_pause_is_over() -> None:
+    pauses = iter([0.0, 0.0, None])
+    Monitor().watch(lambda: next(pauses))
+    assert list(pauses) == []
+
+
+def test_who_watches_is_interrupted() -> None:
+    monitor = Monitor()
+    monitor.interrupt()
+    with pytest.raises(Cancelled):
+        monitor.watch(lambda: 3600.0)
+
+
+def test_a_note_is_told_until_the_state_changes() -> None:
+    told: list[str] = []
+    monitor = Monitor(on_change=told.append)
+    monitor.publish(V1, LOADING)
+    monitor.note(V1, "still loading")
+    assert monitor.status(V1) == VersionStatus(V1, LOADING, note="still loading")
+    monitor.publish(V1, AVAILABLE)
+    assert monitor.status(V1) == VersionStatus(V1, AVAILABLE)
+    assert told == ["m"] * 3
+
+
+# -- what cannot come ------------------------------------------------------------------------------
+
+
+def test_models_that_cannot_be_looked_for_have_failed_and_tell_why() -> None:
+    told: list[str] = []
+    monitor, away = Monitor(on_change=told.append), Unimplemented("no such scheme")
+    monitor.set_unreachable({"m": away})
+    assert monitor.last_error("m") is away
+    assert monitor.wait_until_settled(["m"], timeout_s=0)
+    monitor.set_unreachable({"m": away, "n": away})
+    monitor.set_unreachable({"n": away})
+    assert monitor.last_error("m") is None
+    assert told == ["m", "n", "m"]
+
+
+def test_a_model_is_hopeless_when_all_its_versions_need_what_is_missing() -> None:
+    monitor, missing = Monitor(), NotInstalled("install it")
+    assert monitor.is_hopeless("m") is False  # a version may come
+    monitor.publish(V1, LOADING)
+    assert monitor.is_hopeless("m") is None
+    monitor.try_failed(V1, missing)
+    assert monitor.is_hopeless("m") is True
+    monitor.publish(V2, LOADING)
+    assert monitor.is_hopeless("m") is None
+    monitor.try_failed(V2, NotFound("half copied"))
+    assert monitor.is_hopeless("m") is False
+    monitor.publish(V2, END, missing)
+    assert monitor.is_hopeless("m") is True
+    monitor.publish(V3, AVAILABLE)
+    assert monitor.is_hopeless("m") is False
+
+
+def test_a_model_that_cannot_be_looked_for_is_hopeless_unless_a_version_is_there() -> None:
+    monitor = monitor_of((V1, AVAILABLE))
+    away = Unimplemented("no such scheme")
+    monitor.set_unreachable({"m": away, "n": away})
+    assert monitor.is_hopeless("m") is False
+    assert monitor.is_hopeless("n") is True

@@ -10,7 +10,15 @@ from salver.lifecycle import pools as pools_module
 from salver.lifecycle.attempt import Attempt, Step
 from salver.lifecycle.budget import Budget
 from salver.lifecycle.loader import LoadOptions
-from salver.lifecycle.messages import Failed, Loaded, NoRoom, Unloaded
+from salver.lifecycle.messages import (
+    Begun,
+    Discarded,
+    Failed,
+    Loaded,
+    NoRoom,
+    UnloadBegun,
+    Unloaded,
+)
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.pools import Pools
 from salver.servable import ServableId
@@ -42,6 +50,7 @@ class Bench:
         self.budget = Budget(limit_bytes=100)
         self.sizes: dict[str, int] = {}
         self.told: SimpleQueue[object] = SimpleQueue()
+        self.begun: list[object] = []
         self.pools: Pools[Body] = Pools(
             self.load,
             self.look,
@@ -69,7 +78,10 @@ class Bench:
         return Body(id)
 
     def next(self) -> object:
-        return self.told.get(timeout=WAIT_S)
+        """What was told next, but for what has got a thread."""
+        while isinstance(told := self.told.get(timeout=WAIT_S), Begun | UnloadBegun):
+            self.begun.append(told)
+        return told
 
 
 @pytest.fixture
@@ -89,6 +101,7 @@ def test_load_publishes_that_it_loads_and_reports_the_model(bench: Bench) -> Non
     loaded = bench.next()
     assert isinstance(loaded, Loaded)
     assert (loaded.attempt, loaded.model.id) == (attempt, V1)
+    assert bench.begun == [Begun(attempt)]
     assert bench.monitor.status(V1) == VersionStatus(V1, VersionState.LOADING)
     assert attempt.seen == SEEN
 
@@ -151,6 +164,27 @@ def test_unload_closes_the_model_and_reports_it_even_if_that_fails(
     assert bench.next() == Unloaded(V1)
     assert body.thread == "salver-unload-0"
     assert "{name: m version: 1} could not give back what it held" in caplog.text
+
+
+def test_model_that_came_too_late_is_closed_and_told_of_as_such(bench: Bench) -> None:
+    body = Body(V1)
+    bench.pools.discard(V1, body)
+    assert bench.next() == Discarded(V1)
+    assert bench.begun == [UnloadBegun(V1)]
+    assert body.thread == "salver-unload-0"
+
+
+def test_load_that_does_not_return_is_made_up_for_until_it_does(bench: Bench) -> None:
+    gate = bench.gates[V1] = threading.Event()
+    bench.pools.try_load(Attempt(V1, "/m/1"))
+    bench.pools.try_load(Attempt(V2, "/m/2"))
+    bench.pools.loads.lend()
+    loaded = bench.next()
+    assert isinstance(loaded, Loaded)
+    assert loaded.attempt.id == V2
+    bench.pools.loads.take_back()
+    gate.set()
+    assert isinstance(bench.next(), Loaded)
 
 
 def test_load_for_which_there_is_no_thread_fails_for_want_of_resources(

@@ -2,12 +2,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from salver.errors import Code, DataLoss, NotFound, ResourceExhausted, ServingError, Unavailable
+from salver.errors import (
+    Code,
+    DataLoss,
+    DeadlineExceeded,
+    NotFound,
+    ResourceExhausted,
+    ServingError,
+    Unavailable,
+)
 from salver.files import Footprint
 from salver.lifecycle.handles import Entry
+from salver.lifecycle.lateness import Late
 from salver.lifecycle.residency import Residency, ResidencyOptions
 from salver.lifecycle.seats import Claim, Held, NotLoaded, Seat
 from salver.servable import ServableId
@@ -702,3 +712,140 @@ def test_a_version_that_comes_back_waits_until_its_earlier_load_has_ended(
         assert ended(claim) is None
     assert (world.loaded, world.closed, world.most) == (["a", "a"], ["a"], 1)
     assert ServableId("a", 1) in world.residency.reserved
+
+
+# -- loads that do not return ----------------------------------------------------------------------
+
+
+def late_after(world: World, seconds: float) -> None:
+    """Let so much time pass, and have somebody look."""
+    world.now_s += seconds
+    world.residency.watch.look()
+
+
+def test_a_load_that_does_not_return_keeps_no_other_from_a_thread_or_a_place(
+    make: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make(max_loaded=1, num_threads=1)
+    world.hold("a")
+    a, b = world.seat("a"), world.seat("b")
+    with a.claim() as first, b.claim() as second:
+        assert world.entered["a"].wait(WAIT_S)
+        late_after(world, 59)
+        assert not second.loading.done()
+        assert a.note is None
+        late_after(world, 1)
+        assert ended(second) is None
+        assert b.pin().name == "b"
+        b.unpin()
+        note: str | None = a.note
+        assert note is not None
+        assert note.startswith("still loading since ")
+        assert "has not returned for 60 s: it goes on, and other loads beside it" in caplog.text
+        world.let_go("a")
+        assert ended(first) is None
+        assert a.pin().name == "a"
+        a.unpin()
+    assert a.note is None
+    assert world.residency.close(WAIT_S)
+    assert world.residency._loads._lent == 0
+
+
+def test_a_load_is_given_up_when_its_time_is_over(make: Callable[..., World]) -> None:
+    world = make(max_memory_bytes=200, load_timeout_s=30)
+    world.hold("a")
+    a, b = world.seat("a"), world.seat("b")
+    with a.claim() as first, b.claim() as second:
+        assert world.entered["a"].wait(WAIT_S)
+        late_after(world, 30)
+        error = ended(first)
+        assert error is not None
+        assert error.status == (
+            "DEADLINE_EXCEEDED: Loading servable: {name: a version: 1} has not returned for 30 s"
+        )
+        assert error.hint is not None
+        assert "--load_timeout_seconds" in error.hint
+        world.now_s += 3600  # it is not tried again before it returns
+        with pytest.raises(DeadlineExceeded):
+            a.pin()
+        assert not second.loading.done()  # the memory is not given away before either
+        assert a.last_error is not None
+        world.let_go("a")
+        assert ended(second) is None
+        assert world.closed == ["a"]
+    with b.claim():
+        assert b.pin().name == "b"
+        b.unpin()
+    world.ask(a)
+    assert world.loaded == ["a", "b", "a"]
+
+
+def test_what_was_given_up_is_tried_again_when_its_files_change(make: Callable[..., World]) -> None:
+    files = Files()
+    world = make(files, load_timeout_s=30, num_threads=1)
+    world.hold("a")
+    a = world.seat("a")
+    with a.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+        late_after(world, 30)
+        assert isinstance(ended(claim), DeadlineExceeded)
+    gate = world.gates.pop("a")
+    files.changes["/a/1"] = 1
+    world.residency.recheck()
+    world.residency.recheck()
+    model = world.bring(a)
+    gate.set()  # the first load returns after the second
+    assert world.residency.close(WAIT_S)
+    assert world.closed == ["a"]
+    assert not model.is_closed
+    assert a.pin() is model
+
+
+def test_a_late_load_of_a_version_that_is_gone_keeps_no_place(make: Callable[..., World]) -> None:
+    world = make(max_loaded=1, num_threads=1)
+    world.hold("a")
+    before = world.seat("a")
+    with before.claim():
+        assert world.entered["a"].wait(WAIT_S)
+        before.close()
+    gate = world.gates.pop("a")
+    after = world.seat("a")
+    with after.claim() as claim:
+        late_after(world, 60)
+        assert ended(claim) is None
+        gate.set()
+        assert after.pin().name == "a"
+        after.unpin()
+    assert world.residency.close(WAIT_S)
+    assert world.closed == ["a"]
+
+
+def test_a_load_that_fails_after_it_was_given_up_changes_nothing(
+    make: Callable[..., World],
+) -> None:
+    world = make(load_timeout_s=30)
+    world.hold("a")
+    a = world.seat("a")
+    with a.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+        late_after(world, 30)
+        assert isinstance(ended(claim), DeadlineExceeded)
+    world.errors["a"] = NotFound("at last")
+    world.let_go("a")
+    assert world.residency.close(WAIT_S)
+    assert isinstance(a.last_error, DeadlineExceeded)
+
+
+def test_what_is_noticed_too_late_changes_nothing(make: Callable[..., World]) -> None:
+    world = make()
+    a = world.seat("a")
+    late: list[Late[Any]] = []
+    world.residency.watch._on_late = late.append
+    world.hold("a")
+    with a.claim() as claim:
+        assert world.entered["a"].wait(WAIT_S)
+        late_after(world, 60)
+        world.let_go("a")
+        assert ended(claim) is None
+    world.residency._noted_late(late[0])
+    assert a.note is None

@@ -214,3 +214,13 @@ def test_a_file_that_another_server_still_writes_is_left_alone(make: Make, tmp_p
     first.complete()
     found = [(tmp_path / "logs" / name).read_bytes() for name in names(tmp_path)]
     assert found == [b"ac", b"b"]
+
+
+def test_what_looks_like_an_abandoned_file_and_is_a_pipe_is_left_alone(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    pipe = "m-20260130T093000.123456Z-7.log" + OPEN_SUFFIX
+    os.mkfifo(tmp_path / "logs" / pipe)
+    make().write(b"a")
+    assert pipe in names(tmp_path)

@@ -1,11 +1,12 @@
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.messages import method_types, spec
-from tests.shelf import HALF_PLUS_TWO, Shelf, cancelled, response_of
+from tests.shelf import HALF_PLUS_TWO, WAIT_S, Shelf, cancelled, response_of
 
 from salver._pb import message_class
 from salver.config.models import All, Latest, ModelConfig, Specific
@@ -17,6 +18,7 @@ from salver.errors import (
     NotFound,
     ServingError,
 )
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionState
 from salver.rpc.models import ModelService
 from salver.rpc.table import Call
@@ -35,6 +37,7 @@ class Control:
 
     def __init__(self) -> None:
         self.applied: list[tuple[ModelConfig, ...]] = []
+        self.callers: list[Caller] = []
         self.errors: list[Exception] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -49,8 +52,9 @@ class Control:
         finally:
             self.running -= 1
 
-    def apply(self, models: tuple[ModelConfig, ...]) -> None:
+    def apply(self, models: tuple[ModelConfig, ...], *, caller: Caller) -> None:
         self.applied.append(models)
+        self.callers.append(caller)
         if self.errors:
             raise self.errors.pop()
 
@@ -344,6 +348,50 @@ async def test_one_configuration_is_applied_at_a_time_in_the_order_in_which_they
     assert [models[0].name for models in client.control.applied] == ["a", "b", "c"]
 
 
+async def test_the_next_configuration_has_its_turn_once_the_one_before_waits_for_models(
+    shelf: Shelf,
+) -> None:
+    applied: list[str] = []
+    callers: list[Caller] = []
+    gate = threading.Event()
+
+    def apply(models: tuple[ModelConfig, ...], *, caller: Caller) -> None:
+        applied.append(models[0].name)
+        callers.append(caller)
+        if len(applied) == 1:
+            caller.taken()
+            assert gate.wait(WAIT_S)
+
+    async def in_control(call: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(call)
+
+    service = ModelService(shelf, apply, in_control)
+    request_type, _ = method_types(SERVICE + RELOAD)
+
+    def begin(name: str) -> "asyncio.Future[bytes]":
+        data = request_type(config=named(name)).SerializeToString()
+        return asyncio.ensure_future(service.handle_reload_config_request(data, Call()))
+
+    first = begin("a")
+    await begin("b")
+    assert not first.done()
+    await begin("c")  # that it was taken and then ended has given one turn, and not two
+    gate.set()
+    await first
+    assert applied == ["a", "b", "c"]
+    assert not any(caller.has_left for caller in callers)
+
+
+async def test_what_waits_is_told_that_its_client_has_left(client: Client) -> None:
+    client.control.may_go_on.clear()
+    task = asyncio.ensure_future(client(RELOAD, config=config_of(ONE)))
+    await turns()
+    await cancelled(task)
+    client.control.may_go_on.set()
+    await turns()
+    assert [caller.has_left for caller in client.control.callers] == [True]
+
+
 async def test_a_configuration_whose_client_leaves_before_its_turn_is_never_applied(
     client: Client,
 ) -> None:
@@ -381,7 +429,7 @@ async def test_a_server_that_stops_takes_a_queued_configuration_back(shelf: Shel
         futures.append(asyncio.get_running_loop().create_future())
         return futures[0]
 
-    def apply(_: tuple[ModelConfig, ...]) -> None:
+    def apply(models: tuple[ModelConfig, ...], *, caller: Caller) -> None:
         raise AssertionError
 
     request_type, _ = method_types(SERVICE + RELOAD)

@@ -1,8 +1,9 @@
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from salver.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    NotInstalled,
+    ServingError,
     Unavailable,
+    Unimplemented,
 )
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
 from salver.model import Program
@@ -23,6 +28,7 @@ from salver.requests import ServableRequest
 from salver.servable import ServableId
 from salver.server.config_polling import ConfigPolling
 from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.server.waits import Left, Superseded
 from salver.signature import Signature
 
 WAIT_S = 10
@@ -62,9 +68,11 @@ class Bench:
         allow_unavailable: bool = False,
         poll_seconds: int = 0,
         max_ended_versions: int = 0,
+        update_logs: Callable[[Mapping[str, bytes]], None] = lambda _configs: None,
     ) -> None:
         self.root = root
         self.gates: dict[ServableId, threading.Event] = {}
+        self.missing: dict[str, str] = {}
         self.now_s = 0.0
         self.core = ServerCore(
             self.load,
@@ -76,12 +84,15 @@ class Bench:
                 allow_version_labels_for_unavailable_models=allow_unavailable,
                 max_ended_versions=max_ended_versions,
             ),
+            update_logs=update_logs,
             clock=lambda: self.now_s,
         )
 
     def load(self, platform: str, id: ServableId, path: str) -> Servable:
         if id in self.gates:
             assert self.gates[id].wait(WAIT_S)
+        if id.name in self.missing:
+            raise NotInstalled(self.missing[id.name])
         if not Path(path, "saved_model.pb").exists():
             raise NotFound(f"no SavedModel in {id.version}")
         return Servable(Constant(platform), run_nothing)
@@ -821,6 +832,258 @@ def test_memory_set_aside_is_told(bench: Bench) -> None:
     assert sum(bench.core.reserved.values()) == 1200
 
 
+# -- models that cannot be served ------------------------------------------------------------------
+
+AWAY = "File system scheme 's3' not implemented (file: 's3://bucket/a')"
+
+
+def away(bench: Bench, name: str = "a") -> ModelConfig:
+    return replace(bench.config(name), base_path=f"s3://bucket/{name}")
+
+
+def test_model_that_lies_where_nobody_can_look_is_refused_at_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.add("m", 1)
+    with pytest.raises(Unimplemented) as raised:
+        bench.apply(away(bench), bench.config())
+    assert raised.value.message == AWAY
+    assert raised.value.hint is not None
+    assert "aws s3 cp --recursive s3://bucket/a DIRECTORY" in raised.value.hint
+    assert bench.answers(M) == 1
+    assert applied(bench) == (away(bench), bench.config())
+    assert bench.core.waiting_models() == ("a",)
+    assert bench.core.problem("a") == AWAY
+    with pytest.raises(NotFound) as refused:
+        bench.core.acquire(ServableRequest("a"))
+    assert refused.value.hint == f"Versions of a: none yet. The last load failed: {AWAY}"
+    bench.core._source._poll()
+    assert caplog.text.count(AWAY) == 1
+    bench.apply(bench.config())
+    assert bench.core.last_error("a") is None
+
+
+def test_reload_that_adds_such_a_model_tells_of_others_that_failed_first(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.add("bad", 1, broken=True)
+    with pytest.raises(ModelsUnavailable):
+        bench.apply(bench.config(), bench.config("bad"), away(bench))
+    with pytest.raises(Unimplemented):
+        bench.apply(bench.config(), away(bench, "other"))
+    bench.core.apply((away(bench, "third"),), is_awaited=False)  # nobody stands there
+
+
+def settled_without_hope(bench: Bench) -> ServingError | None:
+    assert bench.core.wait_until_settled(bench.core.model_names(), WAIT_S)
+    return bench.core.hopeless(WAIT_S)
+
+
+def test_nothing_is_left_to_serve_when_all_models_need_what_is_missing(bench: Bench) -> None:
+    assert bench.core.hopeless(0) is None  # there are no models
+    for name in "m", "n":
+        bench.add(name, 1)
+        bench.missing[name] = "install it"
+    bench.core.apply((bench.config(), bench.config("n")), is_awaited=False)
+    error = settled_without_hope(bench)
+    assert isinstance(error, NotInstalled)
+    assert error.message == "install it"
+    bench.add("good", 1)
+    bench.core.apply((bench.config(), bench.config("good")), is_awaited=False)
+    assert settled_without_hope(bench) is None
+
+
+def test_different_reasons_are_told_together(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.missing["m"] = "install it"
+    bench.core.apply((bench.config(), away(bench)), is_awaited=False)
+    error = settled_without_hope(bench)
+    assert error is not None
+    assert error.message == f"No model can be served. m: install it; a: {AWAY}"
+    assert error.hint is not None
+    assert "aws s3 cp" in error.hint
+
+
+@pytest.mark.parametrize("how", ["broken", "slow", "none yet"])
+def test_something_is_left_while_a_model_may_come_by_itself(bench: Bench, how: str) -> None:
+    bench.add("n", 1)
+    bench.missing["n"] = "install it"
+    bench.add("m", *([] if how == "none yet" else [1]), broken=how == "broken")
+    if how == "slow":
+        bench.gates[ServableId("m", 1)] = threading.Event()
+    bench.core.apply((bench.config(), bench.config("n")), is_awaited=False)
+    bench.until("n", 1, VersionState.END)
+    assert bench.core.hopeless(0.05) is None
+
+
+# -- configurations that come while others wait ----------------------------------------------------
+
+
+class Reload:
+    """A configuration that is applied in a thread."""
+
+    def __init__(self, bench: Bench, *models: ModelConfig, is_awaited: bool = True) -> None:
+        self.caller = Caller(on_taken=self._taken)
+        self.is_taken = threading.Event()
+        self.error: ServingError | None = None
+        self._apply = partial(bench.core.apply, models, is_awaited=is_awaited, caller=self.caller)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _taken(self) -> None:
+        self.is_taken.set()
+
+    def _work(self) -> None:
+        try:
+            self._apply()
+        except ServingError as error:
+            self.error = error
+
+    def until_taken(self) -> "Reload":
+        assert self.is_taken.wait(WAIT_S)
+        return self
+
+    def end(self) -> ServingError | None:
+        """How it ended."""
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+        return self.error
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._thread.is_alive()
+
+
+@pytest.fixture
+def waiting(bench: Bench) -> Reload:
+    """A reload that waits for a model `e`, which has no version; `m` is served."""
+    bench.add("m", 1)
+    bench.add("e")
+    bench.apply(bench.config())
+    return Reload(bench, bench.config(), bench.config("e")).until_taken()
+
+
+def test_reload_whose_model_never_comes_is_superseded_by_one_without_it(
+    bench: Bench, waiting: Reload
+) -> None:
+    bench.apply(bench.config())
+    assert isinstance(waiting.end(), Superseded)
+    assert bench.core.model_names() == ("m",)
+
+
+def test_configuration_of_a_file_does_not_even_give_way(bench: Bench, waiting: Reload) -> None:
+    bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    bench.core.apply((bench.config(),), is_awaited=False)
+    assert isinstance(waiting.end(), Superseded)
+
+
+def test_reload_gives_way_to_one_whose_models_are_on_their_way(
+    bench: Bench, waiting: Reload
+) -> None:
+    gate = bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    later = Reload(bench, bench.config())
+    assert not later.is_taken.wait(0.05)
+    gate.set()
+    assert waiting.end() is None
+    assert later.until_taken().end() is None
+    bench.until("e", 1, VersionState.END)
+
+
+def test_reload_that_keeps_what_another_waits_for_waits_too(bench: Bench, waiting: Reload) -> None:
+    bench.add("n", 1)
+    later = Reload(bench, bench.config("e"), bench.config("n")).until_taken()
+    bench.until("n", 1, VersionState.AVAILABLE)
+    assert waiting.is_waiting
+    assert later.is_waiting
+    bench.add("e", 1)
+    bench.core._source.poke()
+    assert waiting.end() is later.end() is None
+
+
+def test_reload_whose_caller_leaves_ends_and_stays_in_effect(bench: Bench, waiting: Reload) -> None:
+    waiting.caller.leave()
+    assert isinstance(waiting.end(), Left)
+    assert bench.core.model_names() == ("m", "e")
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.AVAILABLE)
+
+
+def test_reload_whose_caller_leaves_before_its_turn_is_not_applied(
+    bench: Bench, waiting: Reload
+) -> None:
+    gate = bench.gates[ServableId("e", 1)] = threading.Event()
+    bench.add("e", 1)
+    bench.core._source.poke()
+    bench.until("e", 1, VersionState.LOADING)
+    later = Reload(bench, bench.config())
+    later.caller.leave()
+    assert isinstance(later.end(), Left)
+    gate.set()
+    assert waiting.end() is None
+    assert bench.core.model_names() == ("m", "e")
+
+
+def test_wrong_reload_does_not_wait_for_its_refusal(bench: Bench, waiting: Reload) -> None:
+    with pytest.raises(InvalidArgument):
+        bench.apply(bench.config(), bench.config())
+    with pytest.raises(FailedPrecondition):
+        bench.core.apply(None)
+    assert waiting.is_waiting
+
+
+class Logs:
+    """Takes what is to be logged."""
+
+    def __init__(self) -> None:
+        self.told: list[list[str]] = []
+
+    def __call__(self, configs: Mapping[str, bytes]) -> None:
+        self.told.append(sorted(configs))
+
+
+def test_logs_follow_a_reload_whose_caller_leaves_but_not_one_that_was_superseded(
+    tmp_path: Path,
+) -> None:
+    logs = Logs()
+    bench = Bench(tmp_path, update_logs=logs)
+    for name in ("m", "e"):
+        bench.add(name)
+    bench.add("m", 1)
+
+    def logged(name: str) -> ModelConfig:
+        return replace(bench.config(name), logging_config=b"")
+
+    bench.apply(bench.config())
+    assert logs.told.pop() == []
+    left = Reload(bench, logged("m"), bench.config("e")).until_taken()
+    assert not logs.told
+    left.caller.leave()
+    left.end()
+    assert logs.told.pop() == ["m"]
+    superseded = Reload(bench, bench.config("m"), logged("e")).until_taken()
+    bench.core.apply((logged("m"),), is_awaited=False)
+    superseded.end()
+    assert logs.told == [["m"]]
+    assert bench.core.close(WAIT_S)
+
+
+def test_first_configuration_may_be_superseded_and_then_loads_go_on_as_in_ordinary_times(
+    bench: Bench,
+) -> None:
+    bench.add("e")
+    first = Reload(bench, bench.config("e")).until_taken()
+    bench.core.apply((), is_awaited=False)
+    assert isinstance(first.end(), Superseded)
+    assert bench.core._manager._pools.loads._limit == 2
+
+
 # -- a file that is polled -----------------------------------------------------------------------
 
 
@@ -900,6 +1163,8 @@ def test_label_of_a_version_whose_load_was_cancelled_lands_once_it_is_wanted_aga
     polled.write(bench.config(policy=Specific((1, 2)), labels={"stable": 1}))
     bench.until("m", 2, VersionState.LOADING)
     polled.write(bench.config(policy=Specific((1,)), labels={"stable": 1}))
+    while bench.core._manager._machine.is_aspired(id):  # the source has yet to look
+        threading.Event().wait(0.001)
     bench.gates.pop(id).set()
     bench.until("m", 2, VersionState.END)
     assert isinstance(bench.core.statuses("m", 2)[0].error, Cancelled)

@@ -231,3 +231,21 @@ def test_what_is_written_to_a_pipe_at_once_are_whole_lines(tmp_path: Path) -> No
     assert [len(piece) for piece in pieces] == [3002, 1501, 9001]
     log.close()
     os.close(reader)
+
+
+def test_a_pipe_that_nobody_reads_in_place_of_a_file_that_was_moved_away_holds_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    path.rename(tmp_path / "access.log.1")
+    os.mkfifo(path)
+    with caplog.at_level(logging.WARNING):
+        log(RECORD)
+        while log.dropped < 1:
+            threading.Event().wait(0.001)
+    path.unlink()
+    wait_for_lines(path, log, 2)
+    log.close()
+    assert sum("cannot be written" in message for message in caplog.messages) == 1
+    assert statuses(path) == [2]

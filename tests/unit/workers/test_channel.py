@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from salver.errors import Internal, InvalidArgument, NotFound, ServingError
+from salver.errors import Internal, InvalidArgument, NotFound, NotInstalled, ServingError
 from salver.lifecycle.monitor import VersionState, VersionStatus
 from salver.servable import ServableId
 from salver.server.core import ModelsUnavailable
@@ -145,6 +145,12 @@ def test_errors_within_messages_survive(error: ServingError) -> None:
     found = decode(encode(status))
     assert found.id == status.id
     assert (found.error.code, found.error.message) == (error.code, error.message)
+
+
+def test_what_is_not_installed_is_still_that_in_another_process() -> None:
+    error = decode(encode(NotInstalled("install it")))
+    assert isinstance(error, NotInstalled)
+    assert error.message == "install it"
 
 
 def test_an_error_whose_class_takes_other_arguments_survives_as_what_it_says() -> None:

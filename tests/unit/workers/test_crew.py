@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from tests.fleet import WAIT_S, FakeWorker
 
-from salver.errors import InvalidArgument, NotFound, Unavailable
+from salver.errors import Cancelled, DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 from salver.lifecycle.loader import Deadly
 from salver.servable import ServableId
 from salver.workers import crew
@@ -32,10 +32,10 @@ OTHER = ServableId("m", 2)
 class Bench:
     """A crew, and its workers."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, **limits: float) -> None:
         self.tried: list[ServableId] = []
         self.trial_error: Exception | None = None
-        self.crew = Crew(self._try_alone)
+        self.crew = Crew(self._try_alone, **limits)
         self._stack = stack
 
     def _try_alone(self, _platform: str, id: ServableId, _path: str) -> None:
@@ -368,3 +368,156 @@ def test_a_worker_that_is_held_up_does_not_hold_up_the_others_for_ever(
     bench.crew.publish(ID)
     assert bench.said(other, Publish) == [Publish(ID)]
     assert "Worker 0 (process 1000) did not publish a version within 0.01 s" in caplog.text
+
+
+def test_a_worker_whose_disk_hangs_does_not_hold_up_a_configuration_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(crew, "_ANSWER_S", 0.01)
+    mute, other = bench.admitted(), bench.admitted()
+    mute.is_mute = True
+    bench.crew.set_logs({"m": b"how"})
+    assert bench.said(other, SetLogs)[-1] == SetLogs({"m": b"how"})
+    assert "did not log requests as configured within 0.01 s" in caplog.text
+
+
+# -- loads that do not return ----------------------------------------------------------------------
+
+
+class Stuck:
+    """A load that does not return before it is let go."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.may_end = threading.Event()
+        self.times = 0
+
+    def __call__(self, _worker: FakeWorker, _id: ServableId) -> None:
+        self.times += 1
+        self.has_begun.set()
+        if self.times == 1:
+            self.may_end.wait(WAIT_S)
+
+
+def test_a_load_can_be_given_up_and_what_it_brings_is_unloaded(bench: Bench) -> None:
+    stuck = Stuck()
+    quick, slow = bench.admitted(), bench.admitted(stuck)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(bench.load)
+        assert stuck.has_begun.wait(WAIT_S)
+        while ID in quick.member.loading:
+            threading.Event().wait(0.001)
+        assert bench.crew.abandon(ID) == [slow.member]
+        assert bench.crew.abandon(ID) == [slow.member]
+        with pytest.raises(Cancelled):
+            loading.result(WAIT_S)
+    assert bench.said(quick, Close) == [Close(ID)]
+    assert bench.said(slow, Close) == []
+    stuck.may_end.set()
+    while not bench.said(slow, Close):
+        threading.Event().wait(0.001)
+    assert bench.crew.abandon(ID) == []
+    assert not slow.member.loaded
+    assert not quick.member.loaded
+
+
+def test_a_load_that_was_given_up_and_fails_in_the_end_is_nothing_to_unload(bench: Bench) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def fail_at_last(worker: FakeWorker, id: ServableId) -> None:
+        has_begun.set()
+        may_end.wait(WAIT_S)
+        refuses(worker, id)
+
+    worker = bench.admitted(fail_at_last)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(bench.load)
+        assert has_begun.wait(WAIT_S)
+        bench.crew.abandon(ID)
+        with pytest.raises(Cancelled):
+            loading.result(WAIT_S)
+    may_end.set()
+    while ID in worker.member.loading:
+        threading.Event().wait(0.001)
+    assert bench.said(worker, Close) == []
+
+
+def test_a_version_is_loaded_anew_only_where_it_is_not_being_loaded_yet(bench: Bench) -> None:
+    stuck = Stuck()
+    worker = bench.admitted(stuck)
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(bench.load)
+        assert stuck.has_begun.wait(WAIT_S)
+        bench.crew.abandon(ID)
+        with pytest.raises(Cancelled):
+            loading.result(WAIT_S)
+        again = pool.submit(bench.load)
+        bench.load(OTHER)
+        assert not again.done()
+        assert stuck.times == 2  # that of `OTHER` is the second
+        stuck.may_end.set()
+        again.result(WAIT_S)
+    assert worker.member.loaded == {ID, OTHER}
+    told = bench.said(worker, Load) + bench.said(worker, Close)
+    assert told == [
+        *(Load("tensorflow", id, f"/models/{id.version}") for id in (ID, OTHER, ID)),
+        Close(ID),
+    ]
+
+
+def test_a_version_that_waits_for_a_worker_can_be_given_up(bench: Bench) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(bench.load)
+        while ID not in bench.crew._loading:
+            threading.Event().wait(0.001)
+        assert bench.crew.abandon(ID) == []
+        with pytest.raises(Cancelled):
+            loading.result(WAIT_S)
+
+
+def test_a_new_worker_whose_load_takes_too_long_does_not_come_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with ExitStack() as stack:
+        bench = Bench(stack, load_timeout_s=0.03, warn_s=0.01)
+        bench.admitted()
+        bench.load()
+        late = Stuck()
+        newcomer = bench.worker(late)
+        with pytest.raises(CannotCatchUp) as caught:
+            bench.crew.admit(newcomer.member)
+        late.may_end.set()
+    assert caught.value.id == ID
+    assert not caught.value.is_death
+    assert isinstance(caught.value.error, DeadlineExceeded)
+    assert f"{newcomer.member} has been loading {ID} for 0.01 s" in caplog.text
+
+
+def test_loads_that_a_new_worker_does_at_once_have_the_time_of_all_of_them() -> None:
+    with ExitStack() as stack:
+        bench = Bench(stack, load_timeout_s=0.3)
+        bench.admitted()
+        for version in (1, 2, 3):
+            bench.load(ServableId("m", version))
+        late = Stuck()
+        newcomer = bench.worker(late)
+        with pytest.raises(CannotCatchUp) as caught:
+            bench.crew.admit(newcomer.member)
+        late.may_end.set()
+    assert "has not returned for 1 s" in str(caught.value.error)
+
+
+def test_a_new_worker_may_take_long_where_no_limit_is(caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as stack:
+        bench = Bench(stack, warn_s=0.01)
+        bench.admitted()
+        bench.load()
+        late = Stuck()
+        newcomer = bench.worker(late)
+        with ThreadPoolExecutor(1) as pool:
+            admitting = pool.submit(bench.crew.admit, newcomer.member)
+            while "has been loading" not in caplog.text:
+                threading.Event().wait(0.001)
+            late.may_end.set()
+            admitting.result(WAIT_S)
+        assert newcomer.member in bench.crew.members

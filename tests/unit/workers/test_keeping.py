@@ -271,3 +271,23 @@ def test_after_stop_renewals_are_refused(up: Bench) -> None:
     up.keeper.stop()
     up.keeper.join(WAIT_S)
     assert len(up.crew.members) == 2
+
+
+def test_single_workers_can_be_replaced(up: Bench) -> None:
+    first, second = up.serving()
+    assert up.keeper.replace([second.member], idle_s=0.0, timeout_s=0.0)
+    assert second.member.ended.wait(WAIT_S)
+    assert first in up.serving()
+    assert len(up.serving()) == 2
+    assert second.said_of(Drain)
+    assert up.keeper.deaths == 0
+
+
+def test_a_worker_that_has_been_replaced_is_not_replaced_again(up: Bench) -> None:
+    first, second = up.serving()
+    first.die()
+    up.until(lambda: len(up.serving()) == 2 and first not in up.serving())
+    before = up.serving()
+    assert up.keeper.replace([first.member], idle_s=0.0, timeout_s=0.0)
+    assert up.serving() == before
+    assert second in before

@@ -1,16 +1,18 @@
+import threading
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from tests.shelf import FunctionModel
+from tests.shelf import WAIT_S, FunctionModel
 
 from salver.config.models import ModelConfig
 from salver.errors import Internal, NotFound, Unavailable
 from salver.inference.servable import Servable
+from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionState, VersionStatus
 from salver.requests import ServableRequest
 from salver.servable import ServableId
-from salver.workers.messages import Apply, SetStates
+from salver.workers.messages import Apply, Leave, SetStates
 from salver.workers.worker_core import WorkerCore
 
 ID = ServableId("m", 1)
@@ -90,7 +92,28 @@ def test_a_configuration_is_the_supervisors_to_apply(
     supervisor.answer.set_exception(NotFound("no such file"))
     with pytest.raises(NotFound, match="no such file"):
         core.apply(MODELS)
-    assert supervisor.asked == [Apply(MODELS, True)]
+    assert supervisor.asked == [Apply(MODELS, True, 0)]
+
+
+def test_of_a_configuration_both_sides_speak_by_its_number(
+    core: WorkerCore, supervisor: Supervisor
+) -> None:
+    told: list[str] = []
+    caller = Caller(on_taken=lambda: told.append("taken"))
+    thread = threading.Thread(target=lambda: core.apply(MODELS, caller=caller))
+    thread.start()
+    while not supervisor.asked:
+        threading.Event().wait(0.001)
+    core.taken(0)
+    core.taken(7)  # of which nobody knows
+    caller.leave()
+    supervisor.answer.set_result(None)
+    thread.join(WAIT_S)
+    assert supervisor.asked == [Apply(MODELS, True, 0), Leave(0)]
+    core.taken(0)
+    assert told == ["taken"]
+    core.apply(MODELS, is_awaited=False)
+    assert supervisor.asked[-1] == Apply(MODELS, False, 1)
 
 
 def test_memory_is_the_supervisors_to_set_aside(core: WorkerCore) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.backends.keras.options import KerasOptions
-from salver.errors import FailedPrecondition, PermissionDenied, ServingError, Unavailable
+from salver.errors import NotInstalled, PermissionDenied, ServingError, Unavailable
 from salver.files import error_of_os
 from salver.installing import install_command
 from salver.notices import NOTICE
@@ -47,11 +47,11 @@ def require_keras() -> None:
     """See that the child will find what it needs.
 
     Raises:
-        FailedPrecondition: Keras or TensorFlow is not installed; the text says what to install.
+        NotInstalled: Keras or TensorFlow is missing; the text says what to install.
     """
     missing = [name for name in ("keras", "tensorflow") if importlib.util.find_spec(name) is None]
     if missing:
-        raise FailedPrecondition(
+        raise NotInstalled(
             "Serving a Keras file needs TensorFlow and Keras 3; not installed here: "
             f"{' and '.join(missing)}. Install them with: {install_command('tensorflow')}"
         )

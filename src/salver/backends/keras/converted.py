@@ -12,7 +12,7 @@ from salver.backends.keras.conversion import CHILD, STOPPING, convert, require_k
 from salver.backends.keras.files import Stamp, must_be_whole, stamp
 from salver.backends.keras.options import KerasOptions
 from salver.errors import ServingError, Unavailable
-from salver.files import error_of_os
+from salver.files import error_of_os, open_regular
 from salver.metrics.installed import TENSORFLOW, installed_version
 
 __all__ = ["ConvertedFiles"]
@@ -112,7 +112,7 @@ class ConvertedFiles:
     def _digest(self, path: Path) -> bytes:
         digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     if self._stopping.is_set():
                         raise Unavailable(STOPPING)

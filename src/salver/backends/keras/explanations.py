@@ -12,6 +12,7 @@ from salver.errors import (
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
+    NotInstalled,
     PermissionDenied,
     ResourceExhausted,
     ServingError,
@@ -52,7 +53,7 @@ def explain(file: str, *, step: str, kind: str, message: str, origin: str = "") 
         origin: the version of Keras that wrote the file; empty where it does not say.
     """
     if step == "import":
-        return FailedPrecondition(
+        return NotInstalled(
             "Serving a Keras file needs TensorFlow and Keras 3, which cannot be imported here: "
             f"{_quoted(kind, message)}. Install them with: {install_command('tensorflow')}"
         )

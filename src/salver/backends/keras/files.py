@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from salver.errors import DataLoss, FailedPrecondition, NotFound
-from salver.files import error_of_os
+from salver.files import error_of_os, open_regular
 
 __all__ = [
     "Stamp",
@@ -70,7 +70,7 @@ def must_be_whole(path: Path) -> None:
     import zipfile  # here: only a Keras file needs it
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             # A ZIP archive has its directory at the end: one that was cut has none.
             is_right = (
                 zipfile.is_zipfile(file)

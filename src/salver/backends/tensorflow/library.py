@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from salver.backends.tensorflow.opening_lines import filtered_stderr
-from salver.errors import FailedPrecondition, error_of
+from salver.errors import NotInstalled, error_of
 from salver.installing import install_command
 
-__all__ = ["Buffer", "Library", "Output", "load_library", "tensorflow_directory"]
+__all__ = ["Buffer", "Library", "Output", "load_library", "require_library", "tensorflow_directory"]
 
 _MODE: Final = os.RTLD_LOCAL | os.RTLD_LAZY  # binding all symbols now takes 0.19 s, not 0.13
 
@@ -185,15 +185,24 @@ def tensorflow_directory() -> Path:
     """Where the installed `tensorflow` package lies.
 
     Raises:
-        FailedPrecondition: it is not installed; the text says what to install.
+        NotInstalled: the text says what to install.
     """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
-        raise FailedPrecondition(
+        raise NotInstalled(
             "Serving a SavedModel needs TensorFlow, which is not installed here. "
             f"Install it with: {install_command('tensorflow')}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def require_library() -> None:
+    """See, without opening it, that TensorFlow is there.
+
+    Raises:
+        NotInstalled: the text says what to install.
+    """
+    tensorflow_directory()
 
 
 _opening = threading.Lock()
@@ -203,7 +212,7 @@ def load_library() -> Library:
     """Open the C API, once per process; safe to call from any thread.
 
     Raises:
-        FailedPrecondition: TensorFlow is not installed, or its library cannot be used.
+        NotInstalled: or its library cannot be used.
     """
     with _opening:
         return _open_library()
@@ -216,7 +225,7 @@ def _open_library() -> Library:
     try:
         return Library(path)
     except (OSError, AttributeError) as error:
-        raise FailedPrecondition(
+        raise NotInstalled(
             f"TensorFlow's library {path} cannot be used: {error}. "
             f"Install a supported TensorFlow with: {install_command('tensorflow')}"
         ) from error

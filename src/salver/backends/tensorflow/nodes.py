@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from salver.files import error_of_os
+from salver.files import error_of_os, open_regular
 
 __all__ = ["operations_in"]
 
@@ -41,7 +41,7 @@ def _found(path: Path, needles: dict[bytes, str]) -> set[str]:
     overlap = max(map(len, needles))
     found: set[str] = set()
     before = b""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             window = before + chunk
             found |= {needles.pop(needle) for needle in list(needles) if needle in window}

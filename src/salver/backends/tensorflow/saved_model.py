@@ -6,6 +6,7 @@ the two small fields are read that say something.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -16,14 +17,21 @@ from google.protobuf.message import DecodeError
 from salver._pb import message_class
 from salver.dtypes import base_dtype
 from salver.errors import DataLoss, NotFound, Unimplemented
-from salver.files import error_of_os
+from salver.files import check_regular, error_of_os, open_regular, read_regular
 from salver.signature import Signature, TensorSpec
 
-__all__ = ["MetaGraph", "meta_graph_with_tags", "read_meta_graphs", "signature_of"]
+__all__ = [
+    "MetaGraph",
+    "check_files",
+    "meta_graph_with_tags",
+    "read_meta_graphs",
+    "signature_of",
+]
 
 _BINARY: Final = "saved_model.pb"
 _TEXT: Final = "saved_model.pbtxt"
 _LEGACY: Final = "export.meta"
+_OPENED_BY_TENSORFLOW: Final = ("variables", "assets", "fingerprint.pb")
 # Tags of the fields that are read: number, and that their length is said.
 _META_GRAPH: Final = 2 << 3 | 2
 _META_INFO: Final = 1 << 3 | 2
@@ -62,6 +70,27 @@ def read_meta_graphs(directory: str | Path) -> list[MetaGraph]:
     return [_meta_graph(meta_graph) for meta_graph in saved_model.meta_graphs]
 
 
+def check_files(directory: str | Path) -> None:
+    """Look whether TensorFlow may open what it reads by itself, since it would wait for a pipe.
+
+    Raises:
+        NotRegular: it would meet a pipe, a socket or a device.
+    """
+    for name in _OPENED_BY_TENSORFLOW:
+        for path in _below(Path(directory, name)):
+            with suppress(OSError):  # a link that leads nowhere; TensorFlow tells what it misses
+                check_regular(path)
+
+
+def _below(top: Path) -> Iterator[str | Path]:
+    """All files below a directory; what is no directory itself."""
+    if not top.is_dir():
+        yield top
+    for where, _, names in os.walk(top):
+        for name in names:
+            yield os.path.join(where, name)
+
+
 def meta_graph_with_tags(
     meta_graphs: Sequence[MetaGraph], tags: Sequence[str], directory: str
 ) -> MetaGraph:
@@ -88,7 +117,7 @@ def _read(directory: Path) -> Any:
         raise Unimplemented("Session Bundle is deprecated and removed.")
     if (path := directory / _BINARY).is_file():
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 _merge(saved_model, file)
         except OSError as error:
             raise error_of_os(str(path), error) from error
@@ -96,7 +125,7 @@ def _read(directory: Path) -> Any:
             raise DataLoss(f"Can't parse {path} as binary proto") from error
     elif (path := directory / _TEXT).is_file():
         try:
-            text = path.read_bytes().decode()
+            text = read_regular(path).decode()
             text_format.Parse(text, saved_model, allow_unknown_field=True)
         except OSError as error:
             raise error_of_os(str(path), error) from error

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from salver._pb import POOL, message_class
 from salver.errors import Internal, ServingError
-from salver.files import error_of_os
+from salver.files import error_of_os, read_regular
 
 __all__ = ["override_session"]
 
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _PATH: Final = os.path.join("assets.extra", "saved_model_config.pb")
 _MESSAGE: Final = "tensorflow.serving.SavedModelConfig"
+_MOST_BYTES: Final = 1 << 26
 # Field → name and parameter of the graph optimizer that is to have it, if it is linked in.
 _OPTIMIZERS: Final = {
     "remote_op_remap_config": ("remote_op_config_rewrite", "remote_op_rewrite_config"),
@@ -59,8 +60,7 @@ def override_session(session_config: bytes, directory: str) -> bytes:
 def _read(path: str) -> Any:
     _log.info("Loading model config from %s", path)
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise error_of_os(path, error) from error
     try:

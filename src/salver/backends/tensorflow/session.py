@@ -13,7 +13,11 @@ from salver.backends.tensorflow.library import Buffer, Library, Output
 from salver.backends.tensorflow.loops import LOOPS
 from salver.backends.tensorflow.nodes import operations_in
 from salver.backends.tensorflow.ranks import ABORTING, CheckedProgram, least_ranks
-from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
+from salver.backends.tensorflow.saved_model import (
+    check_files,
+    meta_graph_with_tags,
+    read_meta_graphs,
+)
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
@@ -270,6 +274,7 @@ def load_saved_model(
         ServingError: with TensorFlow's code and text.
     """
     meta_graph = meta_graph_with_tags(read_meta_graphs(directory), tags, directory)
+    check_files(directory)
     operations = operations_in(directory, LOOPS | ABORTING)
     quick = library.quick
     status, options, graph = quick.TF_NewStatus(), quick.TF_NewSessionOptions(), quick.TF_NewGraph()
@@ -280,7 +285,10 @@ def load_saved_model(
         quick.TF_SetTarget(options, target.encode())
         has_own_pools = _has_own_pools(session_config)
         is_behind = steps_back and library.has_pools and not has_own_pools
-        run_options = Buffer.of(_load_options(thread_pool, is_behind=is_behind))
+        # A graph that loops while it restores, perhaps for ever, must not do so in a thread of the
+        # pool that all sessions share: as many of them as it has threads would end all runs.
+        in_caller = is_behind or not LOOPS.isdisjoint(operations)
+        run_options = Buffer.of(_load_options(thread_pool, in_caller=in_caller))
         load = partial(
             library.long.TF_LoadSessionFromSavedModel,
             *(options, ctypes.addressof(run_options), os.fsencode(directory)),
@@ -316,10 +324,10 @@ def _has_own_pools(session_config: bytes) -> bool:
     return bool(config.use_per_session_threads or len(config.session_inter_op_thread_pool))
 
 
-def _load_options(thread_pool: int | None, *, is_behind: bool) -> bytes:
-    """Where the restoring graph runs: where that was said, or in the thread that is behind."""
+def _load_options(thread_pool: int | None, *, in_caller: bool) -> bytes:
+    """Where the restoring graph runs: where that was said, or in the thread that loads."""
     if thread_pool is None:
-        return _IN_CALLER if is_behind else b""
+        return _IN_CALLER if in_caller else b""
     options = message_class("tensorflow.RunOptions")(inter_op_thread_pool=thread_pool)
     serialized: bytes = options.SerializeToString()
     return serialized

@@ -13,7 +13,7 @@ from typing import Final
 from salver.backends.tflite.flatbuffer import Malformed, Table, flexbuffer_map, root_table
 from salver.dtypes import DataType
 from salver.errors import Internal, InvalidArgument
-from salver.files import error_of_os
+from salver.files import error_of_os, read_regular
 
 __all__ = ["FILE_NAME", "ModelFile", "Subgraph", "TableSignature", "Tensor", "parse", "read"]
 
@@ -104,7 +104,7 @@ def read(path: Path) -> ModelFile:
     """
     try:
         # Read, not mapped: a file that is cut while it is mapped ends the process.
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise error_of_os(str(path), error) from error
     return parse(data)

@@ -13,11 +13,13 @@ from salver._pb import message_class
 from salver.backends.tensorflow.library import Library
 from salver.backends.tensorflow.saved_model import (
     MetaGraph,
+    check_files,
     meta_graph_with_tags,
     read_meta_graphs,
 )
 from salver.dtypes import DataType
 from salver.errors import DataLoss, NotFound, PermissionDenied, ServingError, Unimplemented, Unknown
+from salver.files import NotRegular
 from salver.signature import TensorSpec
 
 EVERYTHING = """
@@ -219,6 +221,18 @@ def test_a_file_that_cannot_be_read_gives_the_words_of_the_system(tmp_path: Path
     path.symlink_to("/proc/self/mem")
     with pytest.raises(Unknown, match=f"^{re.escape(f'{path}; Input/output error')}$"):
         read_meta_graphs(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["variables/variables.index", "assets/a/b", "fingerprint.pb"])
+def test_what_tensorflow_would_wait_for_is_found_before_it_does(tmp_path: Path, name: str) -> None:
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "variables.data-00000-of-00001").touch()
+    (tmp_path / "variables" / "lost").symlink_to("nowhere")
+    (tmp_path / "assets" / "a").mkdir(parents=True)
+    check_files(tmp_path)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(NotRegular, match=f"{name}; Is a pipe, not a regular file$"):
+        check_files(tmp_path)
 
 
 @pytest.fixture

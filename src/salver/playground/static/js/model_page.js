@@ -86,8 +86,11 @@ export function modelPage({ name, grpcTarget }) {
     fill(lead);
     work.hidden = request.element.hidden = true;
     const bad = model.model_version_status.find((version) => version.status.error_message);
-    const message = bad ? versionState(bad).message : "No version of this model is available yet.";
-    const hint = bad ? `Version ${bad.version} does not load.` : "This page shows it as soon as there is one.";
+    const late = model.model_version_status.find((version) => version.hint);
+    const nothing = late ? `Version ${late.version} is ${late.hint}.` : "No version of this model is available yet.";
+    const message = bad ? versionState(bad).message : model.error ?? nothing;
+    const waits = model.error ? "No version can be looked for." : "This page shows it as soon as there is one.";
+    const hint = bad ? `Version ${bad.version} does not load.` : waits;
     fill(problem, errorBox({ error: new CallError(message, { hint }) }));
   }
 
