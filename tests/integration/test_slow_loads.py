@@ -153,8 +153,8 @@ def test_graphs_that_loop_while_they_load_leave_the_others_their_threads(
     cpus = len(os.sched_getaffinity(0))
     loops = [entry(f"loop{number}", model_path("load_loops")) for number in range(cpus + 1)]
     put(path, *loops, entry("m", half))
-    server = launch_server(f"--model_config_file={path}", command="salver")
-    server.out.wait_for("serves")
+    server = launch_server(f"--model_config_file={path}", command="salver", prelude=PATIENT)
+    server.out.wait_for("still loading since ")  # they do not keep the others' banner back
     server.wait_until("m", 123)
     assert server.predict("m", [2.0]).json() == {"predictions": [3.0]}
     assert server.states("loop0") == {1: "LOADING"}

@@ -556,7 +556,8 @@ class ServeMode:
         exit_on_bind_failure: end when the REST port cannot be had; the reference goes on.
         tolerate_taken_grpc_port: go on without the gRPC port when it cannot be had.
         announce: called once, when every first model is available or has failed, however long that
-            takes. A model without files is not waited for.
+            takes. A model without files is not waited for, nor is, once another is available, one
+            whose load does not return.
         progress: called now and then before that. Both are called in a thread of their own.
     """
 

@@ -109,6 +109,8 @@ class Announcer:
             seconds = self._clock() - self._began_s
             names = [model.name for model in self._configuration.models or ()]
             loading = tuple([name for name in names if not self._is_settled(name, seconds)])
+            if place is not None and self._is_late(loading) and self._is_any_available(names):
+                loading = ()  # those that are there are not to wait for what may never come
             if place is not None and not loading:
                 rest_url, grpc_addresses = place
                 return announcement(
@@ -140,6 +142,22 @@ class Announcer:
         is_available = any(status.state is VersionState.AVAILABLE for status in statuses)
         return is_available or self._core.last_error(name) is not None
 
+    def _is_late(self, loading: Iterable[str]) -> bool:
+        """Whether each load has been told of already, since it has not returned for so long."""
+        try:
+            return all(_note_of(self._core, name) is not None for name in loading)
+        except NotFound:  # nobody has looked yet
+            return False
+
+    def _is_any_available(self, names: Iterable[str]) -> bool:
+        return any(map(self._versions, names))
+
+    def _versions(self, name: str) -> frozenset[int]:
+        try:
+            return frozenset(_available(self._core, name))
+        except NotFound:
+            return frozenset()
+
     def _next_change(self) -> str | None:
         with self._woken:
             while not (self._changed or self._is_stopped):
@@ -147,10 +165,7 @@ class Announcer:
             return None if self._is_stopped else self._changed.pop()
 
     def _tell_of(self, name: str) -> None:
-        try:
-            now = frozenset(_available(self._core, name))
-        except NotFound:
-            now = frozenset()
+        now = self._versions(name)
         for version in sorted(now - self._available.get(name, frozenset())):
             _log.log(NOTICE, "%s: version %d is ready", name, version)
         self._available[name] = now
@@ -206,7 +221,11 @@ def _error_of(core: ServerCore, name: str) -> str:
     if error is not None:
         return error.message
     try:
-        core.statuses(name)
+        return _note_of(core, name) or "still loading"
     except NotFound:
         return "no version found on disk"
-    return "still loading"
+
+
+def _note_of(core: ServerCore, name: str) -> str | None:
+    """What is told of a load that takes unusually long."""
+    return next((status.note for status in core.statuses(name) if status.note is not None), None)

@@ -12,8 +12,9 @@ from tests.shelf import HALF_PLUS_TWO, InlineProgram
 from salver.config.models import ModelConfig
 from salver.config.options import Announcement, LoadProgress, ServeMode, ServerOptions
 from salver.config.start_up import read_configuration
-from salver.errors import FailedPrecondition
+from salver.errors import FailedPrecondition, NotFound
 from salver.inference.servable import Servable
+from salver.lifecycle import lateness
 from salver.lifecycle.loader import LoadOptions
 from salver.servable import ServableId
 from salver.server.announcing import ANNOUNCE_AFTER_S, Announcer
@@ -90,6 +91,13 @@ class World:
         assert self.has_progressed.wait(LONG_S)
         return self.progress[-1]
 
+    def late(self, *names: str) -> bool:
+        """Whether the loads of all these have been told of."""
+        try:
+            return all(self.core.statuses(name)[0].note is not None for name in names)
+        except NotFound:
+            return False
+
     def close(self) -> None:
         for event in self.may_load.values():
             event.set()
@@ -124,6 +132,25 @@ def test_the_last_model_to_come_is_waited_for_however_long_that_takes(world: Wor
     (announcement,) = world.announced
     assert (announcement.rest_url, announcement.grpc_address) == (URL, "127.0.0.1:8500")
     assert [model.versions for model in announcement.models] == [(1,), (1,)]
+
+
+def test_a_load_that_does_not_return_holds_up_no_announcement_of_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lateness, "WARN_S", 0.05)
+    world.put("a", 1)
+    world.put("b", 1)
+    world.start()
+    world.announcer.opened(URL, ["127.0.0.1:8500"])
+    while not world.late("a", "b"):
+        world.next_progress()
+    world.next_progress()
+    assert world.announced == []  # while there is nothing to use
+    world.may_load["a"].set()
+    assert world.has_announced.wait(LONG_S)
+    a, b = world.announced[0].models
+    assert a.versions == (1,)
+    assert (b.error or "").startswith("still loading since ")
 
 
 def test_nothing_is_announced_before_the_server_answers(world: World) -> None:
