@@ -11,11 +11,24 @@ from salver.errors import ServingError
 from salver.servable import ServableId
 from salver.workers.channel import Channel
 from salver.workers.member import Member
-from salver.workers.messages import Drain, Hello, Load, Open, Ping, Publish, SetLogs, Withdraw
+from salver.workers.messages import (
+    Describe,
+    Description,
+    Drain,
+    Hello,
+    Load,
+    Open,
+    Ping,
+    Publish,
+    Run,
+    SetLogs,
+    Withdraw,
+)
 
-__all__ = ["WAIT_S", "FakeProcess", "FakeWorker"]
+__all__ = ["DESCRIPTION", "WAIT_S", "FakeProcess", "FakeWorker"]
 
 WAIT_S = 10.0
+DESCRIPTION = Description({}, b"signatures")
 
 
 class FakeProcess:
@@ -52,6 +65,7 @@ class FakeWorker:
         said: what it was told, in order.
         on_load: does what a load does; what it raises the load fails with. May call `die`.
         held: versions whose withdrawal is not answered before `release`.
+        on_run: does what a run does; its result is the answer.
         is_mute: publications and logs are never answered, and whether it is there only after
             `release`.
         stays: does not end when it is told to.
@@ -70,6 +84,7 @@ class FakeWorker:
         self.process.on_kill = self._hang_up
         self.said: list[Any] = []
         self.on_load = on_load
+        self.on_run: Callable[[Run], Any] = lambda run: run.arrays
         self.log_error: ServingError | None = None
         self.held: set[ServableId] = set()
         self.open_error: ServingError | None = None
@@ -114,6 +129,8 @@ class FakeWorker:
         match message:
             case Load(_, id):
                 return self._in_thread(lambda: self.on_load(self, id))
+            case Run() | Describe():
+                return self.on_run(message) if isinstance(message, Run) else DESCRIPTION
             case Withdraw(id) if id in self.held:
                 self._releases.append(Future())
                 return self._releases[-1]
@@ -126,9 +143,7 @@ class FakeWorker:
                 return self._releases[-1]
             case Open() if self.open_error is not None:
                 raise self.open_error
-            case Drain() if self.stays:
-                pass
-            case Drain():
+            case Drain() if not self.stays:
                 threading.Thread(target=self.die, args=(0,), daemon=True).start()
             case _:
                 pass

@@ -68,6 +68,8 @@ class ServingError(Exception):
         message: the reference's words where it has words.
         hint: advice of ours for a person who is lost, or None; never part of `message`.
         version: of the model that failed the request, once one has been found for it.
+        is_final: of a load: the same files will fail again, so trying again is of no use before
+            they change.
     """
 
     code: ClassVar[Code] = Code.INTERNAL
@@ -77,6 +79,7 @@ class ServingError(Exception):
         self.message = message
         self.hint = hint
         self.version: int | None = None
+        self.is_final = False
 
     @property
     def status(self) -> str:
@@ -153,6 +156,10 @@ class NotInstalled(FailedPrecondition):
 
     The text says what to install. Trying again is of no use before that.
     """
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.is_final = True
 
 
 class Aborted(ServingError):

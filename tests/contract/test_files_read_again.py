@@ -10,8 +10,9 @@ import pytest
 
 from salver.about.assets import read_about, read_asset
 from salver.backends.keras.files import must_be_whole
-from salver.backends.tensorflow.loops import can_loop
-from salver.backends.tensorflow.saved_model import read_meta_graphs
+from salver.backends.tensorflow.checkpoint_index import check_index
+from salver.backends.tensorflow.examination import examine
+from salver.backends.tensorflow.saved_model import MetaGraph, read_meta_graphs
 from salver.backends.tensorflow.saved_model_config import override_session
 from salver.backends.tflite.model_file import read as read_tflite
 from salver.config.batching import read_version_parameters
@@ -67,6 +68,10 @@ def poll(path: Path) -> None:
     ConfigPolling(str(path), 3600, Core(), is_watching=False)._poll()
 
 
+def look_at_graph(top: Path) -> None:
+    examine(str(top), MetaGraph((), {}, b"", graph_spans=((0, 0),)))
+
+
 # What reads → where it looks below a version directory, and how it is asked. Where the file may be
 # absent, something that is no file may count as absent.
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -93,7 +98,11 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "SavedModel": ("saved_model.pb", lambda top: read_meta_graphs(top)),
     "SavedModel as text": ("saved_model.pbtxt", lambda top: read_meta_graphs(top)),
-    "loops of a SavedModel": ("saved_model.pb", lambda top: can_loop(top)),
+    "the graph of a SavedModel": ("saved_model.pb", look_at_graph),
+    "index of variables": (
+        "variables.index",
+        lambda top: check_index(top / "variables.index", lambda: None),
+    ),
     "TFLite file": ("model.tflite", lambda top: read_tflite(top / "model.tflite")),
     "Keras file": ("model.keras", lambda top: must_be_whole(top / "model.keras")),
     "Keras file of old": ("model.h5", lambda top: must_be_whole(top / "model.h5")),
@@ -144,9 +153,7 @@ def test_what_is_no_file_is_not_waited_for(
         assert "\n" not in line
         noun = kind.removeprefix("a link to ").removeprefix("a ")
         assert f"Is a {noun}" in line
-    assert (
-        outcome is not None or lines or reader in ("labels of a version", "loops of a SavedModel")
-    )
+    assert outcome is not None or lines or reader == "labels of a version"
 
 
 def test_a_link_to_a_file_is_read_as_ever(tmp_path: Path) -> None:

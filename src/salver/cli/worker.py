@@ -7,9 +7,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from salver.cli.logging_setup import LogStyle, set_up_logging
 from salver.cli.starting import Leave, import_extensions, leave_at_once
+
+if TYPE_CHECKING:
+    from salver.workers.messages import Begin
 
 __all__ = ["main"]
 
@@ -46,11 +50,22 @@ def main(
     base_paths, prefer_tflite = pickle.loads(connection.recv_bytes())  # noqa: S301 - our parent's
     preparing = prepare(DEFAULT_PLATFORM, base_paths, prefer_tflite=prefer_tflite)
     try:
+        from salver.server import doors as _doors  # noqa: F401 - needed as soon as it begins
         from salver.workers import worker  # while the library is opened
 
-        has_ended = worker.run(connection)
+        has_ended = worker.run(connection, on_begin=_begin)
+    except EOFError:  # nobody needs this one
+        return 0
     finally:
         preparing.join()  # a process that ends while a library is opened may hang
     if not has_ended:
         leave(0)
     return 0
+
+
+def _begin(begin: "Begin") -> None:
+    from salver.workers.marks import enable_fault_trace
+
+    set_up_logging(who=f"worker {begin.slot}")
+    if begin.memory is not None:
+        enable_fault_trace(begin.memory[1])

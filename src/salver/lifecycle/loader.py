@@ -33,6 +33,10 @@ T = TypeVar("T", bound=Closable)
 class Deadly(Internal):
     """A load that ends the process it runs in, and so is not tried again by itself."""
 
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.is_final = True
+
 
 Load = Callable[[ServableId, str], T]
 """Loads a version from its directory, warm and ready to answer, or raises. Called from a load

@@ -64,6 +64,7 @@ Instruction = LoadServable | CancelLoad | PublishServable | WithdrawServable | U
 class _Version:
     state: State = State.NEW
     is_aspired: bool = True
+    is_condemned: bool = False
 
 
 @dataclass(slots=True)
@@ -104,6 +105,8 @@ class Machine:
         version = self._streams[id.name][id.version]
         if event is Event.LOADED and not version.is_aspired:
             event = Event.LOADED_IN_VAIN
+        if event is Event.UNLOADED and version.is_condemned:
+            event, version.is_condemned = Event.UNLOADED_CONDEMNED, False
         version.state = TRANSITIONS[version.state, event]
         instructions: list[Instruction] = []
         if version.state is State.READY:
@@ -111,6 +114,19 @@ class Machine:
         elif version.state is State.UNLOADING:
             instructions.append(UnloadServable(id))
         return instructions + self._advance(id.name)
+
+    def condemn(self, id: ServableId) -> list[Instruction]:
+        """Withdraw a version that does harm, though it is wanted; then it has failed.
+
+        Returns:
+            What to do; nothing when it is not ready.
+        """
+        version = self._streams.get(id.name, {}).get(id.version)
+        if version is None or version.state is not State.READY:
+            return []
+        version.is_condemned = True
+        version.state = TRANSITIONS[version.state, Event.CONDEMN]
+        return [WithdrawServable(id), *self._advance(id.name)]
 
     def state(self, id: ServableId) -> State | None:
         """Where a version stands; None for one that is not managed."""

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Generic, TypeVar
 
-from salver.errors import Cancelled, NotInstalled, ServingError
+from salver.errors import Cancelled, ServingError
 from salver.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.late_loads import CANCELLED, LateLoads, LateUnloads
-from salver.lifecycle.loader import Closable, Deadly, Footprinter, Load, LoadOptions
+from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions
 from salver.lifecycle.machine import (
     CancelLoad,
     Instruction,
@@ -34,8 +34,10 @@ from salver.lifecycle.machine import (
 )
 from salver.lifecycle.mailbox import Mailbox, release_waiting
 from salver.lifecycle.messages import (
+    Again,
     Aspire,
     Begun,
+    Condemn,
     Discarded,
     Drained,
     Failed,
@@ -117,6 +119,9 @@ class Manager(Generic[T]):
         self._failed: dict[ServableId, Troubled] = {}
         self._troubled: tuple[Troubled, ...] = ()
         self._models: dict[ServableId, T] = {}
+        self._seen: dict[ServableId, Footprint | None] = {}  # of these, before they were loaded
+        self._condemned: frozenset[ServableId] = frozenset()  # replaced whole: others read it
+        self._pardoned: set[ServableId] = set()  # of the condemned: to be loaded again when gone
         self._in_vain: set[ServableId] = set()
         self._is_stopping = False
         self._ending = threading.Condition()
@@ -171,6 +176,21 @@ class Manager(Generic[T]):
     def end_initial_load(self) -> None:
         """Go from the load threads of start-up to those of ordinary times."""
         self._pools.end_initial_load()
+
+    def condemn(self, id: ServableId, error: ServingError) -> None:
+        """Have a version that is ready fail, since it does harm. Returns at once.
+
+        It is withdrawn and unloaded, and loaded again when its files change or `again` is called.
+        """
+        self._messages.put(Condemn(id, error))
+
+    def again(self, id: ServableId) -> None:
+        """Load a version that has failed or was condemned. Returns at once."""
+        self._messages.put(Again(id))
+
+    def is_condemned(self, id: ServableId) -> bool:
+        """Whether a version that is wanted stays away because it was condemned."""
+        return id in self._condemned
 
     def recheck(self) -> Findings:
         """Look at the files of versions that failed or wait; try again those that have changed.
@@ -289,8 +309,8 @@ class Manager(Generic[T]):
                 self._late_unloads.end(id)
                 self._changed()
                 return []
-            case FilesChanged(id, seen):
-                return self._files_changed(id, seen)
+            case FilesChanged() | Condemn() | Again():
+                return self._reconsider(message)
             case Stop():
                 self._is_stopping = True
                 return [i for n in self._machine.names for i in self._machine.aspire(n, [])]
@@ -332,6 +352,7 @@ class Manager(Generic[T]):
     def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
         del self._attempts[attempt.id]
         self._models[attempt.id] = model
+        self._seen[attempt.id] = attempt.seen
         self._budget.loaded(attempt.id)
         instructions = self._machine.happened(attempt.id, Event.LOADED)
         if self._machine.state(attempt.id) is State.UNLOADING:
@@ -345,7 +366,7 @@ class Manager(Generic[T]):
         self._monitor.try_failed(attempt.id, error)
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
-        if attempt.tries <= retries and not isinstance(error, (Deadly, NotInstalled)):
+        if attempt.tries <= retries and not error.is_final:
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
             self._delayed[attempt.id] = attempt
             self._budget.release(attempt.id)  # the next try sets memory aside anew
@@ -407,10 +428,19 @@ class Manager(Generic[T]):
         if id in self._in_vain:
             self._in_vain.remove(id)
             error = Cancelled(CANCELLED)
-        self._monitor.publish(id, VersionState.END, error)
+        seen = self._seen.pop(id, None)
+        if id in self._condemned:  # which has ended for all who look
+            path = self._paths.get(id.name, {}).get(id.version, "")
+            self._failed[id] = Troubled(id, path, seen, self._clock(), 0)
+        else:
+            self._monitor.publish(id, VersionState.END, error)
         self._budget.release(id)
         self._changed()
-        return [*self._machine.happened(id, Event.UNLOADED), *self._room_made()]
+        instructions = [*self._machine.happened(id, Event.UNLOADED), *self._room_made()]
+        if id in self._pardoned:
+            self._pardoned.remove(id)
+            instructions += self._load_again(id)
+        return instructions
 
     def _files_changed(self, id: ServableId, seen: Footprint | None) -> list[Instruction]:
         attempt, failed = self._attempts.get(id), self._failed.get(id)
@@ -424,6 +454,31 @@ class Manager(Generic[T]):
             self._restarts[id] = failed.restarts + 1
             return self._machine.happened(id, Event.RETRY)
         return []
+
+    def _reconsider(self, message: FilesChanged | Condemn | Again) -> list[Instruction]:
+        match message:
+            case FilesChanged(id, seen):
+                return self._files_changed(id, seen)
+            case Condemn(id, error):
+                return self._condemn(id, error)
+            case Again(id):  # pragma: no branch - the last one there is
+                return self._load_again(id)
+
+    def _condemn(self, id: ServableId, error: ServingError) -> list[Instruction]:
+        instructions = self._machine.condemn(id)
+        if instructions:
+            _logger.error("Servable version %s is taken away: %s", id, error.status)
+            self._condemned |= {id}
+            self._monitor.publish(id, VersionState.END, error)
+        return instructions
+
+    def _load_again(self, id: ServableId) -> list[Instruction]:
+        if id in self._condemned and id not in self._failed:
+            self._pardoned.add(id)  # for when it is unloaded
+        if id not in self._failed or not self._machine.is_aspired(id):
+            return []
+        del self._failed[id]
+        return self._machine.happened(id, Event.RETRY)
 
     # -- the manager's thread: instructions ------------------------------------------------------
 
@@ -448,7 +503,8 @@ class Manager(Generic[T]):
                 self._publish(id)
             case WithdrawServable(id):
                 _logger.info("Quiescing servable version %s", id)
-                self._monitor.publish(id, VersionState.UNLOADING)
+                if id not in self._condemned:
+                    self._monitor.publish(id, VersionState.UNLOADING)
                 self._serving.withdraw(id, partial(self._messages.put, Drained(id)))
             case UnloadServable(id):  # pragma: no branch - the last one there is
                 self._pools.unload(id, self._models.pop(id))
@@ -504,6 +560,13 @@ class Manager(Generic[T]):
             for id, failed in self._failed.items()
             if self._machine.state(id) is State.ERROR
         }
+        self._condemned = frozenset(
+            id
+            for id in self._condemned
+            if self._machine.is_aspired(id)
+            and self._machine.state(id) in (State.QUIESCING, State.UNLOADING, State.ERROR)
+        )
+        self._pardoned &= self._condemned
         self._queue.keep_refused(self._failed.keys())
         self._troubled = (*self._failed.values(), *map(Troubled.of, self._delayed.values()))
 

@@ -11,8 +11,10 @@ from salver.lifecycle.attempt import Attempt
 from salver.servable import ServableId
 
 __all__ = [
+    "Again",
     "Aspire",
     "Begun",
+    "Condemn",
     "Discarded",
     "Drained",
     "Failed",
@@ -111,6 +113,21 @@ class FilesChanged:
 
     id: ServableId
     seen: Footprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Condemn:
+    """A version that is ready does harm: it has failed, with this error."""
+
+    id: ServableId
+    error: ServingError
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Load a version that has failed, though its files have not changed."""
+
+    id: ServableId
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Final, Generic, TypeVar
 
 from salver.errors import ServingError, Unavailable
@@ -362,7 +363,7 @@ class Residency(Generic[T]):
 
     def _note_failure(self, seat: Seat[T], error: ServingError) -> None:
         seat.error = error
-        seat.retry_s = self._clock() + pause_s(seat.failures)
+        seat.retry_s = inf if error.is_final else self._clock() + pause_s(seat.failures)
         seat.failures += 1
         if seat.where is not Where.GONE:
             seat.where = Where.OUT

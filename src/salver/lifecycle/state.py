@@ -21,7 +21,7 @@ class State(enum.Enum):
     QUIESCING = "quiescing"  # out of the serving map, requests still hold handles
     UNLOADING = "unloading"  # the loader is freeing
     DISABLED = "disabled"  # gone
-    ERROR = "error"  # gave up loading, until its files change
+    ERROR = "error"  # gave up loading, or condemned, until its files change
 
 
 class Event(enum.Enum):
@@ -34,6 +34,8 @@ class Event(enum.Enum):
     WITHDRAW = "withdraw"
     DRAINED = "drained"
     UNLOADED = "unloaded"
+    CONDEMN = "condemn"  # it is not to answer any more, though it is wanted
+    UNLOADED_CONDEMNED = "unloaded condemned"
     RETRY = "retry"  # the files of a failed version have changed
 
 
@@ -45,6 +47,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.READY, Event.WITHDRAW): State.QUIESCING,
     (State.QUIESCING, Event.DRAINED): State.UNLOADING,
     (State.UNLOADING, Event.UNLOADED): State.DISABLED,
+    (State.READY, Event.CONDEMN): State.QUIESCING,
+    (State.UNLOADING, Event.UNLOADED_CONDEMNED): State.ERROR,
     (State.ERROR, Event.RETRY): State.NEW,
 }
 

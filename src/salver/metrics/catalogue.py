@@ -306,6 +306,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         is_silent_when_unused=True,
     ),
     Metric(
+        "salver_quarantined_versions",
+        _G,
+        _MODEL,
+        "Versions of a model that are kept from the workers because workers died of them.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
         "salver_worker_accepted_connections_total",
         _C,
         ("worker",),

@@ -48,6 +48,7 @@ GAUGES: Final[Mapping[str, Rule]] = {
     "salver_process_threads": Rule.SUM,
     "salver_process_start_time_seconds": Rule.LEAST,
     "salver_workers": Rule.FIRST,
+    "salver_quarantined_versions": Rule.FIRST,
     "salver_worker_resident_memory_bytes": Rule.FIRST,
 }
 """The rule of each gauge in the catalogue."""

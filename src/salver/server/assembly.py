@@ -19,7 +19,7 @@ from salver.metrics.registry import Metrics
 from salver.request_log.loggers import RequestLogs
 from salver.request_log.options import options_of
 from salver.server.history import Recorder, make_history
-from salver.server.loading import Loader
+from salver.server.loading import Loader, Marking
 from salver.server.memory import Settling
 from salver.server.models import run_threads
 from salver.server.readiness import Readiness
@@ -77,13 +77,18 @@ class Assembly:
     readiness: Readiness
 
     def __init__(
-        self, configuration: Configuration, *, num_codec_threads: int | None = None
+        self,
+        configuration: Configuration,
+        *,
+        num_codec_threads: int | None = None,
+        marking: Marking | None = None,
     ) -> None:
         """Make all that needs no models.
 
         Args:
             configuration: the flags.
             num_codec_threads: that read and write large bodies; by default one per CPU.
+            marking: see there.
         """
         self.loop = asyncio.get_running_loop()
         self._settling = Settling()
@@ -117,6 +122,7 @@ class Assembly:
             metrics=self.metrics,
             describe=self._describe,
             is_serving=self._has_requests,
+            marking=marking,
         )
         self._core: ServedCore | None = None
         self._recorder: Recorder | None = None

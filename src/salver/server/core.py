@@ -307,6 +307,23 @@ class ServerCore(Lookup):
         """A version that was available is there no more, though nobody decided so."""
         self._monitor.publish(id, VersionState.END, error)
 
+    def quarantine(self, id: ServableId, error: ServingError) -> None:
+        """Take a version away that does harm; see `Manager.condemn`."""
+        self._manager.condemn(id, error)
+
+    def load_again(self, id: ServableId) -> None:
+        """Load a version that has failed; see `Manager.again`."""
+        self._manager.again(id)
+
+    def clear_quarantine(self, name: str) -> tuple[int, ...]:
+        """See `DoorCore`. Of a model that ends this process there is nobody left to know."""
+        del name
+        return ()
+
+    def is_quarantined(self, id: ServableId) -> bool:
+        """Whether a version that is wanted stays away because it does harm."""
+        return self._manager.is_condemned(id)
+
     def interrupt(self) -> None:
         """End the wait of `apply`, now and for ever. May be called from a signal handler."""
         self._monitor.interrupt()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from salver.config.models import ModelConfig
@@ -12,9 +12,10 @@ from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument
 from salver.inference.logged import CallLogs
 from salver.metrics.registry import Metrics
+from salver.rest.admin import AdminRoutes
 from salver.rest.calls import InferenceCalls
 from salver.rest.errors import error_page
-from salver.rest.front import RestFront
+from salver.rest.front import Outside, RestFront
 from salver.rest.metrics_page import MetricsPage
 from salver.rest.patient import PatientCalls
 from salver.rpc.errors import CannotListen
@@ -74,6 +75,10 @@ class DoorCore(Served, Protocol):
         """Version → the memory set aside for it in bytes."""
         ...
 
+    def clear_quarantine(self, name: str) -> tuple[int, ...]:
+        """Bring versions of a model back that workers died of; their numbers. May take long."""
+        ...
+
 
 class Doors:
     """What answers on the ports of a server. Belongs to the loop.
@@ -130,8 +135,11 @@ class Doors:
         self._access_log = _access_log(options.access_log) if options.access_log else None
         self._host_rules = host_rules_of(options)
         self._front: RestFront | None = None
+        self._admin = self._make_admin(core, in_control, is_open=True)
         if options.rest_api_port != 0 or (grpc is not None and self._crossing.rest_on_grpc):
-            self._front = self._make_front(core, readiness, metrics, logs, draw, draw_history)
+            self._front = self._make_front(
+                core, readiness, metrics, logs, draw, draw_history, in_control
+            )
         self._services: RpcServices | None = None
         if grpc is not None or self._crossing.grpc_on_rest:
             self._services = RpcServices(
@@ -179,6 +187,7 @@ class Doors:
         logs: CallLogs,
         draw: "DrawPage | None",
         draw_history: "DrawPage | None",
+        in_control: InThread,
     ) -> RestFront:
         options = self._configuration.options
         timeout_ms = options.rest_api_timeout_in_ms
@@ -197,14 +206,24 @@ class Doors:
             is_cors_enabled=options.rest_api_enable_cors_support,
             outcomes=metrics.outcomes,
             page=MetricsPage(metrics_paths, draw or metrics.draw, self._in_pool),
-            outside=make_playground(
-                core,
-                options,
-                metrics_paths=metrics_paths,
-                in_thread=self._in_pool,
-                draw_history=draw_history,
+            outside=_first_of(
+                self._make_admin(core, in_control, is_open=self._configuration.grpc is None),
+                make_playground(
+                    core,
+                    options,
+                    metrics_paths=metrics_paths,
+                    in_thread=self._in_pool,
+                    draw_history=draw_history,
+                ),
             ),
         )
+
+    @staticmethod
+    def _make_admin(core: DoorCore, in_control: InThread, *, is_open: bool) -> AdminRoutes:
+        def clear_quarantine(name: str) -> Awaitable[tuple[int, ...]]:
+            return in_control(lambda: core.clear_quarantine(name))
+
+        return AdminRoutes(core.model_names, clear_quarantine, is_open=is_open)
 
     def _make_rest_server(self) -> HttpServer | None:
         options = self._configuration.options
@@ -219,8 +238,9 @@ class Doors:
     def _make_grpc_server(self) -> HttpServer | None:
         if self._services is None:
             return None
-        handler = self._front if self._is_rest_crossing else None
-        return self._http_server(handler or _not_here, self._services.table)
+        if self._front is None or not self._is_rest_crossing:
+            return self._http_server(_not_here, self._services.table)
+        return self._http_server(_administered(self._admin, self._front), self._services.table)
 
     def _http_server(self, handler: Handler, table: MethodTable | None) -> HttpServer:
         options = self._configuration.options
@@ -393,6 +413,18 @@ class Doors:
 
     def _servers(self) -> list[HttpServer]:
         return [server for server in (self._grpc, self._rest) if server is not None]
+
+
+def _first_of(first: Outside, second: Outside | None) -> Outside:
+    """What asks the second where the first knows nothing."""
+    if second is None:
+        return first
+    return lambda request: first(request) or second(request)
+
+
+def _administered(admin: AdminRoutes, front: Handler) -> Handler:
+    """What administers the server, beside the API."""
+    return lambda request: admin(request) or front(request)
 
 
 def _not_here(_request: HttpRequest) -> HttpResponse:

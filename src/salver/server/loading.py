@@ -6,6 +6,8 @@ lives as long as the loader.
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 from salver.backends.keras.options import keras_options
 from salver.backends.registry import (
@@ -32,11 +34,23 @@ from salver.served_links import as_given
 from salver.server.warming import Warming
 from salver.warmup.replay import Replay
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "Marking"]
 
 _log = logging.getLogger(__name__)
 
 _TFLITE_POOL_NAME = "tflite_batch_threads"
+
+
+class Marking(Protocol):
+    """Notes what runs natively, for who may have to find out what ended this process."""
+
+    def model(self, id: ServableId, model: Model) -> Model:
+        """The same model, whose runs are noted."""
+        ...
+
+    def loading(self, id: ServableId) -> AbstractContextManager[None]:
+        """Note a load, or an unload."""
+        ...
 
 
 class Loader:
@@ -51,6 +65,7 @@ class Loader:
         metrics: Metrics,
         describe: Callable[[bytes], object],
         is_serving: Callable[[], bool] = lambda: True,
+        marking: Marking | None = None,
     ) -> None:
         """Load nothing yet.
 
@@ -61,6 +76,7 @@ class Loader:
             metrics: counts what the versions do.
             describe: called with the signatures of each model.
             is_serving: whether anybody is served whom a load could hold up.
+            marking: see there; None where nobody would read it.
         """
         # Every name in the configuration means SavedModels; the file may give several, with
         # settings of their own.
@@ -79,6 +95,7 @@ class Loader:
         self._metrics = metrics
         self._describe = describe
         self._is_serving = is_serving
+        self._marking = marking
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -98,7 +115,8 @@ class Loader:
             raise
 
     def _up(self, platform: "_Platform", id: ServableId, directory: str) -> Servable:
-        with self._metrics.loads.timed_version(id.name):
+        noted = nullcontext() if self._marking is None else self._marking.loading(id)
+        with noted, self._metrics.loads.timed_version(id.name):
             servable = self._loaded(platform, id, directory)
             warmup = platform.config.warmup
             if warmup.is_enabled:
@@ -142,7 +160,9 @@ class Loader:
     def _loaded(self, platform: "_Platform", id: ServableId, directory: str) -> Servable:
         parameters = platform.parameters(directory)
         with self._metrics.loads.timed_model(directory):
-            model = platform.backend.load(directory, id)
+            model: Model = platform.backend.load(directory, id)
+        if self._marking is not None:
+            model = self._marking.model(id, model)
         try:
             runner, close = self._runner(platform, parameters, model, id)
             self._describe(model.signature_def_map)

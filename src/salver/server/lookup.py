@@ -63,7 +63,7 @@ class Lookup:
                 return self._serving.acquire(request.name, request.version)
             return self._serving.acquire_label(request.name, request.label)
         except ServingError as error:
-            raise self._explain(request, error) from None
+            return self._acquire_elsewhere(request, error)
 
     def in_flight(self) -> dict[ServableId, int]:
         """How many requests hold each available version."""
@@ -131,6 +131,14 @@ class Lookup:
         """The same, with what is known of models that are loaded when they are asked for."""
         lazy = self._lazy
         return statuses if lazy is None else tuple(map(lazy.described, statuses))
+
+    def _acquire_elsewhere(self, request: ServableRequest, error: ServingError) -> Entry[Servable]:
+        """What answers a request that no version here does; here nothing.
+
+        Raises:
+            ServingError: nothing does.
+        """
+        raise self._explain(request, error) from None
 
     # -- what to tell who is lost ----------------------------------------------------------------
 

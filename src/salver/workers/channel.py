@@ -46,7 +46,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, ServingError):
             is_missing = isinstance(obj, NotInstalled)
-            return _error, (int(obj.code), obj.message, obj.hint, obj.version, is_missing)
+            told = (int(obj.code), obj.message, obj.hint, obj.version, obj.is_final, is_missing)
+            return _error, told
         return NotImplemented
 
 
@@ -55,10 +56,11 @@ def _error(
     message: str,
     hint: str | None,
     version: int | None,
+    is_final: bool,
     is_missing: bool,
 ) -> ServingError:
     error = NotInstalled(message) if is_missing else error_of(code, message)
-    error.hint, error.version = hint, version
+    error.hint, error.version, error.is_final = hint, version, is_final
     return error
 
 

@@ -12,13 +12,11 @@ Nor must one whose load does not return: `abandon` ends the wait for it, and tel
 still have a thread in it.
 """
 
-import enum
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +30,8 @@ from salver.workers.channel import ChannelEnded
 from salver.workers.joint_load import JointLoad, late_load
 from salver.workers.member import Member
 from salver.workers.messages import (
+    EndIsolation,
+    Isolate,
     Open,
     Publish,
     SetLabels,
@@ -42,6 +42,8 @@ from salver.workers.messages import (
     Sync,
     Withdraw,
 )
+from salver.workers.versions import Source, Stage, Version, Versions
+from salver.workers.waiting import when_all_done
 
 __all__ = ["LOADS_AT_ONCE", "CannotCatchUp", "Crew"]
 
@@ -67,25 +69,6 @@ class CannotCatchUp(Exception):
         self.id = id
         self.error = error
         self.is_death = is_death
-
-
-class _Stage(enum.Enum):
-    LOADED = enum.auto()
-    PUBLISHED = enum.auto()
-    WITHDRAWN = enum.auto()
-    LOST = enum.auto()
-
-
-@dataclass(slots=True)
-class _Version:
-    platform: str
-    path: str
-    stage: _Stage = _Stage.LOADED
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a new worker needs it."""
-        return self.stage in (_Stage.LOADED, _Stage.PUBLISHED)
 
 
 class Crew:
@@ -118,7 +101,8 @@ class Crew:
         self._trying = threading.Lock()
         self._changed = threading.Condition()  # its lock guards what follows
         self._members: list[Member] = []
-        self._versions: dict[ServableId, _Version] = {}
+        self._versions = Versions()
+        self._isolated: dict[ServableId, Isolate] = {}
         self._loading: dict[ServableId, JointLoad] = {}
         self._labels: SetLabels | None = None
         self._logs = SetLogs({})
@@ -154,8 +138,10 @@ class Crew:
         with self._changed:
             self._loading[id] = loading
         try:
-            while lacking := self._lacking(loading, id, _Version(platform, path)):
-                dead = self._load_at(loading, lacking, platform, id, path)
+            with self._changed:
+                version = self._versions.new(platform, id, path)
+            while lacking := self._lacking(loading, id, version):
+                dead = self._load_at(loading, lacking, id, version)
                 if dead is None:
                     continue
                 deaths += 1
@@ -192,16 +178,17 @@ class Crew:
     def publish(self, id: ServableId) -> None:
         """Have all workers answer by a version; they do when this returns."""
         with self._changed:
-            self._versions[id].stage = _Stage.PUBLISHED
+            self._versions[id].stage = Stage.PUBLISHED
             publishing = [(member, member.ask(Publish(id))) for member in self._members]
+            self._end_isolation(id, is_published=True)
         _await_all(publishing, "publish a version")
 
     def withdraw(self, id: ServableId, on_drained: Callable[[], None]) -> None:
         """Have no worker answer by a version; `on_drained` is called when no request is in it."""
         with self._changed:
-            self._versions[id].stage = _Stage.WITHDRAWN
+            self._versions[id].stage = Stage.WITHDRAWN
             draining = [m.ask(Withdraw(id)) for m in self._members if id in m.loaded]
-        _when_all_done(draining, on_drained)
+        when_all_done(draining, on_drained)
 
     def lose(self, id: ServableId) -> bool:
         """Give up a version that was served, since no worker can have it any more.
@@ -215,8 +202,92 @@ class Crew:
                 return False
             if any(id in member.loaded for member in self._members):
                 return False
-            version.stage = _Stage.LOST
+            version.stage = Stage.LOST
             return True
+
+    # -- what no worker is to run ----------------------------------------------------------------
+
+    def answering(self, marks: Iterable[int]) -> frozenset[ServableId]:
+        """The versions that answer requests now, of those with some marks."""
+        with self._changed:
+            return self._versions.answering(marks)
+
+    def marked(self, marks: Iterable[int]) -> frozenset[ServableId]:
+        """The versions with some marks, whatever has become of them."""
+        with self._changed:
+            return self._versions.marked(marks)
+
+    def serves_others(self, id: ServableId) -> bool:
+        """Whether there is another model than this one to be kept from harm."""
+        with self._changed:
+            return any(
+                other.name != id.name and self._versions.answer(other) for other in self._versions
+            )
+
+    def isolate(self, notice: Isolate) -> bool:
+        """Have no worker run a version, from when this returns.
+
+        Returns:
+            Whether it answered requests until then.
+        """
+        with self._changed:
+            version = self._versions.get(notice.id)
+            if version is None or version.stage is not Stage.PUBLISHED:
+                return False
+            version.stage = Stage.ISOLATED
+            self._isolated[notice.id] = notice
+            self._tell_all(notice)
+            return True
+
+    def update_isolated(self, notice: Isolate) -> None:
+        """Tell the workers what has become of a version that is isolated, if it still is."""
+        with self._changed:
+            if notice.id in self._isolated:
+                self._isolated[notice.id] = notice
+                self._tell_all(notice)
+
+    def is_isolated(self, id: ServableId) -> bool:
+        """Whether a version answers requests, and no worker runs it."""
+        with self._changed:
+            version = self._versions.get(id)
+            return version is not None and version.stage is Stage.ISOLATED
+
+    def source_of(self, id: ServableId) -> Source | None:
+        """What a process needs to load a version; None if there is no such."""
+        with self._changed:
+            version = self._versions.get(id)
+            return None if version is None else version.source
+
+    def end_isolation(self, id: ServableId) -> None:
+        """Have the workers run a version again. Called from a thread that may wait for them.
+
+        Raises:
+            ServingError: one could not load it, or died of that; then it stays isolated.
+        """
+        loading = JointLoad()
+        while True:
+            with self._changed:
+                self._check()
+                version = self._versions.get(id)
+                if version is None or version.stage is not Stage.ISOLATED:
+                    return
+                lacking = [member for member in self._members if id not in member.loaded]
+                if not lacking:
+                    version.stage = Stage.PUBLISHED
+                    self._end_isolation(id, is_published=True)
+                    return
+            dead = self._load_at(loading, lacking[:1], id, version)
+            if dead is not None:
+                raise dead
+
+    def forget_isolated(self, id: ServableId) -> None:
+        """A version that was isolated is wanted no more."""
+        with self._changed:
+            self._end_isolation(id, is_published=False)
+
+    def _end_isolation(self, id: ServableId, *, is_published: bool) -> None:
+        if self._isolated.pop(id, None) is not None:
+            self._tell_all(EndIsolation(id, is_published))
 
     # -- what is told to all ---------------------------------------------------------------------
 
@@ -349,7 +420,7 @@ class Crew:
         if self._is_stopped:
             raise Unavailable(_STOPPING)
 
-    def _lacking(self, loading: JointLoad, id: ServableId, version: _Version) -> list[Member]:
+    def _lacking(self, loading: JointLoad, id: ServableId, version: Version) -> list[Member]:
         """The workers that are to load a version next; none if all have it, which is noted."""
 
         def is_time() -> bool:
@@ -369,15 +440,10 @@ class Crew:
             return lacking[:1] if is_first and self.is_careful else lacking
 
     def _load_at(
-        self,
-        loading: JointLoad,
-        members: Sequence[Member],
-        platform: str,
-        id: ServableId,
-        path: str,
+        self, loading: JointLoad, members: Sequence[Member], id: ServableId, version: Version
     ) -> ServingError | None:
         """Have some workers load a version; what one of them said that died of it, if one did."""
-        loads = [(member, member.load(platform, id, path)) for member in members]
+        loads = [(member, member.load(id, version.source)) for member in members]
         pending = {load for _, load in loads}
         while pending and not loading.is_abandoned:
             pending -= wait({*pending, loading.end}, return_when=FIRST_COMPLETED).done
@@ -426,8 +492,8 @@ class Crew:
     def _surplus(self, member: Member) -> list[ServableId]:
         return [id for id in member.loaded if id not in self._versions]
 
-    def _catch_up(self, member: Member, lacking: Iterable[tuple[ServableId, _Version]]) -> None:
-        loading = [(id, member.load(v.platform, id, v.path)) for id, v in lacking]
+    def _catch_up(self, member: Member, lacking: Iterable[tuple[ServableId, Version]]) -> None:
+        loading = [(id, member.load(id, v.source)) for id, v in lacking]
         limit_s = self._load_timeout_s * len(loading)  # they take the processors from each other
         late = late_load(
             {load: id for id, load in loading}, str(member), limit_s=limit_s, warn_s=self._warn_s
@@ -453,13 +519,15 @@ class Crew:
         logging_as = member.ask(self._logs)
         logging_as.add_done_callback(_complain)
         for id, version in self._versions.items():
-            if version.stage is _Stage.PUBLISHED:
+            if version.stage is Stage.PUBLISHED:
                 member.ask(Publish(id))
         if self._labels is not None:
             member.tell(self._labels)
         member.tell(self._names)
         for states in self._states.values():
             member.tell(states)
+        for notice in self._isolated.values():
+            member.tell(notice)
         member.tell(self._phase)
         opening = member.ask(Open()) if self._is_open else None
         self._members.append(member)
@@ -490,22 +558,3 @@ def _await_all(asked: Iterable[tuple[Member, "Future[Any]"]], what: str) -> None
         done, _ = wait([answer], _ANSWER_S)
         if not done:
             _log.warning("%s did not %s within %g s", member, what, _ANSWER_S)
-
-
-def _when_all_done(futures: "Sequence[Future[Any]]", do: Callable[[], None]) -> None:
-    left = len(futures)
-    if left == 0:
-        do()
-        return
-    lock = threading.Lock()
-
-    def one_is_done(_future: "Future[Any]") -> None:
-        nonlocal left
-        with lock:
-            left -= 1
-            is_last = left == 0
-        if is_last:
-            do()
-
-    for future in futures:
-        future.add_done_callback(one_is_done)

@@ -1,7 +1,8 @@
 """Keeps as many workers as there are to be: starts them, replaces those that end, renews them.
 
 One thread for each slot. A worker that ends is replaced at once, and later and later if it ends
-again and again. A renewal brings the successor up before the predecessor leaves.
+again and again, unless a model ended it. A renewal brings the successor up before the predecessor
+leaves.
 """
 
 import logging
@@ -305,7 +306,10 @@ class Keeper:
             return
         self.deaths += 1
         has_lived_long = self._clock() - member.born_s >= _LONG_LIFE_S
-        slot.failures = 1 if has_lived_long else slot.failures + 1
+        if member.is_victim:  # of a model, which is seen to: it is no worse a worker than others
+            slot.failures = 0
+        else:
+            slot.failures = 1 if has_lived_long else slot.failures + 1
         _log.error("%s has ended and is replaced: %s", member, member.cause)
 
     def _retire(self, slot: _Slot, renewal: _Renew | None) -> Member | None:

@@ -1,13 +1,13 @@
 """What each worker has counted, and what those have counted that are no more."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.merged import Report, kept_after, merge, report_of
 from salver.metrics.process import process_families
-from salver.metrics.text import Family
+from salver.metrics.text import Distribution, Family
 from salver.servable import ServableId
 from salver.workers.messages import Reading
 
@@ -47,6 +47,18 @@ class Ledger:
         with self._lock:
             self._left = kept_after(self._left, [(id.name, id.version)])
 
+    def answers(self, id: ServableId) -> int:
+        """How many requests a version has answered, as far as workers have told."""
+        with self._lock:
+            reports = [*(reading.report for reading in self._last.values()), self._left]
+        own = (id.name, str(id.version))
+        return sum(
+            sum(value.counts)
+            for report in reports
+            for labels, value in report.get("salver_request_seconds", ())
+            if labels[:2] == own and isinstance(value, Distribution)
+        )
+
     def others(self, key: object) -> list[Report]:
         """What all but one worker have counted, and those that have ended."""
         with self._lock:
@@ -70,6 +82,7 @@ def supervisor_report(
     *,
     deaths: int,
     reserved: "dict[ServableId, int]",
+    quarantined: "Mapping[str, int] | None" = None,
     families: Callable[[], list[Family]] = process_families,
 ) -> Report:
     """What the supervisor itself has to add to the page.
@@ -78,6 +91,7 @@ def supervisor_report(
         workers: that serve.
         deaths: of workers so far.
         reserved: version → memory set aside at all workers.
+        quarantined: model → how many of its versions are quarantined.
         families: what the system says of the supervisor's own process.
     """
     memory = [
@@ -86,8 +100,10 @@ def supervisor_report(
         if worker.resident_bytes is not None
     ]
     set_aside = [((id.name, str(id.version)), n) for id, n in reserved.items()]
+    quarantines = [((name,), count) for name, count in (quarantined or {}).items()]
     own = [
         Family(BY_NAME["salver_workers"], [((), len(workers))]),
+        Family(BY_NAME["salver_quarantined_versions"], list(quarantines)),
         Family(BY_NAME["salver_worker_deaths_total"], [((), deaths)]),
         Family(BY_NAME["salver_worker_resident_memory_bytes"], list(memory)),
         Family(BY_NAME["salver_reserved_memory_bytes"], list(set_aside)),

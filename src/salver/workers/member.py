@@ -1,6 +1,7 @@
 """One worker as its supervisor sees it: a process, what it has loaded, and what it is asked."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,7 +12,9 @@ from typing import Any, Final, Protocol
 from salver.servable import ServableId
 from salver.workers.causes import cause_of_end
 from salver.workers.channel import Channel
+from salver.workers.marks import Activity, read_activity
 from salver.workers.messages import Close, Goodbye, Hello, Load, Reading
+from salver.workers.versions import Source
 
 __all__ = ["HandleAsked", "Member", "Process"]
 
@@ -47,6 +50,9 @@ class Member:
         ended: set when it has ended.
         cause: of its end, in words.
         goodbye: what it said when it ended as it should.
+        code: its exit status, negative for a signal; None before its end.
+        activity: what it was doing when it ended.
+        is_victim: whether a model ended it, so that its successor need not wait.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Member:
         handle: HandleAsked,
         *,
         on_end: "Callable[[Member], None]" = lambda _member: None,
+        memory: tuple[int, int] | None = None,
     ) -> None:
         """Take over a process.
 
@@ -66,6 +73,7 @@ class Member:
             connection: whose other end the process has.
             handle: see there.
             on_end: called once when the process has ended, before anybody else learns of it.
+            memory: what it marks its runs in, see `marks.make_memory`; closed when it has ended.
         """
         self.slot = slot
         self.loaded: set[ServableId] = set()
@@ -75,6 +83,10 @@ class Member:
         self.ended = threading.Event()
         self.cause = ""
         self.goodbye: Goodbye | None = None
+        self.code: int | None = None
+        self.activity = Activity()
+        self.is_victim = False
+        self._memory = memory
         self._process = process
         self._handle = handle
         self._on_end = on_end
@@ -93,6 +105,11 @@ class Member:
     def pid(self) -> int:
         """Of the process."""
         return self._process.pid
+
+    @property
+    def was_killed(self) -> str:
+        """Why it was ended on purpose, where a reason was given."""
+        return self._reason
 
     @property
     def has_greeted(self) -> bool:
@@ -116,11 +133,17 @@ class Member:
         """See `Channel.ask`."""
         return self._channel.ask(message)
 
-    def load(self, platform: str, id: ServableId, path: str) -> "Future[None]":
-        """Have it load a version. The caller adds it to `loaded` when it is."""
+    def load(self, id: ServableId, source: Source, *, is_alone: bool = False) -> "Future[None]":
+        """Have it load a version. The caller adds it to `loaded` when it is.
+
+        Args:
+            id: its name and number.
+            source: where it comes from.
+            is_alone: see `Load`.
+        """
         self._loading.append(id)
         done: Future[None] = Future()
-        asked = self._channel.ask(Load(platform, id, path))
+        asked = self._channel.ask(Load(source.platform, id, source.path, source.mark, is_alone))
 
         def finish(answered: "Future[Any]") -> None:
             self._loading.remove(id)
@@ -166,6 +189,11 @@ class Member:
             self._process.kill()
             code = self._process.wait()
         self.died_loading = tuple(self._loading)
+        self.code = code
+        if self._memory is not None:
+            self.activity = read_activity(*self._memory)
+            for descriptor in self._memory:
+                os.close(descriptor)
         self.cause = self._reason or cause_of_end(code, self.died_loading)
         self._channel.fail_with(f"Worker {self.slot} has ended: {self.cause}")
         self._on_end(self)

@@ -1,7 +1,7 @@
 """What the supervisor (S) and a worker (W) say to each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from salver.config.models import ModelConfig
 from salver.config.start_up import Configuration
@@ -10,15 +10,21 @@ from salver.lifecycle.handles import Labels
 from salver.lifecycle.monitor import VersionStatus
 from salver.metrics.merged import Report
 from salver.servable import ServableId
+from salver.signature import Signature
 
 __all__ = [
     "Apply",
     "Begin",
+    "ClearQuarantine",
     "Close",
+    "Describe",
+    "Description",
     "Drain",
+    "EndIsolation",
     "Goodbye",
     "Hello",
     "InheritedPort",
+    "Isolate",
     "Leave",
     "Load",
     "Open",
@@ -26,6 +32,8 @@ __all__ = [
     "Publish",
     "Reading",
     "Recall",
+    "Run",
+    "RunIsolated",
     "Scrape",
     "SetLabels",
     "SetLogs",
@@ -61,6 +69,7 @@ class Begin:
         ports: `rest`, `grpc` and `unix`, as far as there are.
         board: descriptor of the memory of `transport.turns`, where each slot has two places: one
             for connections to gRPC, one for those to REST.
+        memory: descriptors of its own, see `marks.make_memory`; None where nothing is marked.
     """
 
     slot: int
@@ -68,6 +77,7 @@ class Begin:
     configuration: Configuration
     ports: Mapping[str, InheritedPort]
     board: int
+    memory: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +90,18 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load a version, and warm it up."""
+    """Load a version, and warm it up.
+
+    Attributes:
+        mark: a number by which its runs are known; see `marks`.
+        is_alone: it is loaded at once, whatever the flags say, by a process that serves nobody.
+    """
 
     platform: str
     id: ServableId
     path: str
+    mark: int = field(default=0, compare=False)
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,41 @@ class Signatures:
     """Answered by the signatures of a loaded version, by their names."""
 
     id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a loaded version takes and gives.
+
+    Attributes:
+        signature_def_map: see `Model`.
+    """
+
+    signatures: Mapping[str, Signature]
+    signature_def_map: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Answered by the `Description` of a loaded version."""
+
+    id: ServableId
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a loaded version, which serves nobody else; answered by its outputs.
+
+    Attributes:
+        feeds: names of tensors, as `Model.program` takes them; so are the next two.
+        arrays: what is fed: a list of arrays, encoded; so is the answer.
+    """
+
+    id: ServableId
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+    targets: tuple[str, ...]
+    arrays: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +205,32 @@ class SetStates:
     name: str
     statuses: tuple[VersionStatus, ...]
     last_error: ServingError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Isolate:
+    """Do not run a version here, whether or not it is loaded.
+
+    Attributes:
+        reason: what requests for it are told while it cannot be run elsewhere either.
+        description: of it, where it can; see `RunIsolated`.
+    """
+
+    id: ServableId
+    reason: str
+    description: Description | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndIsolation:
+    """A version is to be run here again, if it is loaded.
+
+    Attributes:
+        is_published: whether it answers requests.
+    """
+
+    id: ServableId
+    is_published: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +304,20 @@ class Scrape:
     """Answered by what everybody else has counted: a `Report`."""
 
     reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class RunIsolated:
+    """Run a version that is isolated in a process of its own; answered as `Run`."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class ClearQuarantine:
+    """Bring back what is isolated of a model; answered by the numbers of these versions."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

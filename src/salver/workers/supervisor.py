@@ -35,16 +35,20 @@ from salver.server.waits import Superseded
 from salver.transport.listeners import BACKLOG
 from salver.transport.turns import make_board, open_board, take_off
 from salver.workers.crew import Crew
+from salver.workers.endings import Endings
 from salver.workers.everywhere import BroadcastMap, load_everywhere
+from salver.workers.isolation import Isolation
 from salver.workers.keeping import Keeper
 from salver.workers.ledger import Ledger, WorkerFacts, supervisor_report
 from salver.workers.member import Member
 from salver.workers.messages import (
     Apply,
+    ClearQuarantine,
     Drain,
     Leave,
     Reading,
     Recall,
+    RunIsolated,
     Scrape,
     SetNames,
     SetPhase,
@@ -54,7 +58,8 @@ from salver.workers.messages import (
 from salver.workers.reloads import Reloads
 from salver.workers.remembering import Remembering
 from salver.workers.shares import share_of_worker
-from salver.workers.spawning import Preparation, Spawner
+from salver.workers.spare import Spare
+from salver.workers.spawning import Preparation, Prepared, Spawner
 from salver.workers.trial import try_alone
 from salver.workers.watch import Watch
 
@@ -147,8 +152,16 @@ class _Supervisor:
         self._board = open_board(self._board_fd)
         self._command = command
         self._spawner: Spawner | None = None
+        self._isolation = Isolation(
+            self._crew,
+            self._core,
+            self._start_alone,
+            is_complete=lambda: len(self._crew.members) >= count,
+        )
+        self._endings = Endings(self._crew, self._ledger, self._isolation)
         self._keeper = Keeper(self._crew, self._spawn, count, self._lose)
         self._watch = Watch(self._keeper.present)
+        self._spare = Spare(self._prepare_spare, self._wants_spare)
         history = make_history(configuration)
         self._remembering = None if history is None else Remembering(history, self._all_counts)
 
@@ -204,6 +217,7 @@ class _Supervisor:
             self._open()
         if self._polling is not None:
             self._polling.start()
+        self._spare.start()
         _log.info("%d workers serve", self._count)
         url = rest_url_of(self._ports, self._configuration)
         self._announcer.opened(url, self._ports.grpc_addresses)
@@ -301,6 +315,7 @@ class _Supervisor:
         self._renewing.start()
 
     def _replace(self) -> None:
+        self._isolation.clear()
         timeout_s = self._options.drain_timeout_seconds
         if self._keeper.renew(idle_s=_IDLE_S, timeout_s=timeout_s):
             _log.info("All workers have been replaced")
@@ -359,17 +374,44 @@ class _Supervisor:
 
     def _spawn(self, slot: int) -> Member:
         assert self._spawner is not None
-        member = self._spawner(slot, self._preparation(), on_end=self._ended)
+        member = self._spawner(
+            slot, self._preparation(), on_end=self._ended, prepared=self._spare.take()
+        )
         self._ledger.opened(member)
         return member
+
+    def _prepare_spare(self) -> Prepared:
+        assert self._spawner is not None
+        return self._spawner.prepare(self._preparation(), "spare")
+
+    def _wants_spare(self) -> bool:
+        """Whether a worker that ends should be replaced at once, for the other models' sake."""
+        has_all = len(self._crew.members) >= self._count
+        return has_all and len(self._core.model_names()) > 1
 
     def _ended(self, member: Member) -> None:
         if not member.is_removed:  # if it is, its successor accepts
             for kind in range(2):
                 take_off(self._board, 2 * member.slot + kind)
+        if not self._is_stopping:
+            self._endings.examine(member)
         self._ledger.closed(member)
         self._reloads.ended(member)
         self._keeper.ended(member)
+
+    def _start_alone(self, on_end: Callable[[Member], None]) -> Member:
+        """Start a process that is to serve nobody."""
+        assert self._spawner is not None
+
+        def ended(member: Member) -> None:
+            self._trials.discard(member)
+            on_end(member)
+
+        member = self._spawner(self._count, self._preparation(), on_end=ended)
+        self._trials.add(member)
+        if self._is_stopping:
+            member.kill()
+        return member
 
     def _try_alone(self, platform: str, id: ServableId, path: str) -> None:
         assert self._spawner is not None
@@ -393,6 +435,10 @@ class _Supervisor:
             case Scrape(reading):
                 self._ledger.put(member, reading)
                 return self._answer_in_thread("salver-scrape", lambda: self._others(member))
+            case RunIsolated(run):
+                return self._isolation.run(run)
+            case ClearQuarantine(name):
+                return self._answer_in_thread("salver-clear", lambda: self._clear(name))
             case Recall(reading):
                 self._ledger.put(member, reading)
                 return self._answer_in_thread("salver-recall", self._recall)
@@ -403,6 +449,9 @@ class _Supervisor:
                 return None
             case _:
                 raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
+
+    def _clear(self, name: str) -> tuple[int, ...]:
+        return tuple(id.version for id in self._isolation.clear(name))
 
     def _others(self, asking: Member) -> list[Report]:
         """What everybody else has counted."""
@@ -421,6 +470,7 @@ class _Supervisor:
             sorted(facts, key=lambda fact: fact.slot),
             deaths=self._keeper.deaths,
             reserved={} if is_lazy(self._options) else dict(self._core.reserved),
+            quarantined=self._isolation.quarantined(),
         )
 
     def _all_counts(self) -> Report:
@@ -463,6 +513,8 @@ class _Supervisor:
         self._crew.stop()
         self._keeper.stop()
         self._watch.stop()
+        self._spare.stop()
+        self._isolation.stop()
         if self._remembering is not None:
             self._remembering.stop()
         for trial in tuple(self._trials):

@@ -7,6 +7,7 @@ from salver.servable import ServableId
 from salver.workers.channel import ChannelEnded
 from salver.workers.member import Member
 from salver.workers.messages import Drain
+from salver.workers.versions import Source
 
 __all__ = ["try_alone"]
 
@@ -29,7 +30,7 @@ def try_alone(member: Member, platform: str, id: ServableId, path: str) -> None:
     member.start()
     member.said_hello.wait()
     try:
-        member.load(platform, id, path).result()
+        member.load(id, Source(platform, path)).result()
     except ChannelEnded:
         raise Deadly(
             f"The process that loads {id} dies: {member.cause}",

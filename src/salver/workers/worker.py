@@ -4,10 +4,11 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from salver.config.options import schedulable_cpus
 from salver.errors import NotFound, ServingError, Unavailable
@@ -21,19 +22,25 @@ from salver.server.models import core_options
 from salver.server.ports import Port, Ports
 from salver.threads import Pool, take_short_slices
 from salver.transport.turns import Turns, open_board
-from salver.workers.channel import Channel, decode
+from salver.workers.channel import Channel, decode, encode
 from salver.workers.counts import Counts
+from salver.workers.marks import Marks
 from salver.workers.messages import (
     Begin,
     Close,
+    Describe,
+    Description,
     Drain,
+    EndIsolation,
     Goodbye,
     Hello,
     InheritedPort,
+    Isolate,
     Load,
     Open,
     Ping,
     Publish,
+    Run,
     SetLabels,
     SetLogs,
     SetNames,
@@ -45,12 +52,16 @@ from salver.workers.messages import (
     TakeReading,
     Withdraw,
 )
+from salver.workers.waiting import when_all_done
 from salver.workers.worker_core import WorkerCore
 
 __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
+_RUN_THREADS: Final = 64
 _LOAD_THREADS: Final = 4096  # as many as the supervisor wants; it knows how many at once
 _LOG_S: Final = 2.0  # request logs get this long to write what is queued
 _GOODBYE_S: Final = 2.0
@@ -58,16 +69,20 @@ _LOAD_GRACE_S: Final = 1.0  # for loads that are running, which nobody needs any
 _ORPHAN_DRAIN_S: Final = 30.0
 
 
-def run(connection: "Connection[Any, Any]") -> bool:
+def run(
+    connection: "Connection[Any, Any]", *, on_begin: Callable[[Begin], None] = lambda _begin: None
+) -> bool:
     """Serve until the supervisor says so, or is gone.
 
     Args:
         connection: to the supervisor, which says `Begin` first.
+        on_begin: is given that.
 
     Returns:
         Whether everything has ended; if not, the process must not wait for its threads.
     """
     begin: Begin = decode(connection.recv_bytes())
+    on_begin(begin)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     take_short_slices()
     loop = new_loop()
@@ -92,7 +107,14 @@ class _Worker:
         )
         configuration = begin.configuration
         num_threads = max(2, schedulable_cpus() // begin.num_workers)
-        self._parts = parts = Assembly(configuration, num_codec_threads=num_threads)
+        self._marks: dict[ServableId, int] = {}
+        marking = None
+        if begin.memory is not None:
+            marking = Marks(begin.memory[0], lambda id: self._marks.get(id, 0))
+        self._parts = parts = Assembly(
+            configuration, num_codec_threads=num_threads, marking=marking
+        )
+        self._marking = marking
         self._loop = parts.loop
         self._lazy = None
         if is_lazy(configuration.options):
@@ -103,7 +125,11 @@ class _Worker:
                 after_change=parts.after_change,
             )
             parts.metrics.add_collector(self._lazy.families)
-        self._core = WorkerCore(self._channel.ask, lazy=self._lazy)
+        self._core = WorkerCore(
+            self._channel.ask,
+            lazy=self._lazy,
+            meters=lambda id: parts.metrics.meter_factory(id.name, id.version),
+        )
         parts.attach(self._core)
         self._counts = Counts(begin.slot, parts.metrics, self._channel, parts.loop, self._accepted)
         self._doors = parts.make_doors(
@@ -113,6 +139,8 @@ class _Worker:
         )
         self._loads = Pool("salver-load", _LOAD_THREADS)
         self._logging = Pool("salver-logging", 1)
+        self._runs = Pool("salver-isolated-run", _RUN_THREADS)  # of a process that serves nobody
+        self._leaving: dict[ServableId, list[Future[None]]] = {}  # until no request is within
         self._loaded: dict[ServableId, Servable] = {}
         self._told_to_stop: asyncio.Future[Drain] = parts.loop.create_future()
 
@@ -152,21 +180,8 @@ class _Worker:
 
     def _hear(self, message: Any) -> Any:
         match message:
-            case Load():
-                return self._in(self._loads, lambda: self._load(message))
-            case Close(id):
-                return self._in(self._loads, lambda: self._close(id))
-            case Publish(id):
-                self._core.publish(id, self._servable(id))
-                self._parts.after_change()
-                return None
-            case Withdraw(id):
-                drained: Future[None] = Future()
-                self._core.withdraw(id, lambda: drained.set_result(None))
-                return drained
-            case Signatures(id):
-                # What is not in memory has none, as in one process.
-                return self._servable(id).signatures if self._lazy is None else {}
+            case Load() | Close() | Publish() | Withdraw() | Signatures() | Describe() | Run():
+                return self._hear_of_model(message)
             case SetLogs(configs):
                 return self._in(self._logging, lambda: self._parts.logs.update(configs))
             case Ping():
@@ -180,6 +195,30 @@ class _Worker:
             case _:
                 return self._learn(message)
 
+    def _hear_of_model(
+        self, message: Load | Close | Publish | Withdraw | Signatures | Describe | Run
+    ) -> Any:
+        match message:
+            case Load():
+                return self._in(self._loads, lambda: self._load(message))
+            case Close(id):
+                return self._in(self._loads, lambda: self._close(id))
+            case Publish(id):
+                self._core.publish(id, self._servable(id))
+                self._parts.after_change()
+                return None
+            case Withdraw(id):
+                self._withdraw(id)
+                return _all_of(self._leaving.pop(id, []))
+            case Signatures(id):
+                # What is not in memory has none, as in one process.
+                return self._servable(id).signatures if self._lazy is None else {}
+            case Describe(id):
+                model = self._servable(id).model
+                return Description(dict(model.signatures), model.signature_def_map)
+            case Run():  # pragma: no branch - the last one there is
+                return self._in(self._runs, lambda: self._run(message))
+
     def _learn(self, message: Any) -> None:
         match message:
             case SetLabels(labels, moving):
@@ -190,6 +229,11 @@ class _Worker:
                 self._core.taken(number)
             case SetStates():
                 self._core.set_states(message)
+            case Isolate(id):
+                self._core.isolated.set(message)
+                self._withdraw(id)
+            case EndIsolation(id, is_published):
+                self._end_isolation(id, is_published=is_published)
             case SetPhase():
                 self._loop.call_soon_threadsafe(self._set_phase, message)
             case Drain():
@@ -229,15 +273,36 @@ class _Worker:
 
     # -- models ----------------------------------------------------------------------------------
 
+    def _withdraw(self, id: ServableId) -> None:
+        """Answer by a version no more, if it is so; `_leaving` says when no request is within."""
+        if self._core.is_published(id):
+            drained: Future[None] = Future()
+            self._leaving.setdefault(id, []).append(drained)
+            self._core.withdraw(id, lambda: drained.set_result(None))
+
+    def _end_isolation(self, id: ServableId, *, is_published: bool) -> None:
+        if is_published and id in self._loaded and not self._core.is_published(id):
+            self._core.publish(id, self._loaded[id])
+        self._core.isolated.end(id)
+        if id not in self._loaded:
+            self._parts.metrics.forget(id.name, id.version)
+
+    def _run(self, run: Run) -> bytes:
+        model = self._servable(run.id).model
+        program = model.program(run.feeds, run.fetches, run.targets)
+        return encode(program.run(decode(run.arrays)))
+
     def _load(self, load: Load) -> None:
-        make = self._lazy or self._parts.loader
+        self._marks[load.id] = load.mark
+        make = self._parts.loader if self._lazy is None or load.is_alone else self._lazy
         self._loaded[load.id] = make(load.platform, load.id, load.path)
         self._counts.noted()
 
     def _close(self, id: ServableId) -> None:
         servable = self._loaded.pop(id, None)
         if servable is not None:
-            servable.close()
+            with nullcontext() if self._marking is None else self._marking.loading(id):
+                servable.close()
             self._counts.noted()
             self._parts.after_change()
 
@@ -251,22 +316,29 @@ class _Worker:
         return self._doors.accepted
 
     @staticmethod
-    def _in(pool: Pool, do: Any) -> "Future[None]":
-        done: Future[None] = Future()
+    def _in(pool: Pool, do: Callable[[], R]) -> "Future[R]":
+        done: Future[R] = Future()
 
         def work() -> None:
             try:
-                do()
+                result = do()
             except ServingError as error:
                 error.__traceback__ = error.__cause__ = error.__context__ = None
                 done.set_exception(error)
             except BaseException as error:  # noqa: BLE001 - handed to the supervisor
                 done.set_exception(error)
             else:
-                done.set_result(None)
+                done.set_result(result)
 
         pool.submit(work)
         return done
+
+
+def _all_of(futures: "Sequence[Future[None]]") -> "Future[None]":
+    """A future that is done when all are, which do not fail."""
+    done: Future[None] = Future()
+    when_all_done(futures, lambda: done.set_result(None))
+    return done
 
 
 def _ports(inherited: Mapping[str, InheritedPort]) -> Ports:

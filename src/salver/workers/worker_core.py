@@ -7,15 +7,17 @@ from types import MappingProxyType
 from typing import Any
 
 from salver.config.models import ModelConfig
-from salver.errors import ServingError
-from salver.inference.servable import Servable
+from salver.errors import NotFound, ServingError
+from salver.inference.servable import MeterFactory, Servable
 from salver.lifecycle.callers import Caller
-from salver.lifecycle.handles import Labels, ServingMap
+from salver.lifecycle.handles import Entry, Labels, ServingMap
 from salver.lifecycle.monitor import VersionStatus
+from salver.requests import ServableRequest
 from salver.servable import ServableId
 from salver.server.lazy import LazyModels
 from salver.server.lookup import Lookup
-from salver.workers.messages import Apply, Leave, SetStates
+from salver.workers.isolated import IsolatedVersions
+from salver.workers.messages import Apply, ClearQuarantine, Leave, SetStates
 
 __all__ = ["WorkerCore"]
 
@@ -45,21 +47,43 @@ class WorkerCore(Lookup):
     """In the place of a `ServerCore`. Safe to use from any thread."""
 
     def __init__(
-        self, ask: "Callable[[object], Future[Any]]", *, lazy: LazyModels | None = None
+        self,
+        ask: "Callable[[object], Future[Any]]",
+        *,
+        lazy: LazyModels | None = None,
+        meters: Callable[[ServableId], MeterFactory] = lambda _id: lambda *_key: None,
     ) -> None:
         """Know of no models.
 
         Args:
             ask: asks the supervisor.
             lazy: what loads the models where that is done when they are asked for.
+            meters: makes what counts the answers of a version that is run elsewhere.
         """
         self._told = _Told()
         serving: ServingMap[Servable] = ServingMap() if lazy is None else lazy.serving
         super().__init__(serving, self._told, lazy=lazy)
         self._ask = ask
+        self._isolated = IsolatedVersions(ask, meters)
         self._numbers = itertools.count()
         self._callers: dict[int, Caller] = {}  # of configurations that are being applied
         self._applied: tuple[ModelConfig, ...] | None = None
+
+    def _acquire_elsewhere(self, request: ServableRequest, error: ServingError) -> Entry[Servable]:
+        """See `Lookup`: a version that is isolated is run in a process of its own.
+
+        Raises:
+            Unavailable: it is not, for now.
+        """
+        id = self._meant(request) if isinstance(error, NotFound) else None
+        if id is None or not self._isolated.is_isolated(id):
+            return super()._acquire_elsewhere(request, error)
+        return self._isolated.acquire(id)
+
+    def waiting_models(self) -> tuple[str, ...]:
+        """See `Lookup`: but for those that are isolated, for which there is nothing to wait."""
+        waiting = super().waiting_models()
+        return tuple(name for name in waiting if self._isolated.newest(name) is None)
 
     @property
     def applied(self) -> tuple[ModelConfig, ...] | None:
@@ -92,6 +116,11 @@ class WorkerCore(Lookup):
         finally:
             del self._callers[number]
 
+    def clear_quarantine(self, name: str) -> tuple[int, ...]:
+        """See `DoorCore`."""
+        versions: tuple[int, ...] = self._ask(ClearQuarantine(name)).result()
+        return versions
+
     def taken(self, number: int) -> None:
         """A configuration is in effect that this worker has asked for."""
         caller = self._callers.get(number)
@@ -100,9 +129,28 @@ class WorkerCore(Lookup):
 
     # -- what the supervisor says ----------------------------------------------------------------
 
+    def _meant(self, request: ServableRequest) -> ServableId | None:
+        """The version that a request is for, among those that are isolated."""
+        version = request.version
+        if request.label is not None:
+            version = self.labels(request.name).get(request.label)
+            return None if version is None else ServableId(request.name, version)
+        if version is None:
+            return self._isolated.newest(request.name)
+        return ServableId(request.name, version) if version >= 0 else None
+
+    @property
+    def isolated(self) -> IsolatedVersions:
+        """The versions that are run elsewhere, or not at all."""
+        return self._isolated
+
     def publish(self, id: ServableId, model: Servable) -> None:
         """See `ServingMap`."""
         self._serving.publish(id, model)
+
+    def is_published(self, id: ServableId) -> bool:
+        """Whether a version answers requests here."""
+        return id in self._serving.in_flight()
 
     def withdraw(self, id: ServableId, on_drained: Callable[[], None]) -> None:
         """See `ServingMap`."""
@@ -110,7 +158,7 @@ class WorkerCore(Lookup):
 
     def withdraw_if_published(self, id: ServableId) -> None:
         """Answer by a version no more that nobody asks any more."""
-        if id in self._serving.in_flight():
+        if self.is_published(id):
             self._serving.withdraw(id, lambda: None)
 
     def assign_labels(self, labels: Labels, moving: Labels) -> None:

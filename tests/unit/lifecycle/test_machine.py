@@ -112,6 +112,40 @@ def test_failed_version_that_comes_back_is_loaded_again() -> None:
     assert machine.aspire("m", [1]) == [LoadServable(V1)]
 
 
+def test_condemned_version_is_withdrawn_and_fails_though_it_is_wanted() -> None:
+    machine = machine_serving_v1()
+    assert machine.condemn(V1) == [WithdrawServable(V1)]
+    assert machine.condemn(V1) == []
+    assert machine.happened(V1, Event.DRAINED) == [UnloadServable(V1)]
+    assert machine.happened(V1, Event.UNLOADED) == []
+    assert machine.state(V1) is State.ERROR
+    assert machine.aspire("m", [1]) == []
+    assert machine.happened(V1, Event.RETRY) == [LoadServable(V1)]
+    machine.happened(V1, Event.LOADED)
+    assert machine.aspire("m", []) == [WithdrawServable(V1)]
+    machine.happened(V1, Event.DRAINED)
+    machine.happened(V1, Event.UNLOADED)
+    assert machine.state(V1) is None
+
+
+def test_condemned_version_that_is_not_wanted_any_more_goes_for_good() -> None:
+    machine = machine_serving_v1()
+    machine.condemn(V1)
+    machine.aspire("m", [2])
+    machine.happened(V1, Event.DRAINED)
+    machine.happened(V1, Event.UNLOADED)
+    assert machine.state(V1) is None
+    assert machine.state(V2) is State.LOADING
+
+
+def test_only_a_version_that_is_ready_can_be_condemned() -> None:
+    machine = Machine(availability_preserving)
+    assert machine.condemn(V1) == []
+    machine.aspire("m", [1])
+    assert machine.condemn(V1) == []
+    assert machine.state(V1) is State.LOADING
+
+
 def test_names_are_forgotten_with_their_last_version() -> None:
     machine = machine_serving_v1()
     machine.aspire("m", [])

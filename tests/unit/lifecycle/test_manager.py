@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from salver.errors import Code, NotFound, NotInstalled, ServingError, Unavailable
+from salver.errors import (
+    Code,
+    InvalidArgument,
+    NotFound,
+    NotInstalled,
+    ServingError,
+    Unavailable,
+)
 from salver.files import Footprint
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import Deadly, LoadOptions
 from salver.lifecycle.machine import Instruction
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.lifecycle.state import State
 from salver.servable import ServableId
 
 START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
@@ -123,6 +131,13 @@ class Bench:
         status = self.monitor.status(id)
         assert status is not None
         return status
+
+    def until_gone(self, id: ServableId) -> None:
+        """Until a version that was condemned is unloaded."""
+        end = time.monotonic() + WAIT_S
+        while self.manager._machine.state(id) is not State.ERROR:
+            assert time.monotonic() < end
+            self.manager.settle()
 
     def until_begun(self, id: ServableId, times: int = 1) -> None:
         with self.began:
@@ -297,8 +312,17 @@ def test_load_gives_up_after_its_last_retry_and_ends_with_its_error(
     assert bench.manager.close(WAIT_S)
 
 
-def test_load_that_ends_its_process_is_not_tried_again_by_itself(bench: Bench) -> None:
-    bench.failing[V1] = Deadly("the process dies")
+def refused() -> ServingError:
+    error = InvalidArgument("the graph ends every process")
+    error.is_final = True
+    return error
+
+
+@pytest.mark.parametrize("error", [Deadly("the process dies"), refused()])
+def test_load_that_can_only_fail_again_is_not_tried_again_by_itself(
+    bench: Bench, error: ServingError
+) -> None:
+    bench.failing[V1] = error
     bench.aspire(V1)
     status = bench.until_state(V1, END)
     assert status.error is bench.failing[V1]
@@ -516,6 +540,76 @@ def test_failed_version_is_tried_again_when_its_files_change(bench: Bench) -> No
     bench.until_state(V1, AVAILABLE)
     bench.manager.settle()
     assert bench.manager.recheck().directories == ()
+
+
+HARM = Unavailable("it ends the process")
+
+
+def condemned(bench: Bench) -> None:
+    bench.serve(V1)
+    bench.manager.condemn(V1, HARM)
+    bench.until_gone(V1)
+
+
+def test_condemned_version_ends_with_its_error_and_is_loaded_again_when_told_to(
+    bench: Bench,
+) -> None:
+    condemned(bench)
+    assert bench.manager.is_condemned(V1)
+    status = bench.until_state(V1, END)
+    assert status.error is HARM
+    with pytest.raises(NotFound):
+        bench.body()
+    assert bench.manager.recheck().directories == (bench.path(V1),)
+    bench.manager.again(V1)
+    bench.until_state(V1, AVAILABLE)
+    bench.manager.settle()
+    assert bench.body().id == V1
+    assert not bench.manager.is_condemned(V1)
+
+
+def test_condemned_version_is_loaded_again_when_its_files_change(bench: Bench) -> None:
+    condemned(bench)
+    bench.rest()
+    assert bench.begun == [V1]
+    Path(bench.path(V1), "saved_model.pb").touch()
+    bench.rest()
+    bench.until_state(V1, AVAILABLE)
+    bench.manager.settle()
+    assert not bench.manager.is_condemned(V1)
+
+
+def test_version_that_is_called_back_before_it_is_gone_is_loaded_again_then(
+    bench: Bench,
+) -> None:
+    bench.serve(V1)
+    entry = bench.serving.acquire("m", 1)
+    bench.manager.condemn(V1, HARM)
+    bench.manager.again(V1)
+    bench.manager.settle()
+    assert bench.begun == [V1]
+    entry.release()
+    bench.until_begun(V1, 2)
+    bench.until_state(V1, AVAILABLE)
+
+
+def test_condemned_version_that_is_not_wanted_any_more_is_forgotten(bench: Bench) -> None:
+    condemned(bench)
+    bench.serve(V2)
+    bench.manager.settle()
+    assert not bench.manager.is_condemned(V1)
+    bench.manager.again(V1)
+    bench.manager.settle()
+    assert bench.begun == [V1, V2]
+
+
+def test_version_that_is_not_available_cannot_be_condemned(bench: Bench) -> None:
+    bench.failing[V1] = NotFound("no saved_model.pb")
+    bench.aspire(V1)
+    bench.until_waiting()
+    bench.manager.condemn(V1, HARM)
+    bench.manager.settle()
+    assert not bench.manager.is_condemned(V1)
 
 
 def test_version_whose_files_keep_changing_is_not_tried_before_they_rest(bench: Bench) -> None:

@@ -364,6 +364,25 @@ def test_a_change_of_the_files_that_rests_is_reason_to_try_again(
     assert world.residency.recheck() == ()
 
 
+def test_what_can_only_fail_again_is_not_tried_before_its_files_change(
+    make: Callable[..., World],
+) -> None:
+    world = make()
+    seat = world.seat("a")
+    error = world.errors["a"] = DataLoss("it ends every process")
+    error.is_final = True
+    with seat.claim() as claim:
+        assert ended(claim) is not None
+    world.now_s += 1e9
+    with pytest.raises(DataLoss):
+        seat.pin()
+    world.files.changes["/a/1"] = 1
+    world.residency.recheck()
+    world.residency.recheck()
+    with pytest.raises(NotLoaded):
+        seat.pin()
+
+
 def test_files_that_have_gone_are_reason_to_try_again_too(make: Callable[..., World]) -> None:
     world = make()
     seat = world.seat("a")

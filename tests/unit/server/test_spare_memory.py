@@ -16,6 +16,8 @@ class Process:
         self.in_flight = 0
         self.looks = 0
         self.looked = asyncio.Event()
+        self.has_given = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
         self.given_back: list[int] = []
 
     def resident_bytes(self) -> int:
@@ -29,6 +31,10 @@ class Process:
     def give_back(self) -> None:
         self.given_back.append(self.resident)
         self.resident -= 50 * MIB
+        self.loop.call_soon_threadsafe(self.has_given.set)
+
+    async def gives(self) -> None:
+        await asyncio.wait_for(self.has_given.wait(), 60)
 
     async def looks_taken(self, count: int = 3) -> None:
         until = self.looks + count
@@ -38,7 +44,7 @@ class Process:
 
 
 @pytest.fixture
-def process() -> Process:
+async def process() -> Process:
     return Process()
 
 
@@ -58,6 +64,7 @@ async def test_a_process_that_has_grown_gives_back_once(
     process: Process, spare: SpareMemory
 ) -> None:
     process.resident = 600 * MIB
+    await process.gives()
     await process.looks_taken(10)
     assert process.given_back == [600 * MIB]
     spare.stop()
@@ -78,7 +85,7 @@ async def test_nothing_is_given_back_while_requests_would_take_it_again(
     await process.looks_taken()
     assert process.given_back == []
     process.in_flight = 0
-    await process.looks_taken()
+    await process.gives()
     assert process.given_back == [600 * MIB]
     spare.stop()
 
@@ -89,7 +96,7 @@ async def test_growth_counts_from_the_least_it_has_held(
     process.resident = 200 * MIB  # a model went
     await process.looks_taken()
     process.resident = 350 * MIB
-    await process.looks_taken()
+    await process.gives()
     assert process.given_back == [350 * MIB]
     spare.stop()
 

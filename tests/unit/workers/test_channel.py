@@ -68,6 +68,7 @@ def test_an_answer_may_come_later_and_out_of_order(sides: Sides) -> None:
 def test_an_error_keeps_its_code_message_hint_and_version(sides: Sides) -> None:
     error = NotFound("no such model", hint="there are others")
     error.version = 3
+    error.is_final = True
 
     def refuse(_message: object) -> None:
         raise error
@@ -77,6 +78,7 @@ def test_an_error_keeps_its_code_message_hint_and_version(sides: Sides) -> None:
         sides.mine.ask("x").result(WAIT_S)
     found = caught.value
     assert (found.message, found.hint, found.version) == ("no such model", "there are others", 3)
+    assert found.is_final
 
 
 def test_an_error_of_a_later_answer_is_told_too(sides: Sides) -> None:

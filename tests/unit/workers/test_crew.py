@@ -10,9 +10,12 @@ from salver.errors import Cancelled, DeadlineExceeded, InvalidArgument, NotFound
 from salver.lifecycle.loader import Deadly
 from salver.servable import ServableId
 from salver.workers import crew
+from salver.workers.channel import ChannelEnded
 from salver.workers.crew import CannotCatchUp, Crew
 from salver.workers.messages import (
     Close,
+    EndIsolation,
+    Isolate,
     Load,
     Open,
     Publish,
@@ -521,3 +524,102 @@ def test_a_new_worker_may_take_long_where_no_limit_is(caplog: pytest.LogCaptureF
             late.may_end.set()
             admitting.result(WAIT_S)
         assert newcomer.member in bench.crew.members
+
+
+REASON = Isolate(ID, "it is isolated")
+
+
+def isolated(bench: Bench) -> FakeWorker:
+    """A worker of a crew whose one version is isolated."""
+    worker = bench.admitted()
+    bench.load()
+    bench.crew.publish(ID)
+    assert bench.crew.isolate(REASON)
+    return worker
+
+
+def test_a_version_that_is_isolated_answers_and_is_not_loaded_by_new_workers(bench: Bench) -> None:
+    worker = isolated(bench)
+    assert bench.crew.is_isolated(ID)
+    assert bench.said(worker, Isolate) == [REASON]
+    late = bench.admitted()
+    assert bench.said(late, Load) == bench.said(late, Publish) == []
+    assert bench.said(late, Isolate) == [REASON]
+    source = bench.crew.source_of(ID)
+    assert source is not None
+    assert bench.crew.answering([source.mark]) == {ID}
+
+
+def test_only_what_answers_can_be_isolated(bench: Bench) -> None:
+    bench.admitted()
+    assert not bench.crew.isolate(REASON)
+    bench.load()
+    assert not bench.crew.isolate(REASON)
+    bench.crew.publish(ID)
+    assert bench.crew.isolate(REASON)
+    assert not bench.crew.isolate(REASON)
+
+
+def test_workers_are_told_what_becomes_of_what_is_isolated_and_of_nothing_else(
+    bench: Bench,
+) -> None:
+    worker = isolated(bench)
+    news = Isolate(ID, "it is quarantined")
+    bench.crew.update_isolated(news)
+    bench.crew.update_isolated(Isolate(ServableId("other", 1), "what?"))
+    assert bench.said(worker, Isolate) == [REASON, news]
+    bench.crew.forget_isolated(ID)
+    bench.crew.forget_isolated(ID)
+    bench.crew.update_isolated(news)
+    assert bench.said(worker, EndIsolation) == [EndIsolation(ID, is_published=False)]
+    assert len(worker.said_of(Isolate)) == 2
+
+
+def test_who_does_not_have_a_version_loads_it_before_its_isolation_ends(bench: Bench) -> None:
+    workers = [isolated(bench), bench.admitted()]
+    bench.crew.end_isolation(ID)
+    bench.crew.end_isolation(ID)
+    assert not bench.crew.is_isolated(ID)
+    for worker in workers:
+        assert len(bench.said(worker, Load)) == 1
+        assert worker.said_of(EndIsolation) == [EndIsolation(ID, is_published=True)]
+
+
+def test_a_version_that_a_worker_cannot_load_stays_isolated(bench: Bench) -> None:
+    isolated(bench)
+    bench.admitted(refuses)
+    with pytest.raises(InvalidArgument, match="cannot load 1"):
+        bench.crew.end_isolation(ID)
+    assert bench.crew.is_isolated(ID)
+
+
+def test_a_version_that_a_worker_dies_of_stays_isolated(bench: Bench) -> None:
+    isolated(bench)
+    bench.admitted(dies)
+    with pytest.raises(ChannelEnded):
+        bench.crew.end_isolation(ID)
+    assert bench.crew.is_isolated(ID)
+
+
+def test_a_version_that_is_isolated_can_be_withdrawn_and_comes_back_loaded_anew(
+    bench: Bench,
+) -> None:
+    worker = isolated(bench)
+    drained = threading.Event()
+    bench.crew.withdraw(ID, drained.set)
+    assert drained.wait(WAIT_S)
+    bench.crew.unload(ID)
+    assert not bench.crew.is_isolated(ID)
+    bench.load()
+    bench.crew.publish(ID)
+    assert bench.said(worker, EndIsolation) == [EndIsolation(ID, is_published=True)]
+
+
+def test_others_are_models_of_other_names_that_answer(bench: Bench) -> None:
+    isolated(bench)
+    bench.load(ServableId(ID.name, 77))
+    bench.crew.publish(ServableId(ID.name, 77))
+    bench.load(ServableId("other", 1))
+    assert not bench.crew.serves_others(ID)
+    bench.crew.publish(ServableId("other", 1))
+    assert bench.crew.serves_others(ID)

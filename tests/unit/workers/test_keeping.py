@@ -126,6 +126,16 @@ def test_every_slot_has_a_worker(up: Bench) -> None:
     assert set(up.keeper.present()) == set(up.crew.members)
 
 
+def test_a_worker_that_a_model_ended_is_replaced_without_a_pause_however_often(up: Bench) -> None:
+    for number in range(6):
+        worker = up.worker(number + 1 if number else 0)
+        up.until(lambda worker=worker: worker in up.serving())  # type: ignore[misc]
+        worker.member.is_victim = True
+        worker.die(-6)
+        up.until(lambda number=number: len(up.spawned) == number + 3)  # type: ignore[misc]
+    assert up.pauses == []
+
+
 def test_a_worker_that_ends_is_replaced_and_named_with_its_cause(
     up: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,6 @@
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.merged import Report, merge
-from salver.metrics.text import Family
+from salver.metrics.text import Distribution, Family
 from salver.servable import ServableId
 from salver.workers.ledger import Ledger, WorkerFacts, supervisor_report
 from salver.workers.messages import Reading
@@ -56,16 +56,33 @@ def test_versions_that_are_unloaded_are_forgotten_of_those_that_ended() -> None:
     assert merge(ledger.others(None))[RUNS] == [(("m", "", "INTERNAL", "REST"), 2)]
 
 
+def test_answers_of_a_version_are_those_of_all_workers_also_of_those_that_ended() -> None:
+    def answered(*counts: int) -> Reading:
+        series = "salver_request_seconds"
+        other = (("m", "2", "predict"), Distribution([100], 1.0))
+        return Reading(0, {series: [(("m", "1", "predict"), Distribution(counts, 1.0)), other]})
+
+    ledger = Ledger()
+    for key, reading_ in (("a", answered(1, 2)), ("b", answered(4))):
+        ledger.opened(key)
+        ledger.put(key, reading_)
+    ledger.closed("a")
+    assert ledger.answers(ServableId("m", 1)) == 7
+    assert ledger.answers(ServableId("x", 1)) == 0
+
+
 def test_the_supervisor_tells_of_its_workers_and_of_itself() -> None:
     report = supervisor_report(
         [WorkerFacts(0, 100), WorkerFacts(1, None)],
         deaths=3,
         reserved={ServableId("m", 1): 50},
+        quarantined={"m": 1},
         families=lambda: [Family(BY_NAME["salver_process_threads"], [((), 9)])],
     )
     assert report == {
         "salver_workers": [((), 2)],
         "salver_worker_deaths_total": [((), 3)],
+        "salver_quarantined_versions": [(("m",), 1)],
         "salver_worker_resident_memory_bytes": [(("0",), 100)],
         "salver_reserved_memory_bytes": [(("m", "1"), 50)],
         "salver_process_threads": [((), 9)],

@@ -5,6 +5,7 @@ from tests.fleet import WAIT_S, FakeProcess, FakeWorker
 
 from salver.servable import ServableId
 from salver.workers.messages import Drain, Goodbye, Reading, Sync
+from salver.workers.versions import Source
 
 READING = Reading(0, {})
 
@@ -57,6 +58,6 @@ def test_versions_it_was_loading_when_it_ended_are_named() -> None:
 
     worker = FakeWorker(on_load=dies).start()
     worker.member.start()
-    loading = worker.member.load("tensorflow", ServableId("m", 1), "/m/1")
+    loading = worker.member.load(ServableId("m", 1), Source("tensorflow", "/m/1"))
     assert "SIGABRT, while it was loading {name: m version: 1}" in str(loading.exception(WAIT_S))
     assert worker.member.died_loading == (ServableId("m", 1),)

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from http.client import HTTPConnection
 from multiprocessing import Pipe
@@ -26,14 +27,19 @@ from salver.workers.messages import (
     Apply,
     Begin,
     Close,
+    Describe,
     Drain,
+    EndIsolation,
     Goodbye,
     Hello,
     InheritedPort,
+    Isolate,
     Load,
     Open,
     Ping,
     Publish,
+    Run,
+    RunIsolated,
     SetLabels,
     SetLogs,
     SetNames,
@@ -68,6 +74,7 @@ class Life:
         self.heard: list[Any] = []
         self.has_greeted = threading.Event()
         self.result: list[bool] = []
+        self.on_run: Callable[[Run], Any] = lambda _run: b""
         mine, other = Pipe()
         listener.listen()
         ports = {"rest": InheritedPort("http://x", (listener.detach(),))}
@@ -78,10 +85,26 @@ class Life:
         self.thread.start()
         assert self.has_greeted.wait(WAIT_S)
 
-    def _hear(self, message: Any) -> None:
+    def _hear(self, message: Any) -> Any:
         self.heard.append(message)
+        if isinstance(message, RunIsolated):
+            return self._in_thread(lambda: self.on_run(message.run))
         if isinstance(message, Hello):
             self.has_greeted.set()
+        return None
+
+    @staticmethod
+    def _in_thread(do: Callable[[], Any]) -> "Future[Any]":
+        done: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(do())
+            except ServingError as error:
+                done.set_exception(error)
+
+        threading.Thread(target=work).start()
+        return done
 
     def do(self, message: object) -> Any:
         return self.channel.ask(message).result(WAIT_S)
@@ -150,6 +173,54 @@ def test_answers_by_what_it_is_told_to_and_says_goodbye(
     assert life.result == [True]
     (goodbye,) = [message for message in life.heard if isinstance(message, Goodbye)]
     assert (goodbye.cut, goodbye.has_ended) == (0, True)
+
+
+def test_a_version_that_is_isolated_is_run_by_who_is_asked_to(
+    start: Callable[..., Life], load: Load
+) -> None:
+    """One worker is told that it is isolated; it is also the one that runs it alone."""
+    life = start()
+    life.do(load)
+    life.do(Publish(ID))
+    description = life.do(Describe(ID))
+    assert "serving_default" in description.signatures
+    assert description.signature_def_map
+    life.channel.tell(Isolate(ID, "it is isolated"))
+    life.channel.tell(SetNames(("m",), None))
+    life.do(Open())
+    assert life.ask(*PREDICT)[0] == 503
+    life.channel.tell(Isolate(ID, "it is isolated", description))
+    life.do(Sync())
+    life.on_run = life.do
+    assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
+    assert life.ask("GET", "/v1/models/m/metadata")[0] == 200
+    wrong = '{"instances": ["text"]}'
+    assert life.ask("POST", PREDICT[1], wrong)[0] == 400
+    life.channel.tell(EndIsolation(ID, is_published=True))
+    life.do(Sync())
+    life.on_run = lambda run: pytest.fail(f"{run} is for nobody else any more")
+    assert life.ask(*PREDICT)[0] == 200
+    reading = life.do(TakeReading())
+    assert dict(reading.report["/tensorflow/serving/request_count"]) == {
+        ("m", "OK"): 3,
+        ("m", "INVALID_ARGUMENT"): 1,
+        ("m", "UNAVAILABLE"): 1,
+    }
+
+
+def test_a_version_that_is_withdrawn_while_it_is_isolated_is_drained(
+    start: Callable[..., Life], load: Load
+) -> None:
+    life = start()
+    life.do(load)
+    life.do(Publish(ID))
+    life.channel.tell(Isolate(ID, "it is isolated"))
+    life.do(Withdraw(ID))
+    life.do(Close(ID))
+    life.channel.tell(EndIsolation(ID, is_published=False))
+    life.channel.tell(SetNames(("m",), None))
+    life.do(Open())
+    assert life.ask(*PREDICT)[0] == 404
 
 
 def test_what_it_cannot_do_is_an_error(start: Callable[..., Life], load: Load) -> None:

@@ -12,7 +12,14 @@ from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionState, VersionStatus
 from salver.requests import ServableRequest
 from salver.servable import ServableId
-from salver.workers.messages import Apply, Leave, SetStates
+from salver.workers.messages import (
+    Apply,
+    ClearQuarantine,
+    Description,
+    Isolate,
+    Leave,
+    SetStates,
+)
 from salver.workers.worker_core import WorkerCore
 
 ID = ServableId("m", 1)
@@ -125,3 +132,62 @@ def test_at_the_end_only_what_is_published_is_withdrawn(core: WorkerCore) -> Non
     core.publish(ID, servable())
     core.withdraw_if_published(ID)
     assert core.in_flight() == {}
+
+
+REASON = "Version 1 of model m is quarantined: 3 worker deaths (SIGABRT)"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [ServableRequest("m"), ServableRequest("m", 1), ServableRequest("m", label="stable")],
+)
+def test_a_version_that_is_isolated_is_refused_with_the_reason(
+    core: WorkerCore, request_: ServableRequest
+) -> None:
+    core.assign_labels({"m": {"stable": 1}}, {})
+    core.isolated.set(Isolate(ID, REASON))
+    with pytest.raises(Unavailable) as caught:
+        core.acquire(request_)
+    assert caught.value.message == REASON
+
+
+def test_a_version_that_is_isolated_is_run_elsewhere_where_it_can_be(core: WorkerCore) -> None:
+    core.isolated.set(Isolate(ID, REASON, Description({}, b"")))
+    entry = core.acquire(ServableRequest("m"))
+    assert entry.id == ID
+    entry.release()
+
+
+def test_another_version_answers_in_the_place_of_one_that_is_isolated(core: WorkerCore) -> None:
+    model = servable()
+    core.publish(ID, model)
+    core.isolated.set(Isolate(ServableId("m", 2), REASON))
+    entry = core.acquire(ServableRequest("m"))
+    assert entry.model is model
+    entry.release()
+
+
+@pytest.mark.parametrize("version", [2, -1])
+def test_versions_that_are_not_there_are_not_found_beside_one_that_is_isolated(
+    core: WorkerCore, version: int
+) -> None:
+    core.isolated.set(Isolate(ID, REASON))
+    with pytest.raises(NotFound):
+        core.acquire(ServableRequest("m", version))
+    with pytest.raises(NotFound):
+        core.acquire(ServableRequest("other"))
+
+
+def test_nobody_waits_for_a_model_whose_version_is_isolated(core: WorkerCore) -> None:
+    core.set_names(("m", "n"), MODELS)
+    assert core.waiting_models() == ("m", "n")
+    core.isolated.set(Isolate(ID, REASON))
+    assert core.waiting_models() == ("n",)
+    core.isolated.end(ID)
+    assert core.waiting_models() == ("m", "n")
+
+
+def test_a_quarantine_is_the_supervisors_to_clear(core: WorkerCore, supervisor: Supervisor) -> None:
+    supervisor.answer.set_result((1,))  # type: ignore[arg-type]
+    assert core.clear_quarantine("m") == (1,)
+    assert supervisor.asked == [ClearQuarantine("m")]

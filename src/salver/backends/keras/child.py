@@ -38,6 +38,8 @@ __all__ = [
 
 _NICENESS: Final = 10  # the requests that are served meanwhile come first
 _LONGEST_MESSAGE: Final = 20_000
+_LARGEST_DESCRIPTION: Final = 1 << 26  # bytes of JSON; that of a large model has a few million
+_FIRST_TO_GO: Final = "1000"  # where memory runs out, this process ends and not the server
 _NEVER_CALLED: Final = "never called"
 
 
@@ -60,6 +62,9 @@ def config_of(path: str) -> Any:
     """The description of the layers in a Keras file; None where it has none that can be read."""
     if path.endswith(".keras"):
         with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo("config.json").file_size  # no more than that is ever read
+            if size > _LARGEST_DESCRIPTION:
+                raise ValueError(f"config.json inflates to {size} bytes")
             return json.loads(archive.read("config.json"))
     text = _attribute(path, "model_config")
     return None if text is None else json.loads(text)
@@ -266,4 +271,6 @@ def main(argument: str) -> int:
 
 if __name__ == "__main__":
     del sys.path[0]  # this directory, whose modules would stand before others of the same name
+    with suppress(OSError):  # where it is not Linux
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     sys.exit(main(sys.argv[1]))

@@ -7,7 +7,7 @@ the two small fields are read that say something.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -21,6 +21,8 @@ from salver.files import check_regular, error_of_os, open_regular, read_regular
 from salver.signature import Signature, TensorSpec
 
 __all__ = [
+    "BINARY_NAME",
+    "TEXT_NAME",
     "MetaGraph",
     "check_files",
     "meta_graph_with_tags",
@@ -28,16 +30,18 @@ __all__ = [
     "signature_of",
 ]
 
-_BINARY: Final = "saved_model.pb"
-_TEXT: Final = "saved_model.pbtxt"
+BINARY_NAME: Final = "saved_model.pb"
+TEXT_NAME: Final = "saved_model.pbtxt"
 _LEGACY: Final = "export.meta"
 _OPENED_BY_TENSORFLOW: Final = ("variables", "assets", "fingerprint.pb")
 # Tags of the fields that are read: number, and that their length is said.
 _META_GRAPH: Final = 2 << 3 | 2
 _META_INFO: Final = 1 << 3 | 2
+_GRAPH_DEF: Final = 2 << 3 | 2
 _SIGNATURE_DEF: Final = 5 << 3 | 2
 _FIXED_SIZES: Final = {1: 8, 5: 4}
 _LONGEST_VARINT_BYTES: Final = 10
+_Spans = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,16 @@ class MetaGraph:
         tags: the set it is chosen by, sorted.
         signatures: name → signature, sorted.
         signature_def_map: the same verbatim, a serialized `tensorflow.serving.SignatureDefMap`.
+        index: which of the variants it is.
+        graph_spans: where in the file its graph begins and ends, mostly once; None where the file
+            is in text form.
     """
 
     tags: tuple[str, ...]
     signatures: Mapping[str, Signature]
     signature_def_map: bytes
+    index: int = field(default=0, compare=False)
+    graph_spans: tuple[tuple[int, int], ...] | None = field(default=None, compare=False)
 
 
 def read_meta_graphs(directory: str | Path) -> list[MetaGraph]:
@@ -66,8 +75,11 @@ def read_meta_graphs(directory: str | Path) -> list[MetaGraph]:
 
     Source of the texts: TensorFlow Serving, `session_bundle/oss/session_bundle_util.cc`.
     """
-    saved_model = _read(Path(directory))
-    return [_meta_graph(meta_graph) for meta_graph in saved_model.meta_graphs]
+    saved_model, spans = _read(Path(directory))
+    return [
+        _meta_graph(meta_graph, index, None if spans is None else spans[index])
+        for index, meta_graph in enumerate(saved_model.meta_graphs)
+    ]
 
 
 def check_files(directory: str | Path) -> None:
@@ -111,25 +123,27 @@ def meta_graph_with_tags(
     )
 
 
-def _read(directory: Path) -> Any:
+def _read(directory: Path) -> tuple[Any, list[_Spans] | None]:
+    """The small fields of a SavedModel, and where in a binary file its graphs are, by variant."""
+    spans: list[_Spans] | None = None
     saved_model = message_class("tensorflow.SavedModel")()
     if (directory / _LEGACY).exists():
         raise Unimplemented("Session Bundle is deprecated and removed.")
-    if (path := directory / _BINARY).is_file():
+    if (path := directory / BINARY_NAME).is_file():
         try:
             with open_regular(path) as file:
-                _merge(saved_model, file)
+                spans = _merge(saved_model, file)
         except OSError as error:
             raise error_of_os(str(path), error) from error
         except DecodeError as error:
             raise DataLoss(f"Can't parse {path} as binary proto") from error
-    elif (path := directory / _TEXT).is_file():
+    elif (path := directory / TEXT_NAME).is_file():
         try:
             text = read_regular(path).decode()
             text_format.Parse(text, saved_model, allow_unknown_field=True)
         except OSError as error:
             raise error_of_os(str(path), error) from error
-        except (text_format.ParseError, UnicodeDecodeError) as error:
+        except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
             raise DataLoss(f"Can't parse {path} as text proto") from error
     else:
         raise NotFound(
@@ -137,7 +151,7 @@ def _read(directory: Path) -> Any:
             "(should have a file called `saved_model.pb`)\n"
             f"Specified file path: {directory}"
         )
-    return saved_model
+    return saved_model, spans
 
 
 class _Field(NamedTuple):
@@ -149,8 +163,11 @@ class _Field(NamedTuple):
     end: int
 
 
-def _merge(saved_model: Any, file: BinaryIO) -> None:
+def _merge(saved_model: Any, file: BinaryIO) -> list[_Spans]:
     """Read the small fields of a serialized SavedModel.
+
+    Returns:
+        Where the graphs of its variants are.
 
     Read, not mapped: a file that is cut while it is mapped ends the process.
 
@@ -161,13 +178,19 @@ def _merge(saved_model: Any, file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
     if not size:  # or a file that does not say it
         saved_model.MergeFromString(file.read())
+    all_spans: list[_Spans] = [() for _ in saved_model.meta_graphs]
     for outer in _fields(file, 0, size):
         if outer.tag == _META_GRAPH:
             meta_graph = saved_model.meta_graphs.add()
+            spans: list[tuple[int, int]] = []
             for inner in _fields(file, outer.begin, outer.end):
                 if inner.tag in (_META_INFO, _SIGNATURE_DEF):
                     file.seek(inner.start)
                     meta_graph.MergeFromString(file.read(inner.end - inner.start))
+                elif inner.tag == _GRAPH_DEF:
+                    spans.append((inner.begin, inner.end))
+            all_spans.append(tuple(spans))
+    return all_spans
 
 
 def _fields(file: BinaryIO, start: int, end: int) -> Iterator[_Field]:
@@ -201,7 +224,7 @@ def _varint(file: BinaryIO) -> int:
     raise DecodeError("a number does not end")
 
 
-def _meta_graph(meta_graph: Any) -> MetaGraph:
+def _meta_graph(meta_graph: Any, index: int, graph_spans: _Spans | None) -> MetaGraph:
     verbatim = message_class("tensorflow.serving.SignatureDefMap")()
     for name, definition in meta_graph.signature_def.items():
         verbatim.signature_def[name].CopyFrom(definition)
@@ -212,6 +235,8 @@ def _meta_graph(meta_graph: Any) -> MetaGraph:
             for name in sorted(meta_graph.signature_def)
         },
         signature_def_map=verbatim.SerializeToString(deterministic=True),
+        index=index,
+        graph_spans=graph_spans,
     )
 
 

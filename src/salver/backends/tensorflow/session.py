@@ -9,15 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 from salver._pb import message_class
+from salver.backends.tensorflow.examination import examine
 from salver.backends.tensorflow.library import Buffer, Library, Output
-from salver.backends.tensorflow.loops import LOOPS
-from salver.backends.tensorflow.nodes import operations_in
 from salver.backends.tensorflow.ranks import ABORTING, CheckedProgram, least_ranks
-from salver.backends.tensorflow.saved_model import (
-    check_files,
-    meta_graph_with_tags,
-    read_meta_graphs,
-)
+from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
 from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
@@ -25,7 +20,7 @@ from salver.heap import return_freed_pages
 from salver.model import Program
 from salver.requests import Array
 from salver.signature import Signature
-from salver.threads import in_background
+from salver.threads import Breather, in_background
 
 __all__ = ["SavedModel", "SavedModelProgram", "load_saved_model"]
 
@@ -274,8 +269,8 @@ def load_saved_model(
         ServingError: with TensorFlow's code and text.
     """
     meta_graph = meta_graph_with_tags(read_meta_graphs(directory), tags, directory)
-    check_files(directory)
-    operations = operations_in(directory, LOOPS | ABORTING)
+    breathe = Breather() if steps_back else _go_on
+    found = examine(directory, meta_graph, breathe=breathe)
     quick = library.quick
     status, options, graph = quick.TF_NewStatus(), quick.TF_NewSessionOptions(), quick.TF_NewGraph()
     tag_array = (c_char_p * len(tags))(*[tag.encode() for tag in tags])
@@ -287,7 +282,7 @@ def load_saved_model(
         is_behind = steps_back and library.has_pools and not has_own_pools
         # A graph that loops while it restores, perhaps for ever, must not do so in a thread of the
         # pool that all sessions share: as many of them as it has threads would end all runs.
-        in_caller = is_behind or not LOOPS.isdisjoint(operations)
+        in_caller = is_behind or found.can_loop
         run_options = Buffer.of(_load_options(thread_pool, in_caller=in_caller))
         load = partial(
             library.long.TF_LoadSessionFromSavedModel,
@@ -305,10 +300,14 @@ def load_saved_model(
         quick.TF_DeleteStatus(status)
     return SavedModel(
         *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
-        can_loop=bool(operations & LOOPS),
-        ranks=least_ranks(meta_graph.signatures) if operations & ABORTING else {},
+        can_loop=found.can_loop,
+        ranks=least_ranks(meta_graph.signatures) if found.operations & ABORTING else {},
         has_own_pools=has_own_pools,
     )
+
+
+def _go_on() -> None:
+    """There is nobody to rest for."""
 
 
 def _has_own_pools(session_config: bytes) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from salver.backends.tflite.flatbuffer import Malformed, Table, flexbuffer_map, root_table
+from salver.backends.tflite.operators import check_subgraph
 from salver.dtypes import DataType
 from salver.errors import Internal, InvalidArgument
 from salver.files import error_of_os, read_regular
@@ -130,6 +131,8 @@ def parse(data: bytes) -> ModelFile:
 def _parse(data: bytes) -> tuple[ModelFile, bytes | None]:
     model = root_table(data, _IDENTIFIER)
     operations = [(_builtin_code(each), each.text(1) or "?") for each in model.tables(1)]
+    for each in model.tables(2):
+        check_subgraph(each, [code for code, _ in operations])
     file = ModelFile(
         data=data,
         subgraphs=tuple(_subgraph(each) for each in model.tables(2)),

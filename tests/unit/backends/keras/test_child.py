@@ -51,6 +51,16 @@ def _modules() -> Iterator[None]:
 # -- What a file says of itself -------------------------------------------------------------------
 
 
+def test_a_description_that_inflates_without_end_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_LARGEST_DESCRIPTION", 1000)
+    assert config_of(str(_keras_file(tmp_path / "m.keras", {"a": "b" * 900})))
+    bomb = _keras_file(tmp_path / "bomb.keras", {"a": "b" * 1000})
+    with pytest.raises(ValueError, match=r"config\.json inflates to 1009 bytes"):
+        config_of(str(bomb))
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -341,7 +351,9 @@ def load_model(path, **how):
 """
 
 
-def test_the_script_itself_ends_with_its_parent(tmp_path: Path) -> None:
+def test_the_script_itself_goes_first_where_memory_runs_out_and_ends_with_its_parent(
+    tmp_path: Path,
+) -> None:
     for name, text in (("tensorflow", ""), ("keras", "from . import models")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
@@ -358,6 +370,8 @@ def test_the_script_itself_ends_with_its_parent(tmp_path: Path) -> None:
     assert script.stdout is not None
     with script.stdout as said:
         assert said.readline() == "loading\n"
+        if sys.platform == "linux":
+            assert Path(f"/proc/{script.pid}/oom_score_adj").read_text() == "1000\n"
         script.stdin.close()
         assert script.wait(PATIENCE_S) == 1
 
