@@ -1,6 +1,6 @@
 """Everything that hurts a server, all at once and for long: memory and waits stay bounded.
 
-`SALVER_ATTACK_SECONDS` says for how long, with one worker and with two each.
+`SALVER_STRESS_SECONDS` says for how long, with one worker and with two each.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from tests.hostile_graphs import DEADLY
 from tests.integration.attacks import (
     Attacker,
     BodyAttacker,
@@ -25,7 +26,7 @@ from tests.integration.attacks import (
 )
 from tests.integration.serving import Server, eventually
 
-SECONDS: Final = float(os.environ.get("SALVER_ATTACK_SECONDS", "600"))
+SECONDS: Final = float(os.environ.get("SALVER_STRESS_SECONDS", "600"))
 MIB: Final = 1 << 20
 IN_FLIGHT_BYTES: Final = 1024 * MIB
 MOST_BYTES: Final = 3 * IN_FLIGHT_BYTES  # over what it held before
@@ -39,10 +40,27 @@ def config(all_models_config: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(all_models_config, tmp_path))
 
 
+@pytest.fixture
+def hostile_models(tmp_path: Path) -> dict[str, Path]:
+    """By name the base paths of graphs that would end TensorFlow's process, or take it long."""
+    paths = {}
+    for number, (title, deadly) in enumerate(DEADLY.items()):
+        base = tmp_path / f"hostile_{number}"
+        version = base / "1"
+        version.mkdir(parents=True)
+        (version / "saved_model.pb").write_bytes(deadly.make())
+        (base / "title.txt").write_text(title)
+        paths[base.name] = base
+    return paths
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_attack_from_all_sides_is_survived(
-    workers: int, config: Path, start_server: Callable[..., Server]
+    workers: int,
+    config: Path,
+    hostile_models: dict[str, Path],
+    start_server: Callable[..., Server],
 ) -> None:
     server = start_server(
         f"--model_config_file={config}",
@@ -56,7 +74,7 @@ def test_an_attack_from_all_sides_is_survived(
     attackers: list[Attacker] = [
         BodyAttacker(server),
         ClientAttacker(server),
-        ConfigAttacker(server, config=config),
+        ConfigAttacker(server, config=config, hostile_models=hostile_models),
     ]
     watcher = Watcher(server, may_lose=False)
     with most_held(server) as held:
