@@ -10,7 +10,6 @@ import os
 from collections import deque
 from ctypes import c_char_p, c_int, c_ssize_t, c_void_p, py_object
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy as np
 __all__ = [
     "joined",
     "keep_freed_pages",
-    "memory_bytes",
     "return_freed_pages",
     "unfilled_bytes",
 ]
@@ -117,46 +115,3 @@ def return_freed_pages() -> bool:
     """
     trim = getattr(_allocator, "malloc_trim", None)
     return trim is not None and bool(trim(ctypes.c_size_t(_KEPT_BYTES)))
-
-
-def memory_bytes(root: Path = Path("/")) -> int:
-    """The memory that this process may use: the machine's, or less where its cgroup says so.
-
-    Args:
-        root: where `/proc` and `/sys` are; a test's own goes in here.
-
-    Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, `cgroup-v1/memory.rst`.
-    """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_cgroup_limits(root)])
-
-
-def _cgroup_limits(root: Path) -> list[int]:
-    """What this process's group and those above it allow; nothing where there are none."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = top / path.lstrip("/")
-        for each in (group, *group.parents):
-            limits += _limit_in(each / name)
-            if each == top:
-                break
-    return limits
-
-
-def _limit_in(file: Path) -> list[int]:
-    try:
-        text = file.read_text().strip()
-    except OSError:  # in a container the groups above are not shown
-        return []
-    return [int(text)] if text.isdecimal() else []

@@ -1,39 +1,51 @@
 """What this machine has, as far as this process may use it."""
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 __all__ = ["memory_bytes"]
 
-_NO_LIMIT: Final = 1 << 60  # what version 1 of cgroups says where there is none is beyond
-
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """How much memory there may be in use: the machine's, or less in a container.
+    """The memory that this process may use: the machine's, or less where its cgroup says so.
 
     Args:
-        root: of the file system; for tests.
+        root: where `/proc` and `/sys` are; a test's own goes in here.
+
+    Source: Linux `Documentation/admin-guide/cgroup-v2.rst`, `cgroup-v1/memory.rst`.
     """
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([physical, *_limits(root)])
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *_cgroup_limits(root)])
 
 
-def _limits(root: Path) -> Iterator[int]:
-    """What cgroups allow, of both versions, where they say so."""
-    group = ""
-    with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                group = line[3:].strip("/")
-    cgroups = root / "sys/fs/cgroup"
-    for path in (
-        *(cgroups / group / "memory.max", cgroups / "memory.max"),
-        cgroups / "memory/memory.limit_in_bytes",
-    ):
-        with suppress(OSError, ValueError):
-            limit = int(path.read_text())
-            if 0 < limit < _NO_LIMIT:
-                yield limit
+def _cgroup_limits(root: Path) -> list[int]:
+    """What this process's group and those above it allow; nothing where there are none."""
+    tops = (
+        (root / "sys/fs/cgroup", "memory.max"),
+        (
+            root / "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+        ),
+    )
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    files = {top / name for top, name in tops}
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for (top, name), is_meant in zip(
+            tops, (controllers == "", "memory" in controllers.split(",")), strict=True
+        ):
+            if is_meant:
+                group = top / path.lstrip("/")
+                files |= {each / name for each in (group, *group.parents) if top in each.parents}
+    return [limit for file in files for limit in _limit_in(file)]
+
+
+def _limit_in(file: Path) -> list[int]:
+    try:
+        text = file.read_text().strip()
+    except OSError:  # in a container the groups above are not shown
+        return []
+    return [int(text)] if text.isdecimal() and int(text) > 0 else []

@@ -10,11 +10,20 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from salver.errors import ResourceExhausted
 
-__all__ = ["Breather", "InPool", "Job", "Pool", "in_background", "take_short_slices"]
+__all__ = [
+    "Breather",
+    "InPool",
+    "Job",
+    "Pool",
+    "call_process",
+    "in_background",
+    "take_short_slices",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +88,16 @@ def in_background(name: str, call: Callable[[], R]) -> R:
     if errors:
         raise errors.pop()
     return outcome.pop()
+
+
+def call_process(name: str) -> None:
+    """Have this process shown by a name in `ps` and `top`; to be called in its first thread.
+
+    Args:
+        name: of at most 15 bytes; of a longer one the end is lost. Nothing happens but on Linux.
+    """
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def _step_back() -> None:

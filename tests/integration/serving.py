@@ -146,12 +146,12 @@ class Server:
         return int(line.split()[1]) * 1024
 
     def workers(self) -> list[int]:
-        """The children of the process."""
+        """The processes that answer, but for one that waits to become such."""
         found: set[int] = set()
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
                 found.update(map(int, (thread / "children").read_text().split()))
-        return sorted(found)
+        return sorted(filter(_is_worker, found))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; gives the exit status."""
@@ -170,6 +170,13 @@ class Server:
         self.process.wait()
         self.out.finish()
         self.err.finish()
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("salver-worker")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _command(command: str, arguments: Sequence[str], prelude: str = "") -> list[str]:

@@ -91,7 +91,6 @@ def numbers(last: bytes) -> bytes:
         ("numbers", 100),
         ("numbers, read slowly", 80),
         ("a gzipped body", 50),
-        ("words of the model", 20),
         ("the text of numbers", 150),
     ],
 )
@@ -108,8 +107,6 @@ def test_rest_says_in_words_that_there_is_no_memory(
     elif what == "a gzipped body":
         body = gzip.compress(NOISE + bytes(90_000_000))
         headers = {"Content-Encoding": "gzip"}
-    elif what == "words of the model":
-        model, body = "growing", WORDS % 60_000
     elif what == "the text of numbers":
         model, body = "growing", GROW % 20_000
     with room_for(room_mb << 20, server):
@@ -119,6 +116,17 @@ def test_rest_says_in_words_that_there_is_no_memory(
     assert answer.status_code == 429
     assert answer.json()["error"].startswith("Out of memory")
     assert "hint" in answer.json()
+
+
+@pytest.mark.parametrize("shared_server", [1], indirect=True, ids=["one process"])
+def test_words_for_which_there_is_no_memory_are_told_of(server: Server) -> None:
+    """TensorFlow makes them in what earlier requests have left, or it ends the process."""
+    with room_for(20 << 20, server):
+        answer = server.session.post(
+            f"{server.url}/v1/models/growing:predict", data=WORDS % 60_000, timeout=60
+        )
+    assert answer.status_code == 429
+    assert answer.json()["error"].startswith("Out of memory")
 
 
 def test_what_tensorflow_has_no_memory_for_is_told_alike(server: Server) -> None:

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import copytree
 
@@ -34,11 +34,7 @@ def two(base: Path, start_server: StartServer) -> Server:
 
 def workers(server: Server) -> set[int]:
     """The processes that serve now, by their ids."""
-    found: set[int] = set()
-    for thread in Path(f"/proc/{server.process.pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
-            found.update(map(int, (thread / "children").read_text().split()))
-    return found
+    return set(server.workers())
 
 
 def ask(server: Server, value: float = 2.0) -> requests.Response:

@@ -44,3 +44,37 @@ def test_what_limits_nothing_is_no_limit(tmp_path: Path, text: str) -> None:
 
 def test_this_machine_has_some() -> None:
     assert 0 < memory_bytes() <= PHYSICAL
+
+
+class TestMemory:
+    """What groups in groups may use."""
+
+    def limit(self, root: Path, groups: str, **files: str) -> int:
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text(groups)
+        for name, text in files.items():
+            file = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_max", ".max")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return memory_bytes(root)
+
+    def test_it_is_the_machine_s_where_nothing_says_less(self, tmp_path: Path) -> None:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        assert memory_bytes(tmp_path) == machine
+        assert self.limit(tmp_path, "0::/a\n", a__memory_max="max\n") == machine
+
+    def test_it_is_the_least_of_the_group_and_those_above(self, tmp_path: Path) -> None:
+        found = self.limit(
+            tmp_path, "0::/a/b\n", a__b__memory_max="max\n", a__memory_max="3000000\n"
+        )
+        assert found == 3_000_000
+
+    def test_a_group_that_is_the_root_of_its_namespace_is_read(self, tmp_path: Path) -> None:
+        assert self.limit(tmp_path, "0::/\n", memory_max="5000000\n") == 5_000_000
+
+    def test_the_first_version_of_groups_is_read_too(self, tmp_path: Path) -> None:
+        groups = "3:cpu,cpuacct:/x\n2:memory:/x\n"
+        file = tmp_path / "sys/fs/cgroup/memory/x/memory.limit_in_bytes"
+        file.parent.mkdir(parents=True)
+        file.write_text("7000000\n")
+        assert self.limit(tmp_path, groups) == 7_000_000

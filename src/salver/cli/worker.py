@@ -6,11 +6,13 @@ import pickle
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from salver.cli.logging_setup import LogStyle, set_up_logging
 from salver.cli.starting import Leave, import_extensions, leave_at_once
+from salver.threads import call_process
 
 if TYPE_CHECKING:
     from salver.workers.messages import Begin
@@ -44,6 +46,7 @@ def main(
     gc.disable()  # imports make no garbage; the worker enables it when it has started
     style = None if log_level is None else LogStyle(log_level, is_plain)
     set_up_logging(who=f"worker {arguments[2]}", style=style)
+    call_process(f"salver-{arguments[2]}")
     from salver.backends.registry import DEFAULT_PLATFORM, prepare
 
     import_extensions()
@@ -53,7 +56,7 @@ def main(
         from salver.server import doors as _doors  # noqa: F401 - needed as soon as it begins
         from salver.workers import worker  # while the library is opened
 
-        has_ended = worker.run(connection, on_begin=_begin)
+        has_ended = worker.run(connection, on_begin=partial(_begin, style))
     except EOFError:  # nobody needs this one
         return 0
     finally:
@@ -63,9 +66,10 @@ def main(
     return 0
 
 
-def _begin(begin: "Begin") -> None:
+def _begin(style: LogStyle | None, begin: "Begin") -> None:
     from salver.workers.marks import enable_fault_trace
 
-    set_up_logging(who=f"worker {begin.slot}")
+    set_up_logging(who=f"worker {begin.slot}", style=style)
+    call_process(f"salver-worker{begin.slot}")
     if begin.memory is not None:
         enable_fault_trace(begin.memory[1])

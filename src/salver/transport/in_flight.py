@@ -10,7 +10,7 @@ import threading
 from typing import Final
 
 from salver.errors import Cancelled, Overloaded
-from salver.heap import memory_bytes
+from salver.machine import memory_bytes
 
 __all__ = ["UNLIMITED", "Holding", "MemoryInFlight", "default_bytes_in_flight"]
 

@@ -138,7 +138,11 @@ class Counts:
             pause_s = max(_EVERY_S, (perf_counter() - begun_s) / _SHARE)
             self._loop.call_soon_threadsafe(self._tell_again, pause_s)
 
-        self._in_thread(tell)
+        try:
+            self._in_thread(tell)
+        except RuntimeError:  # there is no memory for a thread
+            self._told = None
+            self._tell_again(_EVERY_S)
 
     def _tell_again(self, pause_s: float) -> None:
         if self._timer is not None:
