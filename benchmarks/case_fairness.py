@@ -40,6 +40,6 @@ def fairness(stage: Stage) -> Result:
         ]
     failed = 100 * found["failed"] / max(found["requests"], 1)
     result.add(f"failed requests of {found['requests']:,}", [failed], "%", most(0.0))
-    title = "half_plus_two at 200 requests per second beside slow models and hostile bodies"
+    title = "A small model beside slow models and hostile bodies"
     result.charts.append(chart("performance-fairness", title, "p99, ms", {"": tuple(bars)}))
     return result
