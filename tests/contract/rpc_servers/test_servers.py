@@ -151,10 +151,10 @@ class _Methods:
     async def count(
         self, requests: AsyncIterator[bytes], _call: Call
     ) -> "AsyncGenerator[bytes, None]":
-        async for data in requests:
-            for number in range(int(data)):
-                yield str(number).encode()
         try:
+            async for data in requests:
+                for number in range(int(data)):
+                    yield str(number).encode()  # a client may leave as soon as it has read this
             await self.may_go_on.wait()
         finally:
             self.was_cancelled.set()
