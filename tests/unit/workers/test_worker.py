@@ -73,6 +73,7 @@ class Life:
         self.port: int = listener.getsockname()[1]
         self.heard: list[Any] = []
         self.has_greeted = threading.Event()
+        self.has_left = threading.Event()
         self.result: list[bool] = []
         self.on_run: Callable[[Run], Any] = lambda _run: b""
         mine, other = Pipe()
@@ -91,6 +92,8 @@ class Life:
             return self._in_thread(lambda: self.on_run(message.run))
         if isinstance(message, Hello):
             self.has_greeted.set()
+        elif isinstance(message, Goodbye):
+            self.has_left.set()
         return None
 
     @staticmethod
@@ -118,7 +121,7 @@ class Life:
         return answer.status, text
 
     def end(self) -> None:
-        self.channel.tell(Drain(1.0))
+        self.channel.tell(Drain(10.0))  # as long as a busy machine needs
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
@@ -171,6 +174,7 @@ def test_answers_by_what_it_is_told_to_and_says_goodbye(
     life.do(Close(ID))
     life.end()
     assert life.result == [True]
+    assert life.has_left.wait(WAIT_S)  # another thread hears it
     (goodbye,) = [message for message in life.heard if isinstance(message, Goodbye)]
     assert (goodbye.cut, goodbye.has_ended) == (0, True)
 
