@@ -7,6 +7,7 @@ After 24 answers of a million strings each that was 370 MB, of which 200 to 330 
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -69,9 +70,10 @@ class SpareMemory:
         self._settled_bytes = min(self._settled_bytes, held)
         has_grown = held - self._settled_bytes >= _GROWN_BYTES
         if has_grown and not self._is_giving and self._in_flight_bytes() < _BUSY_BYTES:
-            self._is_giving = True
             work = partial(in_background, "salver-spare-memory", self._give_back)
-            self._loop.run_in_executor(None, work).add_done_callback(self._given)
+            with suppress(RuntimeError):  # there is no memory for a thread: the next time, then
+                self._loop.run_in_executor(None, work).add_done_callback(self._given)
+                self._is_giving = True
 
     def _given(self, _: "asyncio.Future[object]") -> None:
         self._settled_bytes = self._resident_bytes()

@@ -1,4 +1,6 @@
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,28 @@ async def test_growth_counts_from_the_least_it_has_held(
     process.resident = 350 * MIB
     await process.gives()
     assert process.given_back == [350 * MIB]
+    spare.stop()
+
+
+class NoThread(ThreadPoolExecutor):
+    """Has no memory for a thread the first time."""
+
+    has_failed = False
+
+    def submit(self, /, *args: Any, **more: Any) -> Any:
+        if not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("can't start new thread")
+        return super().submit(*args, **more)
+
+
+async def test_where_no_thread_can_be_had_it_is_tried_again(
+    process: Process, spare: SpareMemory
+) -> None:
+    asyncio.get_running_loop().set_default_executor(NoThread(1))
+    process.resident = 600 * MIB
+    await process.gives()
+    assert process.given_back == [600 * MIB]
     spare.stop()
 
 

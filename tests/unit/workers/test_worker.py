@@ -121,7 +121,7 @@ class Life:
         return answer.status, text
 
     def end(self) -> None:
-        self.channel.tell(Drain(10.0))  # as long as a busy machine needs
+        self.channel.tell(Drain(1.0))
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
