@@ -1,14 +1,16 @@
 # make            what there is
 # make demo       train a model, serve it, swap it while it serves (ONCE=1: end by itself)
 # make example-1  one of the five tutorials, example-1 to example-5 (ONCE=1: end by itself)
+# make cluster-demo  three nodes, one killed, one added, a version replaced (ONCE=1: end by itself)
 # make test       set up, check, and run every test
 # make wheel      build the wheel and the source archive into dist/, and check them
+# make unit       the unit tests without TensorFlow: a set-up of seconds
 # make check      format, lint, types, floors, spelling
 # make stress     the long tests
 
 PYTHON ?= python3
 
-.PHONY: help setup demo example-1 example-2 example-3 example-4 example-5 wheel test check stress clean
+.PHONY: help setup demo example-1 example-2 example-3 example-4 example-5 cluster-demo wheel test unit check stress clean
 
 help:
 	@sed -n 's/^# \(make.*\)/\1/p' Makefile
@@ -27,6 +29,9 @@ example-5: WALK = upload_page
 example-1 example-2 example-3 example-4 example-5: setup
 	@.venv/bin/python -m examples.$(WALK) $(if $(ONCE),--once)
 
+cluster-demo:
+	@PYTHON=$(PYTHON) scripts/cluster-demo $(if $(ONCE),--once)
+
 check: setup
 	@scripts/check
 
@@ -36,8 +41,11 @@ wheel: setup
 test: check
 	@scripts/test
 
+unit:
+	@PYTHON=$(PYTHON) scripts/unit
+
 stress: setup
 	@scripts/stress
 
 clean:
-	rm -rf .venv dist .demo .examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venvs dist .demo .cluster-demo .examples .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -55,11 +55,7 @@ def main() -> None:
     arguments.add_argument("--port", type=int, required=True)
     chosen = arguments.parse_args()
     model = load_saved_model(load_library(), chosen.directory, tags=["serve"], session_config=b"")
-    signature = model.signatures["serving_default"]
-    program = model.program(
-        [spec.tensor_name for spec in signature.inputs.values()],
-        [spec.tensor_name for spec in signature.outputs.values()],
-    )
+    program = model.program("serving_default")
     uvloop.run(serve(program, chosen.port))
 
 

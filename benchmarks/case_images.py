@@ -14,13 +14,13 @@ from stage import Stage, kinds, transports
 from tasks import Task, image, mlp
 from turns import chart
 
-from salver.codecs.json_document import parse_document
-from salver.dtypes import DataType
-from salver.signature import Signature, TensorSpec
+from salver.codecs.json.document import Document
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
 BARE = "bare loop"
 CONNECTIONS = 2  # of large bodies: one is read while another is computed
-_SIGNATURE = Signature({"image": TensorSpec("image:0", DataType.FLOAT, None)}, {})
+_SIGNATURE = Signature({"image": TensorSpec(DataType.FLOAT32, None)}, {})
 
 
 def mlp_json(stage: Stage) -> Result:
@@ -114,10 +114,10 @@ def cpu_ms(function: Callable[[], object], calls: int = 40) -> float:
 
 def codec_times(task: Task) -> tuple[float, float]:
     """Seconds of our decoding of the body to an array, and of simdjson's parse of it."""
-    (rows,) = parse_document(task.body).predict_inputs("", _SIGNATURE).arrays
+    (rows,) = Document(task.body).predict_inputs("", _SIGNATURE).arrays
     if not np.array_equal(rows, task.rows):
         raise RuntimeError("the array is not what was sent")
-    decode = best_of(lambda: parse_document(task.body).predict_inputs("", _SIGNATURE))
+    decode = best_of(lambda: Document(task.body).predict_inputs("", _SIGNATURE))
     return decode, best_of(lambda: simdjson.Parser().parse(task.body))
 
 

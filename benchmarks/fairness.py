@@ -217,10 +217,10 @@ def running(root: Path, models: Path, flags: Sequence[str]) -> Iterator[World]:
 class Load:
     """The small model, asked at a fixed rate by `swaps_load.py` from here to `stop`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
         command = [sys.executable, str(HERE / "swaps_load.py"), str(port), str(RATE)]
         self._process = subprocess.Popen(
-            [*command, str(CONNECTIONS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*command, str(CONNECTIONS), key], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._chunks: list[bytes] = []
         assert self._process.stdout is not None

@@ -32,18 +32,25 @@ class Echo:
         self._trailers = encode_block([(b"grpc-status", b"0")])
 
     def opened(self, stream: Stream, is_last: bool) -> None:
+        stream.answerer = _Call(self, stream)
         if is_last:
-            self._answer(stream)
+            self.answer(stream)
 
-    def received(self, stream: Stream, data: bytes | memoryview, is_last: bool) -> None:
-        if is_last:
-            self._answer(stream)
-
-    def left(self, stream: Stream) -> None:
-        pass
-
-    def _answer(self, stream: Stream) -> None:
+    def answer(self, stream: Stream) -> None:
         stream.respond(self._head, self._data, self._trailers)
+
+
+class _Call:
+    def __init__(self, echo: Echo, stream: Stream) -> None:
+        self._echo = echo
+        self._stream = stream
+
+    def received(self, data: bytes | memoryview, is_last: bool) -> None:
+        if is_last:
+            self._echo.answer(self._stream)
+
+    def left(self) -> None:
+        pass
 
 
 def service() -> Service:

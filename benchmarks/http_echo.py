@@ -22,8 +22,8 @@ from typing import cast
 import httptools
 import uvloop
 
-from salver.transport.http1 import HttpServer
 from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.server import HttpServer
 
 BODY = b'{"predictions": [2.5, 3.0, 4.5]}'
 CASES = {

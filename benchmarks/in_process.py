@@ -16,19 +16,16 @@ import time
 import numpy as np
 
 from salver.backends.tensorflow.library import load_library
-from salver.backends.tensorflow.session import SavedModelProgram, load_saved_model
+from salver.backends.tensorflow.session import load_saved_model
+from salver.vocabulary.model import Program
 
 
-def program_of(directory: str) -> SavedModelProgram:
+def program_of(directory: str) -> Program:
     model = load_saved_model(load_library(), directory, tags=["serve"], session_config=b"")
-    signature = model.signatures["serving_default"]
-    return model.program(
-        [spec.tensor_name for spec in signature.inputs.values()],
-        [spec.tensor_name for spec in signature.outputs.values()],
-    )
+    return model.program("serving_default")
 
 
-def measured(program: SavedModelProgram, rows: np.ndarray, callers: int, seconds: float) -> str:
+def measured(program: Program, rows: np.ndarray, callers: int, seconds: float) -> str:
     runs = [0] * callers
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     until_s = begun_s + seconds

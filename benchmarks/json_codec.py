@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 import simdjson
 
-from salver.codecs.json_document import parse_document
-from salver.codecs.json_response import encode_predict
-from salver.dtypes import DataType
+from salver.codecs.json.document import Document
+from salver.codecs.json.response import encode_predict
 from salver.errors import InvalidArgument
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
-_SIGNATURE = Signature({"x": TensorSpec("x:0", DataType.FLOAT, None)}, {})
+_SIGNATURE = Signature({"x": TensorSpec(DataType.FLOAT32, None)}, {})
 _ROUNDS = 5
 _SECONDS_A_ROUND = 0.05
 
@@ -43,7 +43,7 @@ def body_of(shape: tuple[int, ...], *, digits: int) -> bytes:
 
 
 def compare(name: str, body: bytes) -> None:
-    ours = best_of(lambda: parse_document(body).predict_inputs("", _SIGNATURE))
+    ours = best_of(lambda: Document(body).predict_inputs("", _SIGNATURE))
     peer = best_of(lambda: np.array(orjson.loads(body)["instances"], np.float32))
     parse = best_of(lambda: simdjson.Parser().parse(body))
     print(
@@ -63,7 +63,7 @@ def time_slow_ways() -> None:
     }.items():
         start = time.perf_counter()
         with contextlib.suppress(InvalidArgument):
-            parse_document(body).predict_inputs("", _SIGNATURE)
+            Document(body).predict_inputs("", _SIGNATURE)
         print(f"{name:28} {len(body):>9,} B {(time.perf_counter() - start) * 1e3:10.1f} ms")
 
 

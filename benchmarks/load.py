@@ -4,7 +4,7 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ H2LOAD_HEADERS = (
     *("-H", "content-type: application/grpc"),
     *("-H", "te: trailers"),  # codespell:ignore te
 )
+JSON_HEADERS = {"Content-Type": "application/json"}
 FRAME_BYTES = 5  # a byte of flags and the length, before each message of gRPC
 
 
@@ -22,13 +23,19 @@ class Server(Child):
     """A `tensorflow_model_server` of our own, in a child process, on ports of its own."""
 
     def __init__(
-        self, flags: Sequence[str], log: Path, rest_port: int = 0, grpc_port: int = 0
+        self,
+        flags: Sequence[str],
+        log: Path,
+        rest_port: int = 0,
+        grpc_port: int = 0,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         if not rest_port:
             rest_port, grpc_port = free_ports(2)
         self.flags, self.rest_port, self.grpc_port = flags, rest_port, grpc_port
         ports = (f"--rest_api_port={rest_port}", f"--port={grpc_port}")
-        super().__init__([sys.executable, "-c", START, "--host=127.0.0.1", *ports, *flags], log)
+        command = [sys.executable, "-c", START, "--host=127.0.0.1", *ports, *flags]
+        super().__init__(command, log, more)
 
     def post(self, path: str, body: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
         return post(f"http://127.0.0.1:{self.rest_port}{path}", body, timeout_s)
@@ -49,13 +56,20 @@ class Measured:
     refused: int
 
 
-def wrk(url: str, body: Path, clients: int, seconds: int, scratch: Path) -> Measured:
+def wrk(
+    url: str,
+    body: Path,
+    clients: int,
+    seconds: int,
+    scratch: Path,
+    headers: Mapping[str, str] = JSON_HEADERS,
+) -> Measured:
     """Load over REST: each client has one connection and one request under way."""
     script = scratch / "post.lua"
     script.write_text(
-        f'wrk.method = "POST"\nlocal file = io.open("{body}", "rb")\n'
-        'wrk.body = file:read("*a")\nwrk.headers["Content-Type"] = "application/json"\n'
-        "done = function(summary, latency, requests)\n"
+        f'wrk.method = "POST"\nlocal file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\n'
+        + "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in headers.items())
+        + "done = function(summary, latency, requests)\n"
         '  io.write(string.format("RESULT %d %d %d %d %d\\n", summary.requests, summary.duration,\n'
         "    summary.errors.status + summary.errors.read + summary.errors.write\n"
         "    + summary.errors.timeout + summary.errors.connect,\n"
@@ -88,6 +102,7 @@ def h2load(
     *,
     calls_each: int = 1,
     is_timed: bool = True,
+    headers: Mapping[str, str] | None = None,
 ) -> Measured:
     """Load over gRPC: each client has one connection and so many calls under way.
 
@@ -102,6 +117,7 @@ def h2load(
         [
             *("h2load", "-t1", f"-c{clients}", f"-m{calls_each}", f"-D{seconds}"),
             *((f"--log-file={log}",) if is_timed else ()),
+            *(f"--header={name}: {value}" for name, value in (headers or {}).items()),
             *("-d", str(body), *H2LOAD_HEADERS, url),
         ],
         capture_output=True,

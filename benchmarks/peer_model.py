@@ -2,11 +2,14 @@
 
 `PEER_VERSION` is the directory of a version of a SavedModel. `PEER_RUN` says how it is run:
 `tensorflow` as the users of such servers do it, by `tf.saved_model.load` and the signature; `c_api`
-by Salver's own wrapper of the C API, inline, as cheap as can be, so that only the server differs.
+by Salver's own wrapper of the C API, inline, as cheap as can be, so that only the server differs;
+`python` by the `predict` of the `model.py` there, a function of numpy.
 """
 
 import os
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +18,14 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 def load() -> Run:
     version = os.environ["PEER_VERSION"]
+    if os.environ["PEER_RUN"] == "python":
+        return by_python(version)
     return by_c_api(version) if os.environ["PEER_RUN"] == "c_api" else by_tensorflow(version)
+
+
+def by_python(version: str) -> Run:
+    model = runpy.run_path(str(Path(version) / "model.py"))["Model"]()
+    return lambda rows: model.predict({"x": rows})["y"]
 
 
 def by_c_api(version: str) -> Run:

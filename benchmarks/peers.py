@@ -13,6 +13,7 @@ from pathlib import Path
 
 import contestants
 from contestants import Start
+from stage import PYTHON_FUNCTION
 
 import salver
 
@@ -38,9 +39,13 @@ PEERS: Mapping[str, Peer] = {
         "peer_fastapi.py",
         ("fastapi", "uvicorn", "uvloop", "httptools", "orjson"),
         "/v1/models/m:predict",
+        ("tensorflow", "c_api", "python"),
     ),
-    "mosec": Peer("peer_mosec.py", ("mosec", "orjson"), "/inference"),
-    "LitServe": Peer("peer_litserve.py", ("litserve",), "/predict", ("tensorflow",)),
+    "mosec": Peer(
+        "peer_mosec.py", ("mosec", "orjson"), "/inference", ("tensorflow", "c_api", "python")
+    ),
+    "LitServe": Peer("peer_litserve.py", ("litserve",), "/predict", ("tensorflow", "python")),
+    "BentoML": Peer("peer_bentoml.py", ("bentoml",), "/predict", ("python",)),
 }
 LINK = "salver-benchmarks.pth"
 
@@ -70,7 +75,7 @@ def install(place: Path, name: str) -> str:
 
 
 def starts(place: Path) -> dict[str, Start]:
-    """The peers that are installed, each in all the ways it runs the model."""
+    """The peers that are installed, each in all the ways it runs a model."""
     python = place / "bin" / "python"
     root = Path(salver.__file__).resolve().parents[1]
     found = {}
@@ -82,7 +87,7 @@ def starts(place: Path) -> dict[str, Start]:
     return found
 
 
-RUNS = {"tensorflow": "tf.saved_model", "c_api": "C API"}
+RUNS = {"tensorflow": "tf.saved_model", "c_api": "C API", "python": PYTHON_FUNCTION}
 
 
 def versions(place: Path) -> dict[str, str]:

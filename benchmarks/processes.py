@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 CLOCK_TICKS = 100  # USER_HZ, on every Linux
 RESIDENT = re.compile(r"^(Rss\w+):\s+(\d+) kB", re.MULTILINE)
+_JSON: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json"})
 REFUSALS = (400, 405, 413, 422)  # which no waiting changes
 
 
@@ -140,27 +142,37 @@ def cpu_of(pid: int) -> float:
     return sum(map(int, fields[11:15])) / CLOCK_TICKS
 
 
-def post(url: str, body: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
+def post(
+    url: str,
+    body: bytes,
+    timeout_s: float = 30.0,
+    headers: Mapping[str, str] = _JSON,
+) -> tuple[int, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(
         parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s
     )
     try:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", parts.path, body, headers)
+        connection.request("POST", parts.path, body, dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
 
 
-def until_answered(child: Child, url: str, body: bytes, within_s: float = 120.0) -> bytes:
+def until_answered(
+    child: Child,
+    url: str,
+    body: bytes,
+    within_s: float = 120.0,
+    headers: Mapping[str, str] = _JSON,
+) -> bytes:
     """The first good answer of a server that is starting."""
     until_s = time.monotonic() + within_s
     said = "nothing"
     while time.monotonic() < until_s and child.process.poll() is None:
         try:
-            status, content = post(url, body)
+            status, content = post(url, body, headers=headers)
         except (OSError, http.client.HTTPException) as error:
             said = repr(error)
         else:

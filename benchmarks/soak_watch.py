@@ -90,8 +90,8 @@ def parse_page(text: str) -> tuple[dict[str, float], set[str]]:
 
 def logged(prefix: Path) -> Counter[str]:
     """Records in the request logs of a prefix, each read whole."""
-    from salver.codecs.prediction_log import decode_prediction_log
-    from salver.codecs.tfrecord import read_records
+    from salver.codecs.protobuf.prediction_log import decode_prediction_log
+    from salver.codecs.protobuf.tfrecord import read_records
 
     found: Counter[str] = Counter()
     for path in sorted(prefix.parent.glob(f"{prefix.name}*")):

@@ -69,8 +69,8 @@ class Shelf:
         return place
 
     def _add_warmup(self, version: Path, *, is_broken: bool) -> None:
-        from salver.codecs.prediction_log import LogKind, encode_prediction_log
-        from salver.codecs.tfrecord import write_record
+        from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+        from salver.codecs.protobuf.tfrecord import write_record
 
         request = predict_request("any", [1.0, 2.0]).SerializeToString()
         record = write_record(encode_prediction_log(LogKind.PREDICT, request, None, b""))

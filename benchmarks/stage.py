@@ -9,6 +9,8 @@ from contestants import OTHER, Extra, Running, Start, has_flag
 from tasks import Task
 from turns import Lane, Race, take_turns
 
+PYTHON_FUNCTION = "Python function"  # how a peer runs it
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -57,8 +59,16 @@ class Stage:
     ) -> dict[str, Start]:
         """The extra servers that can be asked of a model, and perhaps the peers."""
         extras = [each for each in self.extras if is_half_plus_two or each.takes_models]
-        peers = self.peers if with_peers else {}
+        peers = self.peers_of(is_python=False) if with_peers else {}
         return {**peers, **{each.name: each.start for each in extras}}
+
+    def peers_of(self, *, is_python: bool) -> dict[str, Start]:
+        """The peers that run a SavedModel, or those that run a function of Python."""
+        return {
+            name: start
+            for name, start in self.peers.items()
+            if name.endswith(PYTHON_FUNCTION) == is_python
+        }
 
 
 def kinds(names: Mapping[str, object], default: Mapping[str, int]) -> dict[str, int]:

@@ -9,16 +9,17 @@
 * resnet50: a heavy model, beside calling the C API in process;
 * start, cycles: start-up and memory, beside a bare process; memory after 200 loads and unloads;
 * swaps: p99 while models load and swap; fairness: beside slow models and hostile bodies;
-* batching; workers: one and two; many_models: a thousand.
+* batching; workers: one and two; many_models: a thousand;
+* python: a function of Python in a child process, beside servers that are made for that.
 
 Servers of a comparison run side by side and are loaded in turns, in an order that is drawn anew; a
 ratio is taken within a turn, and its median over the turns counts. `--quick` is a smoke test.
 
-`--peers` installs FastAPI, mosec and LitServe into an environment of their own, and measures them
-too. `--target`, repeatable, measures any other server in the same turns: `--command` starts it, and
-`{model}`, `{version}`, `{rest_port}` and `{grpc_port}` in it are filled in; `--url` takes the REST
-body, `--grpc HOST:PORT` the PredictRequest for a model named `m`. A target whose command takes
-`{model}` or `{version}` is in all cases, another only in those of half_plus_two.
+`--peers` installs FastAPI, mosec, LitServe and BentoML into an environment of their own, and
+measures them too. `--target`, repeatable, measures any other server in the same turns: `--command`
+starts it, and `{model}`, `{version}`, `{rest_port}` and `{grpc_port}` in it are filled in; `--url`
+takes the REST body, `--grpc HOST:PORT` the PredictRequest for a model named `m`. A target whose
+command takes `{model}` or `{version}` is in all cases, another only in those of half_plus_two.
 
 Needs wrk and h2load (Debian packages wrk and nghttp2-client) and, to make the models, TensorFlow.
 Exits with 1 when a case could not be measured; a target that is not met is said, and no failure.
@@ -62,6 +63,7 @@ CASES = {
     "swaps": ("case_tails", "swapped"),
     "fairness": ("case_fairness", "fairness"),
     "workers": ("case_cores", "workers"),
+    "python": ("case_python", "python_function"),
     "many_models": ("case_many", "many_models"),
 }
 

@@ -276,10 +276,10 @@ class Stage:
         return version
 
     def _warm(self, version: int) -> Path:
-        from salver.codecs.model_spec import ModelSpec
-        from salver.codecs.prediction_log import LogKind, encode_prediction_log
-        from salver.codecs.request_messages import encode_predict_request
-        from salver.codecs.tfrecord import write_record
+        from salver.codecs.protobuf.model_spec import ModelSpec
+        from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+        from salver.codecs.protobuf.request_messages import encode_predict_request
+        from salver.codecs.protobuf.tfrecord import write_record
 
         request = encode_predict_request(ModelSpec("warm"), {"x": np.ones(3, np.float32)})
         record = write_record(encode_prediction_log(LogKind.PREDICT, request))

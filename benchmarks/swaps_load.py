@@ -1,6 +1,6 @@
 """The load of `swaps.py`: requests at a fixed rate over some connections, in a process of its own.
 
-    python benchmarks/swaps_load.py PORT RATE CONNECTIONS
+    python benchmarks/swaps_load.py PORT RATE CONNECTIONS [KEY]
 
 asks half_plus_two over REST, evenly, until its standard input is closed, and then writes what it
 saw: per request three doubles, when it was due (`time.monotonic`), how many seconds after that its
@@ -17,13 +17,10 @@ import time
 from array import array
 from collections import deque
 
-from salver.threads import take_short_slices
+from salver.instruments.threads import take_short_slices
 
 BODY = b'{"instances": [1.0, 2.0, 5.0]}'
-REQUEST = (
-    b"POST /v1/models/half:predict HTTP/1.1\r\nHost: swaps\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(BODY), BODY)
-)
+HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: swaps\r\nContent-Length: %d\r\n" % len(BODY)
 RIGHT = b"[2.5,3.0,4.5]"
 MOST_BYTES = 65536
 
@@ -40,7 +37,9 @@ class Load:
     A connection with an answer that is not the right one counts as failed and is made anew.
     """
 
-    def __init__(self, port: int, rate: float, connections: int) -> None:
+    def __init__(self, port: int, rate: float, connections: int, key: str = "") -> None:
+        header = f"x-api-key: {key}\r\n" if key else ""
+        self._request = b"%b%b\r\n%b" % (HEAD, header.encode(), BODY)
         self._port = port
         self._every_s = 1 / rate
         self._free = deque(connect(port) for _ in range(connections))
@@ -66,7 +65,7 @@ class Load:
 
     def _ask(self, client: socket.socket, due_s: float) -> None:
         self._asked[client] = due_s
-        client.send(REQUEST)
+        client.send(self._request)
 
     def _answered(self, client: socket.socket) -> None:
         try:
@@ -82,12 +81,12 @@ class Load:
         self._free.append(client)
 
 
-def main(port: int, rate: float, connections: int) -> None:
+def main(port: int, rate: float, connections: int, key: str = "") -> None:
     take_short_slices()
-    load = Load(port, rate, connections)
+    load = Load(port, rate, connections, key)
     load.run()
     sys.stdout.buffer.write(load.seen.tobytes())
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5])

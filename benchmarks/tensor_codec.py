@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from salver._pb import message_class
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request, encode_predict_response
-from salver.codecs.tensor_proto import decode_tensor, encode_tensor
-from salver.dtypes import DTYPES, dtype_of_array
-from salver.requests import Array
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request, encode_predict_response
+from salver.codecs.protobuf.tensor_proto import decode_tensor, encode_tensor
+from salver.vocabulary.dtypes import dtype_of_array
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import number_of, value_field
 
 _ROUNDS = 12
 _SECONDS_A_ROUND = 0.05
@@ -75,8 +76,8 @@ def encode_by_protobuf(array: Array, number: int, field: str, *, as_content: boo
 
 
 def compare(name: str, array: Array, *, as_content: bool) -> None:
-    number = dtype_of_array(array.dtype)
-    field = DTYPES[number].value_field or ""
+    dtype = dtype_of_array(array.dtype)
+    number, field = number_of(dtype), value_field(dtype) or ""
     request = _REQUEST()
     request.model_spec.name = _SPEC.name
     request.inputs["x"].ParseFromString(encode_tensor(array, as_content=as_content))

@@ -34,14 +34,14 @@ from salver.demo.arithmetic import (  # noqa: E402
     matrix_half_plus_two,
 )
 from salver.demo.graphs import Graph, write_saved_model  # noqa: E402
-from salver.dtypes import DataType  # noqa: E402
-from salver.signature import DEFAULT_SIGNATURE, Signature, TensorSpec  # noqa: E402
+from salver.vocabulary.dtypes import DataType  # noqa: E402
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, Signature, TensorSpec  # noqa: E402
 
 DATA = ROOT / "src" / "salver" / "demo" / "data"
 SIGNATURES = {
     DEFAULT_SIGNATURE: Signature(
-        {"x": TensorSpec("x:0", DataType.FLOAT, (-1, 8, 8))},
-        {"probabilities": TensorSpec("probabilities:0", DataType.FLOAT, (-1, 10))},
+        {"x": TensorSpec(DataType.FLOAT32, (-1, 8, 8))},
+        {"probabilities": TensorSpec(DataType.FLOAT32, (-1, 10))},
     )
 }
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -108,7 +108,7 @@ def stack(make: Any, digits: Any, random: Any, *more: Any) -> pictures.Pictures:
 
 def digits_graph(weights: Weights) -> Graph:
     """A network of constants: values from 0 to 16 in, probabilities out."""
-    graph, of = Graph(), DataType.FLOAT
+    graph, of = Graph(), DataType.FLOAT32
     graph.placeholder("x", of, (-1, 8, 8))
     scale = graph.constant("scale", np.array(1 / pictures.GREYS, np.float32))
     at = graph.node("Mul", "scaled", ("x", scale), T=of)
@@ -130,11 +130,11 @@ def digits_graph(weights: Weights) -> Graph:
 
 def reshaped(graph: Graph, x: str, name: str, shape: tuple[int, ...]) -> str:
     sizes = graph.constant(f"{name}/shape", np.array(shape, np.int32))
-    return graph.node("Reshape", name, (x, sizes), T=DataType.FLOAT, Tshape=DataType.INT32)
+    return graph.node("Reshape", name, (x, sizes), T=DataType.FLOAT32, Tshape=DataType.INT32)
 
 
 def convolved(graph: Graph, x: str, name: str, kernel: Any, bias: Any) -> str:
-    of = DataType.FLOAT
+    of = DataType.FLOAT32
     weights = graph.constant(f"{name}/kernel", kernel)
     ones = [1, 1, 1, 1]
     made = graph.node("Conv2D", name, (x, weights), T=of, strides=ones, padding=b"SAME")
@@ -146,12 +146,12 @@ def convolved(graph: Graph, x: str, name: str, kernel: Any, bias: Any) -> str:
 def pooled(graph: Graph, x: str, name: str) -> str:
     size = [1, 2, 2, 1]
     return graph.node(
-        "MaxPool", name, (x,), T=DataType.FLOAT, ksize=size, strides=size, padding=b"VALID"
+        "MaxPool", name, (x,), T=DataType.FLOAT32, ksize=size, strides=size, padding=b"VALID"
     )
 
 
 def dense(graph: Graph, x: str, name: str, kernel: Any, bias: Any) -> str:
-    of = DataType.FLOAT
+    of = DataType.FLOAT32
     product = graph.node("MatMul", name, (x, graph.constant(f"{name}/kernel", kernel)), T=of)
     return graph.node(
         "BiasAdd", f"{name}/moved", (product, graph.constant(f"{name}/bias", bias)), T=of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from salver.errors import InvalidArgument, ServingError
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 LONG_S = 10.0  # for what must happen; a test that waits this long has failed
 

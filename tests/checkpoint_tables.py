@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import google_crc32c
 
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 from tests.graph_wire import message, number, shape
 
 __all__ = ["block", "entry", "handle", "strings", "table"]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+settings.register_profile("light", max_examples=25, deadline=None)
 settings.register_profile("dev", max_examples=100, deadline=None)
 settings.register_profile(
-    "ci", max_examples=2000, stateful_step_count=30, deadline=None, derandomize=True
+    "ci", max_examples=500, stateful_step_count=30, deadline=None, derandomize=True
 )
 settings.register_profile("stress", max_examples=20000, stateful_step_count=50, deadline=None)
 settings.load_profile(os.environ.get("SALVER_HYPOTHESIS_PROFILE", "dev"))
@@ -22,7 +23,11 @@ settings.load_profile(os.environ.get("SALVER_HYPOTHESIS_PROFILE", "dev"))
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = ROOT / "tests" / "models"
 REFERENCE_MODELS = ROOT.parent / "shared" / "testdata"
-NEEDS_NO_TENSORFLOW = {"broken"}
+NEEDS_NO_TENSORFLOW = {"broken", "trees", "estimators", "irs", "onnx_files", "pt2"}
+_MAKERS = {
+    *("tensorflow", "tensorflow-cpu", "keras"),
+    *("lightgbm", "xgboost", "xgboost-cpu", "scikit-learn", "skops", "openvino"),
+}
 CANNOT = 77  # exit status of a generator that this machine lacks something for
 
 # The program of tests/models that makes a model, by the name of the model.
@@ -44,13 +49,41 @@ GENERATOR_OF = {
             "keras_branches keras_custom keras_cut keras_h5 keras_lambda keras_lambda_h5"
             " keras_trained keras_unbuilt keras_weights keras_words"
         ),
+        "onnx_files": "onnx_half_plus_two onnx_several",
         "custom_op": "custom_op",
         "growing": "growing",
+        "pt2": "exported",
         "xla": "compiled",
         "broken": "corrupt_pb empty_directory empty_pb legacy_bundle no_pb",
+        "trees": (
+            "lightgbm_binary lightgbm_regression lightgbm_multiclass lightgbm_ova lightgbm_ranking"
+            " lightgbm_linear lightgbm_constant lightgbm_custom lightgbm_table lightgbm_forest"
+            " xgboost_binary_ubj xgboost_binary_json xgboost_raw_ubj xgboost_raw_json"
+            " xgboost_regression_ubj xgboost_regression_json xgboost_softmax_ubj"
+            " xgboost_softmax_json xgboost_softprob_ubj xgboost_softprob_json xgboost_ranking_ubj"
+            " xgboost_ranking_json xgboost_dart_ubj xgboost_dart_json xgboost_linear_ubj"
+            " xgboost_linear_json xgboost_targets_ubj xgboost_targets_json xgboost_vectors_ubj"
+            " xgboost_vectors_json xgboost_table_ubj xgboost_table_json xgboost_empty_ubj"
+            " xgboost_empty_json"
+        ),
+        "irs": "openvino_net openvino_types openvino_onnx",
+        "estimators": (
+            "sklearn_columns sklearn_matrix sklearn_scaler sklearn_words sklearn_targets"
+            " sklearn_forest sklearn_function sklearn_joblib sklearn_pickle sklearn_imputed"
+        ),
     }.items()
     for name in names.split()
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pass over what asyncio of Python 3.10 says of every TLS connection that the peer closes."""
+    if sys.version_info < (3, 11):
+        config.addinivalue_line(
+            "filterwarnings",
+            "ignore:Exception ignored in. <function _SSLProtocolTransport"
+            ":pytest.PytestUnraisableExceptionWarning",
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,13 +101,13 @@ def _model_cache(config: pytest.Config, session_directory: Path) -> Path:
     The directory's name changes with the generators and with TensorFlow's version.
     """
     digest = hashlib.sha256()
-    for source in sorted(GENERATORS.iterdir()):
+    for source in (*sorted(GENERATORS.iterdir()), ROOT / "tests" / "onnx_models.py"):
         if source.is_file():
             digest.update(source.read_bytes())
     installed = [
         f"{distribution.name}=={distribution.version}"
         for distribution in distributions()
-        if distribution.name in ("tensorflow", "tensorflow-cpu", "keras")
+        if distribution.name in _MAKERS
     ]
     digest.update(" ".join(sorted(installed)).encode())
     name = f"models-{digest.hexdigest()[:12]}"

@@ -8,12 +8,12 @@ import numpy as np
 
 from salver.about.writing import write_about
 from salver.demo.graphs import Graph, write_saved_model
-from salver.dtypes import DataType
-from salver.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 __all__ = ["write_described"]
 
-F, L, B, S = DataType.FLOAT, DataType.INT64, DataType.BOOL, DataType.STRING
+F, L, B, S = DataType.FLOAT32, DataType.INT64, DataType.BOOL, DataType.STRING
 
 
 def write_described(base: Path) -> None:
@@ -34,7 +34,7 @@ def write(
     about: Mapping[str, Any],
 ) -> None:
     def specs(of: Mapping[str, tuple[DataType, tuple[int, ...]]]) -> dict[str, TensorSpec]:
-        return {name: TensorSpec(f"{name}:0", *spec) for name, spec in of.items()}
+        return {name: TensorSpec(*spec) for name, spec in of.items()}
 
     signature = Signature(specs(inputs), specs(outputs))
     write_saved_model(version, graph, {DEFAULT_SIGNATURE: signature})

@@ -8,7 +8,8 @@ from subprocess import TimeoutExpired
 from typing import Any
 
 from salver.errors import ServingError
-from salver.servable import ServableId
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.servable import ServableId
 from salver.workers.channel import Channel
 from salver.workers.member import Member
 from salver.workers.messages import (
@@ -20,15 +21,17 @@ from salver.workers.messages import (
     Open,
     Ping,
     Publish,
+    Reading,
     Run,
     SetLogs,
+    TakeReading,
     Withdraw,
 )
 
 __all__ = ["DESCRIPTION", "WAIT_S", "FakeProcess", "FakeWorker"]
 
 WAIT_S = 10.0
-DESCRIPTION = Description({}, b"signatures")
+DESCRIPTION = Description(ModelInfo({}, b"signatures"), None)
 
 
 class FakeProcess:
@@ -66,6 +69,7 @@ class FakeWorker:
         on_load: does what a load does; what it raises the load fails with. May call `die`.
         held: versions whose withdrawal is not answered before `release`.
         on_run: does what a run does; its result is the answer.
+        on_reading: makes what it has counted.
         is_mute: publications and logs are never answered, and whether it is there only after
             `release`.
         stays: does not end when it is told to.
@@ -85,6 +89,7 @@ class FakeWorker:
         self.said: list[Any] = []
         self.on_load = on_load
         self.on_run: Callable[[Run], Any] = lambda run: run.arrays
+        self.on_reading: Callable[[], Reading] = lambda: Reading(0, {})
         self.log_error: ServingError | None = None
         self.held: set[ServableId] = set()
         self.open_error: ServingError | None = None
@@ -105,7 +110,7 @@ class FakeWorker:
         """Begin to talk, and say hello."""
         self.channel.start()
         if self._greets:
-            self.channel.tell(Hello())
+            self.channel.notify(Hello())
         return self
 
     def die(self, code: int = -9) -> None:
@@ -131,6 +136,8 @@ class FakeWorker:
                 return self._in_thread(lambda: self.on_load(self, id))
             case Run() | Describe():
                 return self.on_run(message) if isinstance(message, Run) else DESCRIPTION
+            case TakeReading():
+                return self.on_reading()
             case Withdraw(id) if id in self.held:
                 self._releases.append(Future())
                 return self._releases[-1]

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from salver.codecs.wire import length_delimited, varint
+from salver.codecs.protobuf.wire import length_delimited, varint
 
 __all__ = [
     "BOOL", "FLOAT", "INT32", "INT64", "STRING", "VARIANT", "X", "boolean", "call", "constant",

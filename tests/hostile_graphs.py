@@ -7,7 +7,7 @@ run. `tests/integration/test_hostile_graphs.py` looks whether that is so still.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 from salver.errors import Code
 from tests.graph_wire import (
     BOOL,

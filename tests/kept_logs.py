@@ -1,4 +1,4 @@
-"""Request logs that keep what they are given: what the front doors are tested with."""
+"""Request logs that keep what they are given: what the APIs are tested with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

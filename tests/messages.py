@@ -7,8 +7,9 @@ import ml_dtypes
 import numpy as np
 
 from salver._pb import POOL, message_class
-from salver.dtypes import DTYPES, DataType
-from salver.requests import Array
+from salver.vocabulary.dtypes import DTYPES, DataType
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import base_dtype, number_of, short_text, value_field
 
 __all__ = ["array_of", "example", "method_types", "spec", "strings", "tensor"]
 
@@ -41,7 +42,7 @@ def strings(*values: bytes) -> Array:
 def tensor(array: Any, dtype: DataType | None = None) -> Any:
     """A TensorProto: its numbers as content, its strings as values."""
     array = np.asarray(array)
-    made = message_class("tensorflow.TensorProto")(dtype=dtype or _number(array))
+    made = message_class("tensorflow.TensorProto")(dtype=number_of(dtype or _dtype_of(array)))
     made.tensor_shape.SetInParent()
     for size in array.shape:
         made.tensor_shape.dim.add(size=size)
@@ -52,40 +53,42 @@ def tensor(array: Any, dtype: DataType | None = None) -> Any:
     return made
 
 
-def _number(array: Array) -> DataType:
+def _dtype_of(array: Array) -> DataType:
     if array.dtype == object:
         return DataType.STRING
     return next(
         dtype
-        for dtype, row in DTYPES.items()
-        if row.storage is not None
-        and row.storage.removesuffix("_") == array.dtype.name
-        and not row.text.startswith("q")
+        for dtype in DTYPES.values()
+        if dtype.storage is not None
+        and dtype.storage.removesuffix("_") == array.dtype.name
+        and not short_text(dtype).startswith("q")
     )
 
 
 def array_of(proto: Any) -> Array:
     """The array of a TensorProto with all its values."""
-    dtype = DataType(proto.dtype)
-    row = DTYPES[dtype]
-    assert row.storage is not None
-    assert row.value_field is not None
+    dtype = base_dtype(proto.dtype)
+    assert dtype.storage is not None
+    field = value_field(dtype)
+    assert field is not None
     shape = [dim.size for dim in proto.tensor_shape.dim]
-    values = getattr(proto, row.value_field)
+    values = getattr(proto, field)
     if dtype is DataType.STRING:
         return strings(*values).reshape(shape)
-    numpy_dtype = np.dtype(getattr(ml_dtypes, row.storage, None) or row.storage.removesuffix("_"))
+    numpy_dtype = np.dtype(
+        getattr(ml_dtypes, dtype.storage, None) or dtype.storage.removesuffix("_")
+    )
     if proto.tensor_content:
         assert not len(values)
         return np.frombuffer(proto.tensor_content, numpy_dtype).reshape(shape)
-    if row.value_field == "half_val":
+    if field == "half_val":
         return np.array(values, np.uint16).view(numpy_dtype).reshape(shape)
-    if row.value_field == "float8_val":
+    if field == "float8_val":
         return np.frombuffer(values, numpy_dtype).reshape(shape)
     if numpy_dtype.kind == "c":
         return np.array(values).view(np.complex128).astype(numpy_dtype).reshape(shape)
     return (
-        np.array(values, np.int64 if row.value_field == "int_val" else None)
+        np.array(values, np.int64 if field == "int_val" else None)
         .astype(numpy_dtype)
         .reshape(shape)
     )

@@ -11,14 +11,14 @@ from typing import Any
 
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
+from salver.protocols.methods import MethodTable
 from salver.rpc import aio_server
 from salver.rpc.errors import CannotListen
 from salver.rpc.http2_arguments import transport_settings
 from salver.rpc.http2_server import Http2Rpc
-from salver.rpc.table import MethodTable
-from salver.transport.http1 import HttpServer
 from salver.transport.listeners import open_listeners, open_unix_listener
 from salver.transport.messages import Handler, HttpRequest, HttpResponse
+from salver.transport.server import HttpServer
 from salver.transport.tls import server_context
 
 __all__ = ["SERVERS", "AnyServer", "NativeServer"]

@@ -1,4 +1,4 @@
-"""Models without a backend, on a real serving map: what the front doors are tested with."""
+"""Models without a backend, on a real serving map: what the APIs are tested with."""
 
 import asyncio
 import threading
@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.batching.run_pool import RunPool
-from salver.batching.runner import MeasuredProgram
-from salver.dtypes import DataType
+from salver.codecs.protobuf.signature_def import signature_definitions
 from salver.errors import InvalidArgument, NotFound, ServingError
 from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.handles import Entry, ServingMap
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.metrics.registry import Metrics
-from salver.model import Program
-from salver.requests import Array, ServableRequest
-from salver.servable import ServableId
-from salver.signature import PREDICT_METHOD_NAME, Signature, TensorSpec
+from salver.scheduling.run_pool import RunPool
+from salver.scheduling.runner import MeasuredProgram
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import InternalBatching, Model, Program, TensorNames
+from salver.vocabulary.requests import Array, ServableRequest
+from salver.vocabulary.servable import ServableId
+from salver.vocabulary.signature import PREDICT_METHOD_NAME, Signature, TensorSpec
 
 R = TypeVar("R")
 Function = Callable[..., Sequence[Array]]
@@ -33,12 +34,10 @@ def signature(inputs: Specs, outputs: Specs, method_name: str = PREDICT_METHOD_N
     """A signature whose tensors are called after their aliases."""
     return Signature(
         inputs={
-            alias: TensorSpec(f"{alias}:0", dtype, shape)
-            for alias, (dtype, shape) in sorted(inputs.items())
+            alias: TensorSpec(dtype, shape) for alias, (dtype, shape) in sorted(inputs.items())
         },
         outputs={
-            alias: TensorSpec(f"{alias}:0", dtype, shape)
-            for alias, (dtype, shape) in sorted(outputs.items())
+            alias: TensorSpec(dtype, shape) for alias, (dtype, shape) in sorted(outputs.items())
         },
         method_name=method_name,
     )
@@ -60,24 +59,65 @@ class FunctionProgram:
 
 @dataclass(frozen=True, slots=True)
 class FunctionModel:
-    """A model whose signatures are functions: arrays in the order of the inputs → the outputs'."""
+    """A model whose signatures are functions: arrays in the order of the inputs → the outputs'.
+
+    Attributes:
+        functions: signature name → what it takes and gives, and what computes that.
+        has_graph: whether tensors can be asked for by name, as in TensorFlow's models; otherwise
+            nothing of the model knows of TensorFlow.
+        batching: see `Model.batching`.
+    """
 
     functions: Mapping[str, tuple[Signature, Function]]
+    has_graph: bool = True
+    batching: InternalBatching | None = None
 
     @property
     def signatures(self) -> dict[str, Signature]:
         return {name: of for name, (of, _) in self.functions.items()}
 
     @property
-    def signature_def_map(self) -> bytes:
+    def definitions(self) -> bytes | None:
+        if not self.has_graph:
+            return None
         made = message_class("tensorflow.serving.SignatureDefMap")()
-        for name, of in self.signatures.items():
-            definition = made.signature_def[name]
-            definition.method_name = of.method_name
-            for infos, specs in ((definition.inputs, of.inputs), (definition.outputs, of.outputs)):
-                for alias, spec in specs.items():
-                    _describe(infos[alias], spec)
+        names = FunctionGraph(self.functions).names
+        for name, definition in signature_definitions(self.signatures, names).items():
+            made.signature_def[name].CopyFrom(definition)
         return bytes(made.SerializeToString())
+
+    @property
+    def graph(self) -> "FunctionGraph | None":
+        return FunctionGraph(self.functions) if self.has_graph else None
+
+    def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> FunctionProgram:
+        of, function = self.functions[signature_name]
+        if "" in (*of.inputs, *(of.outputs if outputs is None else outputs)):
+            raise InvalidArgument("Tensor :0 was not found in the Graph")
+        if outputs is None or list(outputs) == list(of.outputs):
+            return FunctionProgram(function)
+        places = [list(of.outputs).index(alias) for alias in outputs]
+        return FunctionProgram(_chosen(function, places))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionGraph:
+    """The tensors of such a model by their names."""
+
+    functions: Mapping[str, tuple[Signature, Function]]
+
+    @property
+    def names(self) -> dict[str, TensorNames]:
+        return {
+            name: TensorNames(
+                {alias: f"{alias}:0" for alias in of.inputs},
+                {alias: f"{alias}:0" for alias in of.outputs},
+            )
+            for name, (of, _) in self.functions.items()
+        }
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
@@ -87,8 +127,8 @@ class FunctionModel:
         Targets are outputs that nobody wants to see.
         """
         for of, function in self.functions.values():
-            inputs = [spec.tensor_name for spec in of.inputs.values()]
-            outputs = [spec.tensor_name for spec in of.outputs.values()]
+            inputs = [f"{alias}:0" for alias in of.inputs]
+            outputs = [f"{alias}:0" for alias in of.outputs]
             wanted = {*fetches, *(f"{target}:0" for target in targets)}
             if list(feeds) == inputs and wanted <= {*outputs} and ":0" not in (*feeds, *wanted):
                 if list(fetches) == outputs:
@@ -97,9 +137,6 @@ class FunctionModel:
                 return FunctionProgram(_chosen(function, places))
         raise InvalidArgument("Tensor :0 was not found in the Graph")
 
-    def close(self) -> None:
-        pass
-
 
 def _chosen(function: Function, places: Sequence[int]) -> Function:
     def choose(*feeds: Array) -> list[Array]:
@@ -107,16 +144,6 @@ def _chosen(function: Function, places: Sequence[int]) -> Function:
         return [outputs[place] for place in places]
 
     return choose
-
-
-def _describe(info: Any, spec: TensorSpec) -> None:
-    info.name = spec.tensor_name
-    info.dtype = spec.dtype
-    if spec.shape is None:
-        info.tensor_shape.unknown_rank = True
-    else:
-        for size in spec.shape:
-            info.tensor_shape.dim.add(size=size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +179,7 @@ class Shelf:
     monitor: Monitor = field(default_factory=Monitor)
     metrics: Metrics = field(default_factory=Metrics)
 
-    def put(self, name: str, version: int, model: FunctionModel, *, is_inline: bool = True) -> None:
+    def put(self, name: str, version: int, model: Model, *, is_inline: bool = True) -> None:
         """Make a version available."""
 
         def pooled(program: Program, _names: ProgramNames) -> StartableProgram:
@@ -244,7 +271,7 @@ async def cancelled(task: "asyncio.Task[Any]") -> None:
         await task
 
 
-FLOATS = (DataType.FLOAT, (-1,))
+FLOATS = (DataType.FLOAT32, (-1,))
 STRINGS = (DataType.STRING, (-1,))
 HALF_PLUS_TWO = FunctionModel(
     {"serving_default": (signature({"x": FLOATS}, {"y": FLOATS}), half_plus_two)}

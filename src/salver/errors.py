@@ -1,15 +1,16 @@
 """The ways a request can fail, named by the canonical status codes gRPC and TensorFlow share.
 
-Every floor below the APIs raises one of these and never thinks in HTTP. Only `rest/errors.py` and
-`rpc/errors.py` know what a `Code` becomes on the wire.
+Every floor below the APIs raises one of these and never thinks in HTTP. Only
+`protocols/rest_errors.py` and `rpc/errors.py` know what a `Code` becomes on the wire.
 
 Source of the codes: https://grpc.io/docs/guides/status-codes/
 """
 
 import enum
+from collections.abc import Mapping
 from contextlib import ContextDecorator
 from traceback import clear_frames
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "Aborted",
@@ -21,10 +22,12 @@ __all__ = [
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "LimitExceeded",
     "NotFound",
     "NotInstalled",
     "OutOfRange",
     "Overloaded",
+    "PeerLost",
     "PermissionDenied",
     "ResourceExhausted",
     "ServingError",
@@ -32,8 +35,10 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unknown",
+    "WrongPeerToken",
     "drop_frames",
     "error_of",
+    "error_of_parts",
     "hints_in_text",
     "out_of_memory",
 ]
@@ -80,6 +85,17 @@ class ServingError(Exception):
         self.hint = hint
         self.version: int | None = None
         self.is_final = False
+
+    def parts(self) -> dict[str, Any]:
+        """All that it says, as plain values: for another process. See `error_of_parts`."""
+        return {
+            "code": int(self.code),
+            "message": self.message,
+            "hint": self.hint,
+            "version": self.version,
+            "is_final": self.is_final,
+            "is_missing": isinstance(self, NotInstalled),
+        }
 
     @property
     def status(self) -> str:
@@ -142,7 +158,23 @@ class Overloaded(ResourceExhausted):
         retry_after_s: when; whole seconds, as HTTP says it.
     """
 
-    retry_after_s: ClassVar[int] = 1
+    retry_after_s: int = 1
+
+    def __init__(
+        self, message: str = "", *, hint: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class LimitExceeded(Overloaded):
+    """Who asks has had what it may have for now; others are answered.
+
+    Attributes:
+        delay_s: how long the answer is to be kept back, since the client does not wait by itself.
+    """
+
+    delay_s: float = 0.0
 
 
 class FailedPrecondition(ServingError):
@@ -186,10 +218,18 @@ class Internal(ServingError):
     code = Code.INTERNAL
 
 
+STOPPING: Final = "The server is stopping"
+"""What `Unavailable` says when it is."""
+
+
 class Unavailable(ServingError):
     """The server is starting, draining or stopping."""
 
     code = Code.UNAVAILABLE
+
+
+class PeerLost(Unavailable):
+    """Another server was asked, and may have begun, and has not answered."""
 
 
 class DataLoss(ServingError):
@@ -204,6 +244,16 @@ class Unauthenticated(ServingError):
     code = Code.UNAUTHENTICATED
 
 
+class WrongPeerToken(Unauthenticated):
+    """Another server has shown a secret that is not ours, so that it may better ask elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The peer token is not valid",
+            hint="All servers of a map need the same secret in --peer_token_file.",
+        )
+
+
 _CLASS_OF: dict[int, type[ServingError]] = {
     kind.code: kind for kind in ServingError.__subclasses__()
 }
@@ -212,6 +262,15 @@ _CLASS_OF: dict[int, type[ServingError]] = {
 def error_of(code: int, message: str) -> ServingError:
     """The error with a canonical code; `Unknown` for a number that is none (OK included)."""
     return _CLASS_OF.get(code, Unknown)(message)
+
+
+def error_of_parts(parts: Mapping[str, Any]) -> ServingError:
+    """The error that another process has taken apart; see `ServingError.parts`."""
+    message = str(parts.get("message", ""))
+    error = NotInstalled(message) if parts.get("is_missing") else error_of(parts["code"], message)
+    error.hint, error.version = parts.get("hint"), parts.get("version")
+    error.is_final = bool(parts.get("is_final"))
+    return error
 
 
 def out_of_memory(error: MemoryError) -> ResourceExhausted:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -18,16 +19,16 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from salver.backends.by_format import holds_saved_model, holds_tflite
+from salver.backends.selection import Selector
 from salver.client import Client
 from salver.client.answers import Outputs, ScoredClass
 from salver.client.features import Example
 from salver.errors import InvalidArgument, ServingError, hints_in_text
-from salver.exporting import is_live, live_name
-from salver.publishing import newest_version, publish
-from salver.requests import Array
+from salver.exporting import NO_MODEL_HINT, NOTHING_ASKED, Asked, is_live, live_name
+from salver.publishing import newest_version, publish, versions_in
 from salver.serving_process import ServerProcess, flag_arguments, free_port
 from salver.sources.versions import parse_version
+from salver.vocabulary.requests import Array
 
 __all__ = ["RunningServer", "serve"]
 
@@ -42,6 +43,15 @@ _COLAB_HOSTS: Final = "*,*.googleusercontent.com"
 # run again and again.
 _running: "dict[str, RunningServer]" = {}
 _serving = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a caller says of a model; see `publish`."""
+
+    labels: Any = None
+    about: Any = None
+    asked: Asked = NOTHING_ASKED
 
 
 class RunningServer:
@@ -183,14 +193,21 @@ class RunningServer:
         """Whether it serves the versions that are put under a path."""
         return self.is_running and self._base_path is None and path == self._model
 
-    def update(self, model: Any, labels: Any, timeout_s: float, about: Any = None) -> None:
+    def update(
+        self,
+        model: Any,
+        labels: Any,
+        timeout_s: float,
+        about: Any = None,
+        asked: Asked = NOTHING_ASKED,
+    ) -> None:
         """Publish the next version, and wait until it answers; else it goes again.
 
         Raises:
             ServingError: it cannot be published, or does not load; the last version stays.
         """
         assert self._base_path is not None
-        version = _put(model, self._base_path, labels, about)
+        version = _put(model, self._base_path, _Words(labels, about, asked))
         try:
             self.wait_ready(version, timeout_s)
         except ServingError:
@@ -210,6 +227,8 @@ def serve(
     about: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     flags: Mapping[str, Any] | None = None,
     timeout_s: float = _READY_TIMEOUT_S,
+    inputs: Any = None,
+    outputs: Mapping[str, Any] | None = None,
 ) -> RunningServer:
     """Serve a model from a notebook or a script, in a child process.
 
@@ -218,9 +237,10 @@ def serve(
     request lost.
 
     Args:
-        model: a Keras model; a `tf.Module` with a `tf.function` that has an input signature; or
-            the path of a SavedModel, of a model directory (new versions in it are picked up), or
-            of a `.tflite`, `.keras` or `.h5` file.
+        model: any object that `publish` takes, such as a Keras model, a fitted estimator, a
+            `torch.nn.Module` with `inputs`, or a function whose types are declared; or the path
+            of a SavedModel, of a Python model, of a model directory (new versions in it are
+            picked up), or of a file that `salver serve` takes.
         name: of the model; None for the one it or its directory has.
         port: of REST; 0 for a free one.
         grpc_port: None for a free one, 0 for no gRPC.
@@ -229,6 +249,8 @@ def serve(
         about: what the model says of itself; see `publish`. Not with those either.
         flags: further flags of the server, `{"enable_batching": True}`.
         timeout_s: how long the model may take to load.
+        inputs: of a PyTorch module, or of a function; see `publish`.
+        outputs: of a function; see `publish`.
 
     Returns:
         The server, when it answers.
@@ -246,6 +268,7 @@ def serve(
         >>> server.stop()
     """
     chosen = flags or {}
+    words = _Words(labels, about, Asked(inputs, outputs))
     path = None if is_live(model) else _path(model)
     name = name or (live_name(model) if path is None else _name_of(path))
     if name.startswith("-") or any(sign in name for sign in "/:="):
@@ -258,10 +281,12 @@ def serve(
         raise InvalidArgument("labels belong into the version directory, as assets/labels.txt")
     if about is not None and not is_ours:
         raise InvalidArgument("about belongs into the version directory, as assets/salver.json")
+    if path is not None and words.asked != NOTHING_ASKED:
+        raise InvalidArgument("inputs and outputs are not to be said of a path")
     with _serving:
         there = _running.get(name)
         if there is not None and is_ours and there.takes(port, chosen):
-            there.update(model, labels, timeout_s, about)
+            there.update(model, labels, timeout_s, about, words.asked)
             return there
         if there is not None and not is_ours and there.serves(str(path)):
             return there
@@ -271,7 +296,7 @@ def serve(
             model,
             path if not is_ours else None,
             name,
-            (labels, about),
+            words,
             (port, grpc_port),
             host,
             chosen,
@@ -289,7 +314,7 @@ def _start(
     model: Any,
     path: Path | None,
     name: str,
-    words: "tuple[Any, Any]",
+    words: _Words,
     ports: "tuple[int, int | None]",
     host: str,
     flags: Mapping[str, Any],
@@ -301,7 +326,7 @@ def _start(
         if path is None:
             base_path = scratch / "model"
             base_path.mkdir()
-            _put(model, base_path, *words)
+            _put(model, base_path, words)
         port = ports[0] or free_port(host)
         grpc_port = free_port(host) if ports[1] is None else ports[1]
         return RunningServer(
@@ -312,11 +337,20 @@ def _start(
         raise
 
 
-def _put(model: Any, base_path: Path, labels: Any, about: Any) -> int:
+def _put(model: Any, base_path: Path, words: _Words) -> int:
     """Put a version into a directory of ours; one that exists, by a link. Gives its number."""
-    if is_live(model) or labels is not None or about is not None:
-        return publish(model, base_path, labels=labels, about=about, check=False).version
+    if is_live(model) or words.labels is not None or words.about is not None:
+        return publish(
+            *(model, base_path),
+            labels=words.labels,
+            about=words.about,
+            check=False,
+            inputs=words.asked.inputs,
+            outputs=words.asked.outputs,
+        ).version
     path = _path(model)
+    if _is_code(path):  # a server runs no code but of the path it is given, links followed
+        return publish(path, base_path, check=False).version
     version = parse_version(path.name) or 1
     version = max(version, newest_version(base_path) + 1)
     (base_path / str(version)).symlink_to(path, target_is_directory=True)
@@ -341,12 +375,18 @@ def _path(model: Any) -> Path:
     except TypeError:
         raise InvalidArgument(
             f"A {type(model).__name__} is no model",
-            hint="Give a Keras model, a tf.Module, or the path of a SavedModel.",
+            hint=NO_MODEL_HINT,
         ) from None
 
 
 def _is_one_version(path: Path) -> bool:
-    return holds_saved_model(path) or holds_tflite(path)
+    """Whether a directory is one version, rather than a model directory or a file."""
+    return path.is_dir() and bool(Selector().found(path)) and not versions_in(path)
+
+
+def _is_code(path: Path) -> bool:
+    found = Selector().found(path)
+    return any(each.match is not None and bool(each.match.runs_code) for each in found)
 
 
 def _name_of(path: Path) -> str:

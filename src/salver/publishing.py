@@ -11,25 +11,23 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from salver.about.checks import misfits
 from salver.about.reading import NAME as ABOUT_FILE
 from salver.about.writing import write_about
-from salver.backends.by_format import holds_saved_model, holds_tflite, is_tflite
-from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
-from salver.backends.tflite.model_file import FILE_NAME, read
-from salver.backends.tflite.signatures import read_signatures
+from salver.backends.model_files import file_model
+from salver.backends.selection import Selector
 from salver.client.feeds import as_feeds
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind, encode_prediction_log
-from salver.codecs.request_messages import encode_predict_request
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+from salver.codecs.protobuf.request_messages import encode_predict_request
 from salver.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -38,21 +36,37 @@ from salver.errors import (
     ServingError,
     hints_in_text,
 )
-from salver.exporting import export, is_live
-from salver.files import error_of_os
+from salver.exporting import (
+    NO_MODEL_HINT,
+    NOTHING_ASKED,
+    NOTHING_MADE,
+    Asked,
+    Made,
+    export,
+    is_live,
+)
+from salver.instruments.files import error_of_os, local_path, scheme_of
+from salver.instruments.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    check_files,
+    make_manifest,
+    parse_manifest,
+    read_manifest,
+)
+from salver.instruments.signatures import sign
 from salver.serving_process import check_version
-from salver.signature import DEFAULT_SIGNATURE
 from salver.sources.versions import parse_version
+from salver.vocabulary.signature import DEFAULT_SIGNATURE
 from salver.warmup.making import Target, default_records, record_of_body
 from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.storing import write_file
+from salver.warmup.targets import target_of
 
 __all__ = ["Published", "newest_version", "publish", "versions_in"]
 
 _LABELS: Final = Path("assets", "labels.txt")
 _STAGING: Final = ".publishing-"
-_MODEL_FILES: Final = (".keras", ".h5", ".hdf5")
-_TFLITE: Final = ".tflite"
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
 
 
@@ -62,11 +76,13 @@ class Published:
 
     Attributes:
         version: its number.
-        path: of its directory.
+        path: of its directory; in a store, below the bucket.
+        uri: in a store; empty of a directory.
     """
 
     version: int
     path: Path
+    uri: str = field(default="", repr=False)
 
 
 @hints_in_text
@@ -79,6 +95,11 @@ def publish(
     about: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     warmup: "bool | Sequence[Any]" = False,
     check: bool = True,
+    inputs: Any = None,
+    outputs: Mapping[str, Any] | None = None,
+    manifest: bool = False,
+    sign_key: str | os.PathLike[str] | None = None,
+    remote_config_file: str = "",
 ) -> Published:
     """Put a version of a model beside the others in a model directory.
 
@@ -86,10 +107,14 @@ def publish(
     publish at once. Where it fails, nothing is left.
 
     Args:
-        model: a Keras model; a `tf.Module` with a `tf.function` that has an input signature; or
-            the path of a SavedModel, of a model directory (for its newest version), or of a
-            `.tflite`, `.keras` or `.h5` file.
-        base_path: the model directory; made where there is none.
+        model: a Keras model; a `tf.Module` with a `tf.function` that has an input signature; a
+            fitted estimator of scikit-learn, XGBoost or LightGBM, or a `Booster`; a
+            `torch.nn.Module` with `inputs`, or a `torch.export.ExportedProgram`; an ONNX
+            `ModelProto`; a function whose types are declared, or the class of a Python model,
+            which are published by their source; or the path of a model that a server takes: a
+            directory such as a SavedModel, a file, or a model directory (for its newest version).
+        base_path: the model directory; made where there is none. A URI such as `s3://bucket/digits`
+            is one in a store, to which the version is uploaded with its checksums, these last.
         version: its number; None for the one after the highest that is there.
         labels: names of the classes, in their order, or a file of them: they become
             `assets/labels.txt`, which the playground shows.
@@ -99,15 +124,28 @@ def publish(
             `Client.predict` takes them, or bodies of REST requests as `str` or `bytes`. True for
             one request per signature, of zeros.
         check: load it, in a child process, before it is seen.
+        inputs: of a PyTorch module an example, by the names of the arguments of `forward` or in
+            their order: arrays or tensors, whose axis 0 is rows (any number of them, where the
+            module allows it). Of a function the types of its parameters, name →
+            `("float32", [-1, 4])`, where it is not annotated with them.
+        outputs: of a function the types of what it returns, likewise: one value, a tuple in this
+            order, or a dict.
+        manifest: write `SHA256SUMS`, the sums of all files, by which a server sees that they are
+            whole. What is published from a path that has one gets one in any case.
+        sign_key: a file of an Ed25519 private key in PEM or OpenSSH's form, by which the sums are
+            signed too (`SHA256SUMS.sig`); needs the extra `signing`.
+        remote_config_file: says how stores are reached; see the flag of that name.
 
     Returns:
         What was published.
 
     Raises:
-        InvalidArgument: it is no model, or cannot be exported, or does not take a warmup request;
-            or `about` is wrong, or of another model.
+        InvalidArgument: it is no model, is not fitted, or cannot be exported, or does not take a
+            warmup request; or `about` is wrong, or of another model.
+        NotInstalled: a package is missing that writes the file of this kind of model.
         NotFound: there is nothing at the path, or a file that `about` names is not there.
         AlreadyExists: the version is there already.
+        DataLoss: the files at the path are not those whose sums it has.
         ServingError: it cannot be written, or does not load: in the server's words.
 
     Example:
@@ -116,27 +154,118 @@ def publish(
     """
     if version is not None:
         version = _checked_version(version)
-    base = Path(os.path.abspath(base_path))
+    asked = Asked(inputs, outputs)
+    if sign_key is not None:
+        sign(b"", sign_key)  # what is wrong with it is told before an export that may take long
     source = None if is_live(model) else _source(model)
-    with _staged(base) as staging:
-        if version in versions_in(base):
-            raise AlreadyExists(f"{base} has a version {version} already")
-        number = version or newest_version(base) + 1
+    if source is not None and asked != NOTHING_ASKED:
+        raise InvalidArgument("inputs and outputs are not to be said of a path")
+    shelf = _shelf(base_path, remote_config_file)
+    with shelf.staged() as staging:
+        taken = shelf.versions()
+        if version in taken:
+            raise AlreadyExists(f"{shelf.base} has a version {version} already")
+        number = version or max(taken, default=0) + 1
         staged = staging / str(number)
+        made = NOTHING_MADE
         if source is None:
-            export(model, staged)
+            made = export(model, staged, asked)
         else:
             _copy(source, staged)
-        if labels is not None:
-            _write_labels(staged / _LABELS, labels)
-        if about is not None:
-            for warning in _describe(staged, about):
-                warnings.warn(warning, stacklevel=2)
+            _check_sums(staged)
+        _make_known(staged, labels, about, made)
         if warmup:
-            _write_warmup(staged, base.name, warmup)
+            _write_warmup(staged, shelf.name, warmup)
+        _write_sums(staged, sign_key, is_wanted=manifest)
         if check:
             check_version(staging, number)
-        return _put_in_place(staged, base, number, is_free=version is None)
+        return shelf.put(staged, number, is_free=version is None)
+
+
+class _Shelf(Protocol):
+    """Where versions are put: a directory, or a place in a store."""
+
+    @property
+    def base(self) -> "Path | str": ...
+    @property
+    def name(self) -> str: ...
+    def staged(self) -> AbstractContextManager[Path]: ...
+    def versions(self) -> set[int]: ...
+    def put(self, staged: Path, version: int, *, is_free: bool) -> Published: ...
+
+
+def _shelf(base_path: str | os.PathLike[str], remote_config_file: str) -> _Shelf:
+    text = os.fspath(base_path)
+    if scheme_of(text):
+        return _Store(text.rstrip("/"), remote_config_file)
+    return _Directory(Path(os.path.abspath(local_path(text))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    base: Path
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    def staged(self) -> AbstractContextManager[Path]:
+        return _staged(self.base)
+
+    def versions(self) -> set[int]:
+        return versions_in(self.base)
+
+    def put(self, staged: Path, version: int, *, is_free: bool) -> Published:
+        return _put_in_place(staged, self.base, version, is_free=is_free)
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    base: str
+    config_file: str
+
+    @property
+    def name(self) -> str:
+        return self.base.rpartition("/")[2]
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix=_STAGING) as staging:
+            yield Path(staging)
+
+    def versions(self) -> set[int]:
+        from salver.remote.uploading import uploaded_versions  # here: only for stores
+
+        return uploaded_versions(self.base, self.config_file)
+
+    def put(self, staged: Path, version: int, *, is_free: bool) -> Published:
+        from salver.remote.uploading import upload
+
+        while True:
+            uri = f"{self.base}/{version}"
+            try:
+                upload(staged, uri, config_file=self.config_file)
+            except AlreadyExists:
+                if not is_free:
+                    raise
+                version += 1  # another publisher was quicker
+            else:
+                return Published(version, Path(uri.split("/", 3)[-1]), uri)
+
+
+def _make_known(staged: Path, labels: Any, about: Any, made: Made) -> None:
+    """Write what the caller says of a model, or else what the model says of itself."""
+    told = list(made.warnings)
+    if labels is None:
+        labels = made.labels or None
+    if labels is not None:
+        _write_labels(staged / _LABELS, labels)
+    if about is None:
+        about = made.about
+    if about is not None:
+        told += _describe(staged, about)
+    for each in told:
+        warnings.warn(each, stacklevel=4)  # past `hints_in_text`, at the call of `publish`
 
 
 def _checked_version(version: Any) -> int:
@@ -169,8 +298,8 @@ def newest_version(base: Path) -> int:
 # -- what is published -----------------------------------------------------------------------------
 
 
-def _source(model: Any) -> Path:
-    """The version directory, or the file, that a path names.
+def _source(model: Any) -> "Path | Mapping[str, Path]":
+    """The version directory that a path names; of a file, name in a version directory → file.
 
     Raises:
         InvalidArgument: it is no path.
@@ -179,42 +308,67 @@ def _source(model: Any) -> Path:
     try:
         path = Path(model)
     except TypeError:
-        raise InvalidArgument(
-            f"A {type(model).__name__} is no model",
-            hint="Give a Keras model, a tf.Module, or the path of a SavedModel.",
-        ) from None
-    if path.is_file() and path.suffix in (*_MODEL_FILES, _TFLITE):
-        return path
+        raise InvalidArgument(f"A {type(model).__name__} is no model", hint=NO_MODEL_HINT) from None
+    select = Selector()
+    if path.is_file() and (file := file_model(path, select)) is not None:
+        return file.files
     if not path.is_dir():
         raise NotFound(f"There is no directory {path}.")
-    if _is_version(path):
+    if select.found(path):
         return path
     numbered = [
         (number, child)
         for child in path.iterdir()
-        if (number := parse_version(child.name)) is not None and _is_version(child)
+        if (number := parse_version(child.name)) is not None and select.found(child)
     ]
     if not numbered:
         raise NotFound(f"{path} holds no SavedModel.")
     return max(numbered)[1]
 
 
-def _is_version(directory: Path) -> bool:
-    if holds_saved_model(directory) or holds_tflite(directory):
-        return True
-    return directory.is_dir() and any(of.suffix in _MODEL_FILES for of in directory.iterdir())
-
-
-def _copy(source: Path, staged: Path) -> None:
+def _copy(source: "Path | Mapping[str, Path]", staged: Path) -> None:
     try:
-        if source.is_dir():
+        if isinstance(source, Path):
             shutil.copytree(source, staged)
             _make_writable(staged)
             return
         staged.mkdir()
-        shutil.copyfile(source, staged / (FILE_NAME if source.suffix == _TFLITE else source.name))
+        for name, file in source.items():
+            shutil.copyfile(file, staged / name)
     except (OSError, shutil.Error) as error:
-        raise FailedPrecondition(f"{source} cannot be copied: {error}") from error
+        shown = source if isinstance(source, Path) else next(iter(source.values()))
+        raise FailedPrecondition(f"{shown} cannot be copied: {error}") from error
+
+
+def _check_sums(staged: Path) -> None:
+    """Refuse a copy that is damaged, or was made of what is: its sums would hide that.
+
+    Raises:
+        DataLoss: it is.
+    """
+    content = read_manifest(staged)
+    if content is not None:
+        check_files(staged, parse_manifest(content))
+
+
+def _write_sums(staged: Path, sign_key: str | os.PathLike[str] | None, *, is_wanted: bool) -> None:
+    """Write the sums of all files where they are wanted, or what was copied has some.
+
+    Those that came with it stay as they are, and as they were signed, unless files were added.
+    """
+    before = read_manifest(staged)
+    if before is None and not is_wanted and sign_key is None:
+        return
+    content = make_manifest(staged)
+    try:
+        if before is None or parse_manifest(before) != parse_manifest(content):
+            (staged / MANIFEST).write_bytes(content)
+            (staged / SIGNATURE).unlink(missing_ok=True)  # which was of others
+        if sign_key is not None:
+            signed = sign((staged / MANIFEST).read_bytes(), sign_key)
+            (staged / SIGNATURE).write_bytes(signed)
+    except OSError as error:
+        raise error_of_os(str(error.filename or staged), error) from error
 
 
 def _make_writable(root: Path) -> None:
@@ -303,21 +457,7 @@ def _record(request: Any, target: Target) -> bytes | None:
 
 
 def _target(version: Path, name: str) -> Target:
-    if is_tflite(version, prefer_tflite=False):
-        lite = read_signatures(read(version / FILE_NAME))
-        return Target(name, lite.signatures, lite.signature_def_map)
-    if not holds_saved_model(version):
-        raise InvalidArgument(
-            "Warmup requests can be made for a SavedModel or a TFLite model only",
-            hint="Publish the loaded Keras model instead of its file.",
-        )
-    graphs = read_meta_graphs(version)
-    if not graphs:
-        raise InvalidArgument(f"{version} holds no graph that could be warmed up")
-    graph = graphs[0]
-    if len(graphs) > 1:
-        graph = meta_graph_with_tags(graphs, ("serve",), str(version))
-    return Target(name, graph.signatures, graph.signature_def_map)
+    return target_of(Selector()(version), name, may_convert=False)
 
 
 # -- in place --------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ import numpy as np
 
 from salver.client import Client
 from salver.client.answers import ModelMetadata
-from salver.dtypes import DataType, numpy_dtype
 from salver.errors import DeadlineExceeded, FailedPrecondition, ServingError
-from salver.requests import Array
-from salver.signature import DEFAULT_SIGNATURE, TensorSpec
+from salver.vocabulary.dtypes import DataType, numpy_dtype
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, TensorSpec
 
 __all__ = ["ServerProcess", "check_version", "flag_arguments", "free_port"]
 
@@ -206,7 +206,7 @@ def _zeros(metadata: ModelMetadata) -> dict[str, Array] | None:
 
 def _zero(spec: TensorSpec) -> Array | None:
     shape = spec.shape
-    if not shape or not spec.tensor_name or -1 in shape[1:] or spec.dtype is DataType.STRING:
+    if not shape or not spec.is_dense or -1 in shape[1:] or spec.dtype is DataType.STRING:
         return None
     try:
         dtype = numpy_dtype(spec.dtype)

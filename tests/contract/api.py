@@ -11,8 +11,8 @@ import numpy as np
 from salver._pb import message_class
 from salver.errors import Code, ServingError
 from salver.lifecycle.monitor import VersionState
-from salver.requests import Array
-from salver.rest.errors import HTTP_STATUS
+from salver.protocols.rest_errors import HTTP_STATUS
+from salver.vocabulary.requests import Array
 from tests.contract.rest.server import Answer, Rest
 from tests.contract.rpc.server import Rpc
 from tests.messages import array_of, example, spec, tensor

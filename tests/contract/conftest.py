@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from salver.batching.run_pool import RunPool
-from salver.batching.runner import MeasuredProgram
-from salver.config.models import All
 from salver.inference.servable import ProgramNames, Runner, StartableProgram
-from salver.model import Program
-from salver.server.core import ServerCore
+from salver.management.core import ServerCore
+from salver.scheduling.run_pool import RunPool
+from salver.scheduling.runner import MeasuredProgram
+from salver.vocabulary.model import Program
+from salver.vocabulary.servable import All
 from tests.contract.api import Api, RestApi, RpcApi
 from tests.contract.rest.server import Never, Rest, config, serve, wait_until_available
 from tests.contract.rpc.server import Rpc, rpc_of

@@ -20,7 +20,7 @@ from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
 from salver.config.start_up import check_readable_again
 from salver.errors import ServingError
-from salver.playground.labels import find_labels, read_labels
+from salver.protocols.labels import find_labels, read_labels
 from salver.server.config_polling import ConfigPolling
 from salver.warmup.replay import REQUESTS_FILE, Replay
 
@@ -59,8 +59,15 @@ class Core:
     """Is configured by nobody."""
 
     applied: tuple[ModelConfig, ...] | None = None
+    unloaded: frozenset[str] = frozenset()
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        is_anew: bool = False,
+    ) -> None:
         raise AssertionError
 
 
@@ -69,7 +76,7 @@ def poll(path: Path) -> None:
 
 
 def look_at_graph(top: Path) -> None:
-    examine(str(top), MetaGraph((), {}, b"", graph_spans=((0, 0),)))
+    examine(str(top), MetaGraph((), {}, {}, b"", graph_spans=((0, 0),)))
 
 
 # What reads → where it looks below a version directory, and how it is asked. Where the file may be

@@ -21,7 +21,7 @@ MODELS = {
 
 OVER_BOTH_TRANSPORTS = frozenset(
     f"tests.integration.test_grpc_{name}"
-    for name in ("faults", "official", "stopping", "transport")
+    for name in ("faults", "official", "open_inference", "stopping", "transport")
 )
 
 

@@ -10,7 +10,8 @@ says how it is taken, in a comment that readers of the page do not see:
 
 Else the language of the block decides: `python` is run, and of `console` what stands behind each
 `$`. What follows a command, or stands in the block of no language behind a program, is what it
-prints; `…` stands for anything. A server stays until the next one, or the end of the page.
+prints; `…` stands for anything. A server stays until the next one, or the end of the page; a store
+(`rclone serve`) stays beside it. What `export` sets holds for the commands that follow.
 """
 
 import json
@@ -18,15 +19,18 @@ import os
 import re
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
-import requests
 import yaml
 from dockerfile_parse import DockerfileParser
 from google.protobuf import text_format
@@ -43,6 +47,7 @@ _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+_STORE = "rclone serve "
 _SERVERS = ("salver serve ", "tensorflow_model_server ")
 _READY_S = 120.0
 _COMMAND_S = 300.0
@@ -102,6 +107,9 @@ class Page:
     rest_port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
     server: "subprocess.Popen[bytes] | None" = None
+    store: "subprocess.Popen[bytes] | None" = None
+    store_port: int = field(default_factory=free_port)
+    exported: dict[str, str] = field(default_factory=dict)
     ran: int = 0
 
     def run(self, blocks: Sequence[Block]) -> None:
@@ -116,7 +124,14 @@ class Page:
             self._run(block, following)
 
     def close(self) -> None:
-        """Stop the server."""
+        """Stop the server, and the store."""
+        self._stop_server()
+        if self.store is not None:
+            self.store.terminate()
+            self.store.wait(60)
+            self.store = None
+
+    def _stop_server(self) -> None:
         if self.server is not None:
             self.server.terminate()
             self.server.wait(60)
@@ -161,6 +176,14 @@ class Page:
             if command.startswith(_SERVERS):
                 self._serve(command, block)
                 continue
+            if command.startswith(_STORE):
+                self._keep(command)
+                continue
+            if command.startswith("export "):
+                for word in shlex.split(self._here(command))[1:]:
+                    name, _, value = word.partition("=")
+                    self.exported[name] = value
+                continue
             if command.startswith("salver demo --write_models=") and not _has("demo"):
                 self.stand_in(self.directory / command.partition("=")[2].split()[0])
                 continue
@@ -178,7 +201,7 @@ class Page:
         return any(self.directory.glob(pattern))
 
     def _serve(self, command: str, block: Block) -> None:
-        self.close()
+        self._stop_server()
         command = command.partition("  #")[0].strip()
         words = shlex.split(self._here(command))
         for flag, port in (("--rest_api_port", self.rest_port), ("--port", self.grpc_port)):
@@ -202,6 +225,17 @@ class Page:
             assert time.monotonic() < until_s, f"{block.where}: {command}\n{said}"
             time.sleep(0.1)
 
+    def _keep(self, command: str) -> None:
+        """Start a store, which stays until the end of the page."""
+        self.store = subprocess.Popen(
+            shlex.split(self._here(command)),
+            cwd=self.directory,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually("the store listens", lambda: _listens(self.store_port))
+
     def _shell(self, words: Sequence[str], block: Block) -> str:
         done = subprocess.run(
             words,
@@ -218,7 +252,10 @@ class Page:
 
     def _here(self, text: str) -> str:
         """A text, with the ports of this run in place of the usual ones."""
-        return text.replace("8501", str(self.rest_port)).replace("8500", str(self.grpc_port))
+        usual = (("8501", self.rest_port), ("8500", self.grpc_port), ("9000", self.store_port))
+        for port, own in usual:
+            text = text.replace(port, str(own))
+        return text
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -228,6 +265,7 @@ class Page:
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
             "COLUMNS": "100",
+            **self.exported,
         }
 
 
@@ -235,10 +273,25 @@ def _has(command: str) -> bool:
     return any(each.name == command for each in COMMANDS)
 
 
-def _is_ready(port: int) -> bool:
+def _listens(port: int) -> bool:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/healthz/ready", timeout=10).ok
-    except requests.ConnectionError:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _is_ready(port: int) -> bool:
+    return any(_says_ready(f"{scheme}://127.0.0.1:{port}") for scheme in ("http", "https"))
+
+
+def _says_ready(url: str) -> bool:
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urlopen(f"{url}/healthz/ready", timeout=10, context=trusting) as answer:
+            return bool(answer.status == 200)
+    except (OSError, HTTPException):
         return False
 
 

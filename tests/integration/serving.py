@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,17 +187,18 @@ def _command(command: str, arguments: Sequence[str], prelude: str = "") -> list[
     return [sys.executable, "-c", main, *arguments]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONUNBUFFERED": "1"}
+def _environment(packages: Path | None = None) -> dict[str, str]:
+    paths = os.pathsep.join(map(str, filter(None, (SOURCES, packages))))
+    return {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
 
 
 def run_command(
-    command: str, *arguments: str, within_s: float = PATIENCE_S
+    command: str, *arguments: str, within_s: float = PATIENCE_S, packages: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command that ends by itself."""
+    """Run a command that ends by itself; `packages` is a directory of further packages."""
     return subprocess.run(
         _command(command, arguments),
-        env=_environment(),
+        env=_environment(packages),
         capture_output=True,
         text=True,
         timeout=within_s,
@@ -212,11 +213,15 @@ def start(
     grpc_port: int | None = None,
     prelude: str = "",
     is_quiet: bool = False,
+    packages: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Server:
     """Start a server on free ports of the loopback; does not wait for anything.
 
     Port 0 is none. `prelude` is Python that runs first. `is_quiet` leaves `salver serve` as quiet
-    as it is; else it logs as `tensorflow_model_server` does.
+    as it is; else it logs as `tensorflow_model_server` does. `packages` is a directory of further
+    packages. `environment` has further variables, and `descriptors` are inherited.
     """
     port = free_port() if port is None else port
     grpc_port = free_port() if grpc_port is None else grpc_port
@@ -225,7 +230,8 @@ def start(
         arguments[:0] = ["serve"] if is_quiet else ["serve", "--verbose"]
     process = subprocess.Popen(
         _command(command, arguments, prelude),
-        env=_environment(),
+        env={**_environment(packages), **(environment or {})},
+        pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -62,3 +62,27 @@ def test_an_unknown_model_is_told_with_those_that_are_there(all_models_server: S
     assert done.stdout == ""
     assert "Servable not found for request: Latest(half_plus_tow)" in done.stderr
     assert "half_plus_two" in done.stderr
+
+
+@pytest.mark.parametrize("form", [["--form=json"], ["--form=binary"], []])
+def test_requests_go_by_the_open_inference_protocol(
+    all_models_server: Server, tmp_path: Path, form: list[str]
+) -> None:
+    server = all_models_server
+    for url in (server.url,) if form else (server.url, server.grpc_target):
+        for result in measured(
+            tmp_path, url, "several", *QUICK, "--protocol=v2", *form,
+            "--against-protocol=tfs", "--turns=1",
+        ):  # fmt: skip
+            assert result["failures"] == {}
+            assert int(str(result["answered"])) > 10
+
+
+def test_a_body_of_the_open_inference_protocol_is_sent(
+    all_models_server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "infer.json"
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
+    file.write_text(json.dumps({"inputs": [tensor]}))
+    url = all_models_server.url
+    assert measured(tmp_path, url, "half_plus_two", *QUICK, "--protocol=v2", f"--input={file}")

@@ -76,7 +76,7 @@ class TestDockerfile:
         environment = environment_of(dockerfile)
         assert environment["MODEL_BASE_PATH"] == "/models"
         assert environment["MODEL_NAME"] == "model"
-        assert values_of(dockerfile, "EXPOSE") == ["8500 8501"]
+        assert values_of(dockerfile, "EXPOSE") == ["8500 8501 8080"]
         assert json.loads(values_of(dockerfile, "ENTRYPOINT")[0]) == [
             "/usr/bin/tf_serving_entrypoint.sh"
         ]
@@ -116,9 +116,9 @@ def programs(tmp_path: Path) -> Path:
     return directory
 
 
-def install(programs: Path, text: str) -> None:
-    """Put a program in the place of `tensorflow_model_server`."""
-    program = programs / "tensorflow_model_server"
+def install(programs: Path, text: str, name: str = "tensorflow_model_server") -> None:
+    """Put a program in the place of one of the commands."""
+    program = programs / name
     program.write_text(text)
     program.chmod(0o755)
 
@@ -130,7 +130,9 @@ def with_path(programs: Path, **more: str) -> dict[str, str]:
 class TestEntrypoint:
     def arguments(self, programs: Path, *given: str, **environment: str) -> list[str]:
         """What the entrypoint starts the server with."""
-        install(programs, '#!/bin/sh\nfor each in "$@"; do echo "$each"; done\n')
+        echo = '#!/bin/sh\nfor each in "$@"; do echo "$each"; done\n'
+        install(programs, echo)
+        install(programs, f"{echo}echo of salver\n", "salver")
         ended = subprocess.run(
             [ENTRYPOINT, *given],
             env=with_path(programs, **environment),
@@ -160,6 +162,18 @@ class TestEntrypoint:
     def test_arguments_come_last_and_whole(self, programs: Path) -> None:
         given = ["--rest_api_port=8080", "--model_config_file", "/app/a file", "*"]
         assert self.arguments(programs, *given)[4:] == given
+
+    def test_sagemaker_calls_it_by_one_word(self, programs: Path) -> None:
+        assert self.arguments(programs, "serve", "--workers=2") == [
+            *("serve", "--cloud_contract=sagemaker", "--workers=2", "of salver")
+        ]
+
+    def test_a_contract_is_for_the_command_that_finds_models(self, programs: Path) -> None:
+        given = ["--workers=2", "--cloud_contract=vertex"]
+        assert self.arguments(programs, *given) == ["serve", *given, "of salver"]
+        variable = {"SALVER_FLAG_CLOUD_CONTRACT": "vertex"}
+        assert self.arguments(programs, **variable) == ["serve", "of salver"]
+        assert self.arguments(programs, "--cloud_contract=none")[-1] == "--cloud_contract=none"
 
 
 @pytest.fixture
@@ -322,3 +336,31 @@ class TestHealthcheck:
             f"--rest_ssl_config_file={tls}", MODEL_NAME=base.name, MODEL_BASE_PATH=str(base.parent)
         )
         assert healthcheck.main(Path(f"/proc/{server.process.pid}/cmdline")) == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "environment", "port"),
+        [
+            (["tensorflow_model_server"], {"SALVER_FLAG_REST_API_PORT": "1"}, 8501),
+            (["salver", "serve", "--cloud_contract=sagemaker"], {}, 8080),
+            (
+                ["salver", "serve", "--cloud_contract=sagemaker"],
+                {"SAGEMAKER_BIND_TO_PORT": "2"},
+                2,
+            ),
+            (
+                ["salver", "serve"],
+                {"SALVER_FLAG_CLOUD_CONTRACT": "vertex", "AIP_HTTP_PORT": "3"},
+                3,
+            ),
+            (["salver", "serve", "--cloud_contract=vertex", "--rest_api_port=4"], {}, 4),
+            (["salver", "serve"], {"SALVER_FLAG_REST_API_PORT": "5"}, 5),
+        ],
+    )
+    def test_the_port_may_be_a_clouds(
+        self,
+        healthcheck: ModuleType,
+        arguments: list[str],
+        environment: dict[str, str],
+        port: int,
+    ) -> None:
+        assert healthcheck.port_of(arguments, environment) == port

@@ -9,20 +9,31 @@ from pathlib import Path
 import pytest
 
 from tests.integration.documents import ROOT, Page, blocks_of, copy_models, pages
+from tests.with_torch import marks_with_torch
 
 PAGES = [page for page in pages() if blocks_of(page)]
+OF_TORCH = ("from-pytorch.md", "from-hugging-face.md")
+"""Run by scripts/stress where PyTorch is not installed."""
+
+
+def _run(path: Path) -> object:
+    marks = marks_with_torch() if path.name in OF_TORCH else ()
+    return pytest.param(path, marks=marks, id=str(path.relative_to(ROOT)))
 
 
 @pytest.fixture
-def page(model_path: Callable[[str], Path], tmp_path: Path) -> Iterator[Page]:
-    if find_spec("tensorflow") is None:
+def page(
+    model_path: Callable[[str], Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Page]:
+    is_of_torch = request.node.callspec.params["path"].name in OF_TORCH
+    if find_spec("tensorflow") is None and not is_of_torch:
         pytest.skip("TensorFlow is not installed")
     made = Page(tmp_path, partial(copy_models, model_path))
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [_run(page) for page in PAGES])
 def test_a_page_does_what_it_says(path: Path, page: Page) -> None:
     page.run(blocks_of(path))
 

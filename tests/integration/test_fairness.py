@@ -138,3 +138,44 @@ def test_a_run_whose_client_has_left_does_not_start(
     assert divided.status_code == 200  # it came after the one that has left
     with pytest.raises(OSError, match="No such device or address"):  # nobody opened it to read
         os.close(os.open(left, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@pytest.mark.parametrize("server", [("--max_concurrent_runs_per_model=1",)], indirect=True)
+def test_a_request_whose_deadline_the_queue_cannot_meet_is_refused_when_it_comes(
+    server: Server,
+) -> None:
+    for _ in range(5):  # so that it is known how long a run takes
+        assert server.predict("slow", [50.0]).status_code == 200
+    with ThreadPoolExecutor(CALLS) as clients:
+        asked = [
+            clients.submit(
+                requests.post,
+                f"{server.url}/v1/models/slow:predict",
+                json={"instances": [50.0]},
+                timeout=PATIENCE_S,
+            )
+            for _ in range(CALLS)
+        ]
+        eventually("all wait", lambda: in_flight(server, "slow") > CALLS / 2)
+        with connected(server.grpc_target) as client:
+            spec = model_spec("slow")
+            request = predict_request(spec, {"millis": np.array([1.0], np.float32)})
+            code, text = client.refusal("Predict", request, timeout=0.4)
+        body = {
+            "inputs": [{"name": "millis", "datatype": "FP32", "shape": [1], "data": [1.0]}],
+            "parameters": {"timeout": 400_000},
+        }
+        answer = server.post("/v2/models/slow/infer", body)
+        assert {each.result(PATIENCE_S).status_code for each in asked} == {200}
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "requests wait for runs of model slow already, which takes about" in text
+    assert (answer.status_code, int(answer.headers["Retry-After"]) >= 1) == (503, True)
+    page = server.get("/metrics").text
+    assert 'salver_rejected_requests_total{model_name="slow",reason="deadline"} 2' in page
+
+
+def in_flight(server: Server, model: str) -> float:
+    """Requests of a model that wait or run."""
+    lines = server.get("/metrics").text.splitlines()
+    found = [line for line in lines if f'in_flight_requests{{model_name="{model}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)

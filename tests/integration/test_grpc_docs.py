@@ -47,7 +47,7 @@ needs_stubs = pytest.mark.skipif(
 
 @needs_stubs
 def test_predicting_with_tensorflow_s_stubs(all_models_server: Server, tmp_path: Path) -> None:
-    printed = run_example(example("import tensorflow as tf"), all_models_server, tmp_path)
+    printed = run_example(example("prediction_service_pb2_grpc"), all_models_server, tmp_path)
     assert printed == "[2.5 3.  4.5] 123\n"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from salver.dtypes import DataType
+from salver.vocabulary.dtypes import DataType
 from tests.integration.grpc_clients.plain import (
     METHODS,
     Client,

@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from salver._pb import message_class
-from salver.dtypes import DataType
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.tensorflow_types import number_of
 from tests.integration.grpc_clients.plain import (
     Client,
     connected,
@@ -47,7 +48,7 @@ class TestMetadata:
         } <= signatures.signature_def.keys()  # fmt: skip
         default = signatures.signature_def["serving_default"]
         assert default.method_name == "tensorflow/serving/predict"
-        assert default.inputs["b"].dtype == DataType.INT32
+        assert default.inputs["b"].dtype == number_of(DataType.INT32)
         assert [dim.size for dim in default.inputs["a"].tensor_shape.dim] == [-1, 2]
 
     def test_defaults_come_back_too(self, client: Client) -> None:

@@ -7,7 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
-from salver.dtypes import DTYPES, DataType
+from salver.vocabulary.dtypes import DTYPES, DataType
+from salver.vocabulary.tensorflow_types import number_of, short_text, value_field
 from tests.integration.grpc_clients.plain import (
     Client,
     message,
@@ -21,8 +22,8 @@ ALL_BYTES = bytes(range(256))
 
 # What each dtype is sent as in its value field, and what must come back there.
 SENT: dict[DataType, list[Any]] = {
-    DataType.FLOAT: [1.5, -0.0, 3.4028234663852886e38],
-    DataType.DOUBLE: [0.1, -1e300, 5e-324],
+    DataType.FLOAT32: [1.5, -0.0, 3.4028234663852886e38],
+    DataType.FLOAT64: [0.1, -1e300, 5e-324],
     DataType.INT32: [0, -1, 2**31 - 1, -(2**31)],
     DataType.UINT8: [0, 255],
     DataType.INT16: [-32768, 32767],
@@ -39,20 +40,20 @@ SENT: dict[DataType, list[Any]] = {
     DataType.QUINT16: [0, 65535],
     DataType.UINT16: [0, 65535],
     DataType.COMPLEX128: [1.0, 2.0, -3.0, 0.5],
-    DataType.HALF: [0x3C00, 0x8000, 0x7E00, 0x0001, 0xFFFF],
+    DataType.FLOAT16: [0x3C00, 0x8000, 0x7E00, 0x0001, 0xFFFF],
     DataType.UINT32: [0, 2**32 - 1],
     DataType.UINT64: [0, 2**64 - 1],
 }
-FLOAT8 = [dtype for dtype, row in DTYPES.items() if row.text.startswith("float8")]
+FLOAT8 = [dtype for dtype in DTYPES.values() if short_text(dtype).startswith("float8")]
 PARTS_OF = {DataType.COMPLEX64: 2, DataType.COMPLEX128: 2}
 
 
 def in_field(dtype: DataType, sent: Any, size: int | None = None) -> Any:
     """A vector TensorProto with the given value field."""
-    proto = message("tensorflow.TensorProto", dtype=dtype)
+    proto = message("tensorflow.TensorProto", dtype=number_of(dtype))
     count = len(sent) // PARTS_OF.get(dtype, 1)
     proto.tensor_shape.dim.add(size=count if size is None else size)
-    field = DTYPES[dtype].value_field or ""
+    field = value_field(dtype) or ""
     if field == "float8_val":
         proto.float8_val = sent
     else:
@@ -62,26 +63,26 @@ def in_field(dtype: DataType, sent: Any, size: int | None = None) -> Any:
 
 def echo(client: Client, dtype: DataType, proto: Any) -> Any:
     """The output of the identity of a dtype."""
-    spec = model_spec("every_dtype", signature=DTYPES[dtype].text)
+    spec = model_spec("every_dtype", signature=short_text(dtype))
     return client.call("Predict", predict_request(spec, {"x": proto})).outputs["y"]
 
 
 class TestTensors:
-    @pytest.mark.parametrize("dtype", SENT, ids=lambda dtype: DTYPES[dtype].text)
+    @pytest.mark.parametrize("dtype", SENT, ids=lambda dtype: short_text(dtype))
     def test_every_value_field_goes_there_and_back(self, dtype: DataType, client: Client) -> None:
         output = echo(client, dtype, in_field(dtype, SENT[dtype]))
-        assert list(getattr(output, DTYPES[dtype].value_field or "")) == SENT[dtype]
-        assert output.dtype == dtype
+        assert list(getattr(output, value_field(dtype) or "")) == SENT[dtype]
+        assert output.dtype == number_of(dtype)
         assert not output.tensor_content
 
-    @pytest.mark.parametrize("dtype", FLOAT8, ids=lambda dtype: DTYPES[dtype].text)
+    @pytest.mark.parametrize("dtype", FLOAT8, ids=lambda dtype: short_text(dtype))
     def test_float8_goes_there_and_back_bit_by_bit(self, dtype: DataType, client: Client) -> None:
         assert echo(client, dtype, in_field(dtype, ALL_BYTES)).float8_val == ALL_BYTES
 
     @pytest.mark.parametrize(
         "dtype",
-        [d for d in SENT if d not in (DataType.STRING, DataType.BFLOAT16, DataType.HALF)],
-        ids=lambda dtype: DTYPES[dtype].text,
+        [d for d in SENT if d not in (DataType.STRING, DataType.BFLOAT16, DataType.FLOAT16)],
+        ids=lambda dtype: short_text(dtype),
     )
     def test_tensor_content_is_understood(self, dtype: DataType, client: Client) -> None:
         proto = in_field(dtype, SENT[dtype])
@@ -89,14 +90,14 @@ class TestTensors:
         assert values(echo(client, dtype, tensor(nested, dtype))) == nested
 
     def test_bits_of_half_in_tensor_content_come_back_as_half_val(self, client: Client) -> None:
-        proto = in_field(DataType.HALF, [])
-        bits = SENT[DataType.HALF]
+        proto = in_field(DataType.FLOAT16, [])
+        bits = SENT[DataType.FLOAT16]
         proto.tensor_content = struct.pack(f"<{len(bits)}H", *bits)
         proto.tensor_shape.dim[0].size = len(bits)
-        assert list(echo(client, DataType.HALF, proto).half_val) == bits
+        assert list(echo(client, DataType.FLOAT16, proto).half_val) == bits
 
     def test_a_short_field_is_filled_up_with_its_last_value(self, client: Client) -> None:
-        output = echo(client, DataType.FLOAT, in_field(DataType.FLOAT, [1.0, 2.0], size=5))
+        output = echo(client, DataType.FLOAT32, in_field(DataType.FLOAT32, [1.0, 2.0], size=5))
         assert values(output) == [1.0, 2.0, 2.0, 2.0, 2.0]
         output = echo(client, DataType.STRING, in_field(DataType.STRING, [b"a"], size=2))
         assert values(output) == [b"a", b"a"]
@@ -115,7 +116,7 @@ class TestTensors:
         ]
 
     def test_a_tensor_without_rows_comes_back_without_rows(self, client: Client) -> None:
-        output = echo(client, DataType.FLOAT, in_field(DataType.FLOAT, []))
+        output = echo(client, DataType.FLOAT32, in_field(DataType.FLOAT32, []))
         assert [dim.size for dim in output.tensor_shape.dim] == [0]
         assert values(output) == []
 
@@ -325,7 +326,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("sizes", [[-1], [-5], [2**40, 2**40], [2**62, 2, 2]])
     def test_a_shape_that_cannot_be_is_refused(self, sizes: list[int], client: Client) -> None:
-        proto = message("tensorflow.TensorProto", dtype=DataType.FLOAT, float_val=[1.0])
+        proto = message(
+            "tensorflow.TensorProto", dtype=number_of(DataType.FLOAT32), float_val=[1.0]
+        )
         for size in sizes:
             proto.tensor_shape.dim.add(size=size)
         code, text = client.refusal(

@@ -16,7 +16,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from salver.dtypes import DataType
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.tensorflow_types import number_of
 from tests.integration.certificates import ssl_config
 from tests.integration.grpc_clients.plain import (
     Client,
@@ -388,7 +389,7 @@ class TestReflection:
         method = service.FindMethodByName("Predict")
         request: Any = message_factory.GetMessageClass(method.input_type)()
         request.model_spec.name = "half_plus_two"
-        request.inputs["x"].dtype = DataType.FLOAT
+        request.inputs["x"].dtype = number_of(DataType.FLOAT32)
         request.inputs["x"].tensor_shape.dim.add(size=1)
         request.inputs["x"].float_val.append(2.0)
         answer: Any = message_factory.GetMessageClass(method.output_type).FromString(

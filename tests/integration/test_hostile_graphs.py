@@ -12,7 +12,7 @@ from shutil import copytree
 import pytest
 import requests
 
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 from tests.checkpoint_tables import handle, table
 from tests.hostile_graphs import DEADLY, HARMLESS
 from tests.integration.serving import PATIENCE_S, SOURCES, Server, eventually
@@ -22,15 +22,15 @@ StartServer = Callable[..., Server]
 _LOAD_AND_RUN = """
 import resource, sys
 import numpy as np
-from salver.backends.registry import BackendOptions, open_backend
+from salver.backends.selection import Selector
 from salver.backends.tensorflow import session
 from salver.backends.tensorflow.examination import Examination
 
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 session.examine = lambda *_, **__: Examination(frozenset())
-model = open_backend("tensorflow", BackendOptions()).load(sys.argv[1])
-model.program(["x:0"], ["y:0"]).run([np.full(4, 100, np.float32)])
+model = Selector()(sys.argv[1]).load()
+model.graph.program(["x:0"], ["y:0"]).run([np.full(4, 100, np.float32)])
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 from tests.integration.grpc_clients.plain import (
     Client,
     connected,

@@ -36,9 +36,12 @@ def of(samples: Samples, name: str, **labels: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def server(model_path: Callable[[str], Path]) -> Iterator[Server]:
+def server(
+    model_path: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     flags = ("--model_name=m", f"--model_base_path={model_path('half_plus_two')}")
-    with running(*flags) as server:
+    cache = tmp_path_factory.mktemp("cache")  # not that of who runs the tests
+    with running(*flags, f"--model_cache={cache}") as server:
         yield server
 
 
@@ -54,6 +57,19 @@ def own_base_path(model_path: Callable[[str], Path], tmp_path: Path) -> Path:
     (version,) = model_path("half_plus_two").iterdir()
     shutil.copytree(version, tmp_path / "own" / "1")
     return tmp_path / "own"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_are_counted_by_where_they_are_made(
+    model_path: Callable[[str], Path], workers: int
+) -> None:
+    flags = ("--model_name=m", f"--model_base_path={model_path('half_plus_two')}")
+    with running(*flags, "--inline_runs=never", f"--workers={workers}") as server:
+        for _ in range(20):
+            assert server.predict("m", [1.0]).status_code == 200
+        samples = scraped(server)
+        assert of(samples, "salver_runs_total", model_name="m", placement="pool") == 20
+        assert of(samples, "salver_runs_total", model_name="m") == 20
 
 
 def test_the_page_has_the_references_form(server: Server) -> None:

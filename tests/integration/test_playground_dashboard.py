@@ -13,7 +13,8 @@ from tests.integration.serving import Server, eventually, running
 @pytest.fixture(scope="module")
 def server(model_path: Callable[[str], Path]) -> Iterator[Server]:
     """A server that has answered 40 requests and refused 5 before anybody looked."""
-    with running(str(model_path("half_plus_two")), command="salver") as server:
+    path = str(model_path("half_plus_two"))
+    with running(path, "--slow_request_ms=1", command="salver") as server:
         for _ in range(40):
             assert server.predict("half_plus_two", [1.0]).status_code == 200
         for _ in range(5):
@@ -51,6 +52,21 @@ def tile(page: Page, title: str) -> tuple[str, bool]:
         title,
     )
     return found[0], found[1]
+
+
+def test_slow_requests_are_told_with_what_took_the_time(page: Page, server: Server) -> None:
+    (slowest,) = server.get("/admin/v1/slow_requests").json()["requests"][-1:]
+    assert slowest["target"] == "/v1/models/half_plus_two:predict"  # the first runs take long
+    open_dashboard(page, server)
+    page.wait_for_text("article.dashboard", "Slow requests")
+    rows = page.run(
+        "return [...document.querySelectorAll('[aria-label=\"Slow requests\"] tbody tr')]"
+        ".map((row) => [...row.children].map((cell) => cell.textContent))"
+    )
+    assert rows[-1][1] == "POST /v1/models/half_plus_two:predict"
+    assert rows[-1][2] == "200"
+    for stage in slowest["stages"]:
+        assert stage["name"] in rows[-1][4]
 
 
 def test_what_happened_while_it_was_closed_is_there_when_it_is_opened(

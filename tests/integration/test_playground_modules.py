@@ -178,11 +178,12 @@ def exported(count: int, failures: int, model: str = 'a"\\b\n') -> str:
     by_name = {metric.name: metric for metric in CATALOGUE}
     counts = [0] * (len(SECONDS) + 1)
     counts[3], counts[5] = count - count // 10, count // 10
-    call = (model, "1", "serving_default", "predict", "REST")
+    call = (model, "1", "serving_default", "predict", "REST", "tfs")
     families = [
         Family(by_name["salver_request_seconds"], [(call, Distribution(counts, 1.0))]),
         Family(
-            by_name["salver_failed_requests_total"], [((model, "1", "INTERNAL", "REST"), failures)]
+            by_name["salver_failed_requests_total"],
+            [((model, "1", "INTERNAL", "REST", "tfs"), failures)],
         ),
         Family(by_name["salver_process_resident_memory_bytes"], [((), 123456789)]),
     ]
@@ -535,3 +536,27 @@ def test_an_answer_is_shown_as_what_the_model_says_it_is(
 ) -> None:
     script = "m.viewsFor(args[0], args[1], args[2])"
     assert page.module("outputs/sense.js", script, row, labels, said) == views
+
+
+def test_the_clients_of_triton_and_kserve_are_written_for_what_is_made_of_tensors(
+    page: Page,
+) -> None:
+    ask = {
+        "origin": "http://h:8501", "model": "m/n", "which": {"kind": "label", "label": "stable"},
+        "signature": {"name": "other", "call": "predict",
+                      "inputs": [{"name": "x", "dtype": "bfloat16", "shape": [-1, 2]}]},
+        "body": {"signature_name": "other", "instances": [[1, 2]]}, "usesFile": False,
+    }  # fmt: skip
+    triton, kserve = page.module("snippets_v2.js", "m.openInference(args[0])", ask)
+    assert 'InferenceServerClient("h:8501")' in triton["text"]
+    assert (
+        'infer("m/n", inputs, model_version="stable", parameters={"signature_name": "other"})'
+        in (triton["text"])
+    )
+    assert '"x": np.array([[1, 2]], dtype="float32"),' in triton["text"]
+    assert '"x": "BF16"' in kserve["text"]
+    assert 'model_name="m%2Fn/versions/stable"' in kserve["text"]
+    for program in (triton, kserve):
+        compile(program["text"], program["name"], "exec")
+    ask["signature"]["call"] = "classify"  # type: ignore[index]
+    assert page.module("snippets_v2.js", "m.openInference(args[0])", ask) == []

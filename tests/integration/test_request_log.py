@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from salver._pb import message_class
-from salver.codecs.prediction_log import LoggedRequest, LogKind, decode_prediction_log
-from salver.codecs.tfrecord import read_records
+from salver.codecs.protobuf.prediction_log import LoggedRequest, LogKind, decode_prediction_log
+from salver.codecs.protobuf.tfrecord import read_records
 from salver.request_log.rotation import OPEN_SUFFIX
 from tests.integration.grpc_clients.plain import (
     Client,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 from tests.integration.grpc_clients.plain import (
     Client,
     connected,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.codecs.tfrecord import write_record
+from salver.codecs.protobuf.tfrecord import write_record
 from salver.warmup.storing import read_file
 from tests.integration.serving import Server, free_port, run_command
 
@@ -220,3 +220,51 @@ def test_files_go_both_ways_between_tensorflow_and_us(
     )
     server = start_server("--model_name=m", f"--model_base_path={base_path}", NO_RETRIES)
     assert "Number of warmup records read: 2." in server.err.text()
+
+
+MODEL = """\
+import os
+
+class Model:
+    inputs = {"x": ("float32", [-1])}
+    outputs = {"pid": ("int64", [-1]), "asked": ("int64", [-1])}
+    asked = 0
+
+    def predict(self, inputs):
+        if inputs["x"][0] < 0:
+            os._exit(3)
+        self.asked += 1
+        return {"pid": [os.getpid()], "asked": [self.asked]}
+"""
+
+
+def test_every_process_of_a_version_is_warmed_up_also_one_that_replaces_another(
+    tmp_path: Path, start_server: StartServer
+) -> None:
+    version = tmp_path / "models" / "m" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(MODEL)
+    make(version, {"inputs": {"x": [1.0]}}, {"inputs": {"x": [2.0]}})
+    config = {"base_path": str(version.parent), "salver": {"instances": 2}}
+    (tmp_path / "models.json").write_text(
+        json.dumps({"schema": 1, "models": [{"name": "m", **config}]})
+    )
+    server = start_server(
+        f"--model_config_file={tmp_path / 'models.json'}", f"--trusted_model_paths={tmp_path}"
+    )
+
+    def ask(x: float) -> tuple[int, int] | None:
+        answer = server.post("/v1/models/m:predict", {"inputs": {"x": [x]}})
+        if answer.status_code != 200:
+            return None
+        outputs = answer.json()["outputs"]
+        return outputs["pid"][0], outputs["asked"][0]
+
+    seen: set[int] = set()
+    while len(seen) < 4:  # two of which replace the two that there are
+        answered = ask(1.0)
+        assert answered is not None
+        if answered[0] not in seen:
+            assert answered[1] > 2
+        seen.add(answered[0])
+        assert ask(-1.0) is None

@@ -377,7 +377,7 @@ def test_a_worker_that_hangs_is_replaced_and_what_waits_for_it_goes_on(
         "--model_name=m",
         f"--model_base_path={base}",
         "--workers=2",
-        prelude="from salver.workers import watch; watch.EVERY_S = 0.05",
+        prelude="from salver.workers import watchdog; watchdog.EVERY_S = 0.05",
     )
     stopped, _ = sorted(workers(server))
     os.kill(stopped, signal.SIGSTOP)
@@ -435,3 +435,28 @@ def test_each_line_of_the_access_log_is_whole(
     lines = [line for line in log.read_text().splitlines() if ":predict" in line]
     assert len(lines) == 100
     assert all(line.startswith("{") and line.endswith("}") for line in lines)
+
+
+def test_a_worker_that_takes_the_place_of_another_stays_ready_as_that_did(
+    model_path: Callable[[str], Path], tmp_path: Path, start_server: StartServer
+) -> None:
+    """Though by now a model is configured that never comes."""
+    config = tmp_path / "models.yaml"
+    entry = f"models:\n- {{name: m, base_path: {model_path('onnx_half_plus_two')}}}\n"
+    config.write_text(entry)
+    server = start_server(
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=1",
+        "--stay_ready",
+        "--workers=2",
+        command="salver",
+    )
+    config.write_text(f"{entry}- {{name: never, base_path: {tmp_path / 'never'}}}\n")
+    server.err.wait_for("never not found")
+    for victim in workers(server):
+        os.kill(victim, signal.SIGKILL)
+    eventually("both are replaced", lambda: len(workers(server)) == 2)
+    for _ in range(8):  # connections of their own, which both of them get
+        answer = requests.get(f"{server.url}/healthz/ready", timeout=PATIENCE_S)
+        assert answer.status_code == 200, answer.text
+        assert ask(server).json() == {"predictions": [3.0]}

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from tests.shelf import Gate, Shelf
 
-from salver.batching.run_pool import RunPool
+from salver.scheduling.run_pool import RunPool
 
 
 @pytest.fixture

@@ -63,6 +63,8 @@ def _fields(message: Any, seen: set[str]) -> Iterator[str]:
         return
     seen.add(message.full_name)
     for field in message.fields:
+        if field.message_type is not None and field.message_type.file.package == "salver":
+            continue  # which the reference does not have
         is_entry = message.GetOptions().map_entry
         if not is_entry:
             yield f"{message.name}.{field.name}"

@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.instruments.test_signatures import keys
 
 import salver.publishing
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.prediction_log import LogKind, decode_prediction_log
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.prediction_log import LogKind, decode_prediction_log
 from salver.errors import (
     AlreadyExists,
+    DataLoss,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     ServingError,
     Unavailable,
 )
+from salver.instruments.manifest import MANIFEST, SIGNATURE, check_files, parse_manifest
+from salver.instruments.signatures import read_public_keys
 from salver.publishing import Published, newest_version, publish, versions_in
 from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.storing import read_file
@@ -309,7 +313,9 @@ def test_signatures_of_which_no_request_can_be_made_are_told(
 
 def test_a_keras_file_has_no_signatures_to_warm_up(tmp_path: Path) -> None:
     (tmp_path / "m.keras").touch()
-    with pytest.raises(InvalidArgument, match="for a SavedModel or a TFLite model only"):
+    with pytest.raises(
+        InvalidArgument, match="cannot be made for a Keras model: only a load tells"
+    ):
         publish(tmp_path / "m.keras", tmp_path / "m", warmup=True, check=False)
 
 
@@ -351,3 +357,125 @@ def test_what_is_no_list_is_refused(model: Path, base: Path, more: dict[str, Any
 def test_a_model_without_a_graph_cannot_be_warmed_up(model: Path, base: Path) -> None:
     with pytest.raises(InvalidArgument, match="holds no graph that could be warmed up"):
         publish(model, base, check=False, warmup=True)
+
+
+# -- live models of other libraries ----------------------------------------------------------------
+
+
+def double(x: float) -> float:
+    return x * 2
+
+
+class _Broken:
+    __module__ = "xgboost.core"
+
+    def save_model(self, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("the disk is full")
+
+
+_Broken.__name__ = "Booster"
+
+
+class _Named(_Broken):
+    """A fitted classifier of XGBoost."""
+
+    __module__ = "xgboost.sklearn"
+    feature_names = ("age", "income")
+    classes_ = np.array(["no", "yes"])
+
+    def save_model(self, path: str) -> None:
+        Path(path).write_bytes(b"model")
+
+
+def test_a_function_is_published_by_its_source(base: Path) -> None:
+    path = publish(double, base, check=False).path
+    assert names(path) == ["model.py"]
+    assert "return x * 2" in (path / "model.py").read_text()
+
+
+def test_what_a_model_says_of_itself_comes_with_it(base: Path) -> None:
+    path = publish(_Named(), base, check=False).path
+    assert (path / "assets" / "labels.txt").read_text() == "no\nyes\n"
+    assert '"names": ["age", "income"]' in (path / "assets" / "salver.json").read_text()
+
+
+def test_what_the_caller_says_goes_before_that(base: Path) -> None:
+    about = {"title": "Loans"}
+    path = publish(_Named(), base, check=False, labels=["good", "bad"], about=about).path
+    assert (path / "assets" / "labels.txt").read_text() == "good\nbad\n"
+    assert "age" not in (path / "assets" / "salver.json").read_text()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    ("thing", "text"),
+    [
+        (lambda x: x, "A lambda has no source"),
+        (_Broken(), "XGBoost cannot write the model: the disk is full"),
+        (len, "has no source of its own"),
+        (np.zeros((1000, 1000)), "A ndarray is no model"),
+    ],
+)
+def test_what_cannot_be_exported_leaves_nothing(
+    thing: Any, text: str, model: Path, base: Path, is_there: bool
+) -> None:
+    if is_there:
+        publish(model, base, check=False)
+    with pytest.raises(InvalidArgument, match=text):
+        publish(thing, base)
+    assert base.exists() == is_there
+    if is_there:
+        assert names(base) == ["1"]
+
+
+def test_types_are_not_to_be_said_of_a_path(model: Path, base: Path) -> None:
+    with pytest.raises(InvalidArgument, match="inputs and outputs are not to be said of a path"):
+        publish(model, base, inputs={"x": float})
+
+
+def test_one_file_of_several_is_published_with_what_belongs_to_it(
+    tmp_path: Path, base: Path
+) -> None:
+    for name in ("a.pt2", "b.pt2", "b.pt2.data"):
+        (tmp_path / name).write_text(name)
+    path = publish(tmp_path / "b.pt2", base, check=False).path
+    assert names(path) == ["b.pt2.data", "model.pt2"]
+    assert (path / "model.pt2").read_text() == "b.pt2"
+
+
+def test_sums_are_written_where_they_are_asked_for_and_signed_by_a_key(
+    model: Path, base: Path, tmp_path: Path
+) -> None:
+    assert not (publish(model, base, check=False).path / MANIFEST).exists()
+    path = publish(model, base, check=False, labels=["a"], manifest=True).path
+    check_files(path, parse_manifest((path / MANIFEST).read_bytes()))
+    assert not (path / SIGNATURE).exists()
+    private, public = keys(tmp_path / "keys")
+    path = publish(model, base, check=False, sign_key=private).path
+    content = (path / MANIFEST).read_bytes()
+    read_public_keys(public).check(content, (path / SIGNATURE).read_bytes())
+
+
+def test_a_key_that_cannot_be_used_is_told_before_anything_is_done(
+    model: Path, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ServingError, match="No such file"):
+        publish(model, base, check=False, sign_key=tmp_path / "none")
+    assert not base.exists()
+
+
+def test_sums_that_come_with_a_path_are_compared_kept_and_made_anew_for_what_is_added(
+    model: Path, base: Path, tmp_path: Path
+) -> None:
+    private, _ = keys(tmp_path / "keys")
+    signed = publish(model, base, check=False, sign_key=private).path
+    again = publish(signed, base, check=False).path
+    for name in (MANIFEST, SIGNATURE):
+        assert (again / name).read_bytes() == (signed / name).read_bytes()
+    labelled = publish(signed, base, check=False, labels=["a"]).path
+    assert "assets/labels.txt" in parse_manifest((labelled / MANIFEST).read_bytes())
+    assert not (labelled / SIGNATURE).exists()
+    (signed / "more").touch()
+    with pytest.raises(DataLoss):
+        publish(signed, base, check=False)

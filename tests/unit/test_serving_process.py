@@ -1,15 +1,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import salver.serving_process
 from salver.client import Client
 from salver.client.answers import ModelMetadata
-from salver.dtypes import DataType
 from salver.errors import DataLoss, DeadlineExceeded, FailedPrecondition
 from salver.serving_process import ServerProcess, _zeros, check_version, flag_arguments, free_port
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
 
 @pytest.fixture
@@ -107,10 +108,10 @@ def zeros_for(
     *specs: tuple[DataType, tuple[int, ...] | None, str], default: str = ""
 ) -> dict[str, tuple[tuple[int, ...], str]] | None:
     inputs = {
-        f"x{number}": TensorSpec(name, dtype, shape)
+        f"x{number}": TensorSpec(dtype, shape, is_dense=bool(name))
         for number, (dtype, shape, name) in enumerate(specs)
     }
-    signature = Signature(inputs, {}, defaults={default: b""})
+    signature = Signature(inputs, {}, defaults={default: np.zeros(1)})
     feeds = _zeros(ModelMetadata("m", 1, {"serving_default": signature}))
     if feeds is None:
         return None
@@ -118,7 +119,7 @@ def zeros_for(
 
 
 def test_zeros_are_one_row_of_what_is_known() -> None:
-    assert zeros_for((DataType.FLOAT, (-1, 28, 28), "a:0"), (DataType.INT32, (4, 2), "b:0")) == {
+    assert zeros_for((DataType.FLOAT32, (-1, 28, 28), "a:0"), (DataType.INT32, (4, 2), "b:0")) == {
         "x0": ((1, 28, 28), "float32"),
         "x1": ((4, 2), "int32"),
     }
@@ -127,10 +128,10 @@ def test_zeros_are_one_row_of_what_is_known() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        (DataType.FLOAT, None, "a:0"),
-        (DataType.FLOAT, (), "a:0"),
-        (DataType.FLOAT, (-1, -1), "a:0"),
-        (DataType.FLOAT, (1,), ""),
+        (DataType.FLOAT32, None, "a:0"),
+        (DataType.FLOAT32, (), "a:0"),
+        (DataType.FLOAT32, (-1, -1), "a:0"),
+        (DataType.FLOAT32, (1,), ""),
         (DataType.STRING, (-1,), "a:0"),
         (DataType.RESOURCE, (1,), "a:0"),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from salver.about.document import About, Example, InputAbout, OutputAbout, SignatureAbout
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.signature import Signature, TensorSpec
 
 __all__ = ["misfits"]
 

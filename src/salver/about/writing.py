@@ -13,7 +13,7 @@ from salver.about.assets import ASSETS, MOST_EXAMPLE_BYTES, read_asset
 from salver.about.document import About
 from salver.about.reading import MOST_BYTES, NAME, parse_about
 from salver.errors import InvalidArgument, NotFound
-from salver.files import error_of_os
+from salver.instruments.files import OsErrorsOf, error_of_os
 
 __all__ = ["write_about"]
 
@@ -102,21 +102,17 @@ def _check_file(version: Path, name: str) -> None:
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
-    try:
+    with OsErrorsOf(path):
         if not path.is_file() and path.exists():
             raise InvalidArgument(f"{path} is no regular file")
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)
-    except OSError as error:
-        raise error_of_os(str(path), error) from error
     if len(data) > most_bytes:
         raise InvalidArgument(f"{path} is longer than {most_bytes >> 20} MiB")
     return data
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with OsErrorsOf(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        raise error_of_os(str(path), error) from error

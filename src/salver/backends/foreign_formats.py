@@ -24,20 +24,16 @@ class _Format:
     advice: str
 
 
-_ONNX: Final = _Format(
-    "an ONNX model",
-    "Convert it to a SavedModel: pip install onnx2tf; onnx2tf -i {file} -osd -o {stem}/1; and "
-    "serve {stem}",
-)
 _PYTORCH: Final = _Format(
-    "a PyTorch model",
-    "Convert it to a TFLite file where it was made: pip install litert-torch; "
-    "litert_torch.convert(model.eval(), (example,)).export('{stem}.tflite'); and serve that",
+    "what torch.save writes: weights, or a pickled PyTorch module",
+    "Load it into the module it belongs to, and export that where it was made: "
+    "torch.export.save(torch.export.export(module.eval(), (example,)), '{stem}.pt2'); and serve "
+    "that",
 )
 _WEIGHTS: Final = _Format(
     "a file of weights without a model",
-    "Load it into the model it belongs to, export that as a SavedModel, a Keras file or a TFLite "
-    "file, and serve what was exported",
+    "Put a model.py beside it whose class loads it, and serve the directory; or load it into the "
+    "model it belongs to, export that, and serve what was exported",
 )
 _KERAS_WEIGHTS: Final = _Format(
     "a file of Keras weights without a model",
@@ -55,36 +51,25 @@ _CHECKPOINT: Final = _Format(
 )
 _PYTHON: Final = _Format(
     "a pickled Python object, of scikit-learn perhaps",
-    "Write what it computes as a tf.function of a tf.Module, tf.saved_model.save(module, "
-    "'{stem}/1'), and serve {stem}",
+    "Save it by skops where it was made: skops.io.dump(model, '{stem}.skops'); and serve that",
 )
-_TREES: Final = _Format("a model of XGBoost", _PYTHON.advice)
-_OPENVINO: Final = _Format(
-    "an OpenVINO model",
+_CORE_ML: Final = _Format(
+    "a Core ML model",
     "It cannot be converted back: export the model it was made of as a SavedModel, a Keras file or "
     "a TFLite file, and serve that",
 )
-_CORE_ML: Final = _Format("a Core ML model", _OPENVINO.advice)
 _LANGUAGE: Final = _Format(
     "a language model for llama.cpp",
     "Salver does not run it: a server for language models does, such as llama-server",
 )
 
 _BY_SUFFIX: Final[Mapping[str, _Format]] = {
-    ".onnx": _ONNX,
-    ".pt": _PYTORCH,
     ".pth": _PYTORCH,
-    ".pt2": _PYTORCH,
     ".safetensors": _WEIGHTS,
     ".pb": _FROZEN,
     ".meta": _CHECKPOINT,
     ".ckpt": _CHECKPOINT,
-    ".joblib": _PYTHON,
-    ".pkl": _PYTHON,
     ".pickle": _PYTHON,
-    ".skops": _PYTHON,
-    ".ubj": _TREES,
-    ".bst": _TREES,
     ".mlmodel": _CORE_ML,
     ".mlpackage": _CORE_ML,
     ".gguf": _LANGUAGE,
@@ -117,6 +102,4 @@ def _format_of(path: Path) -> _Format | None:
         return None
     if path.name.endswith((".weights.h5", ".weights.hdf5")):
         return _KERAS_WEIGHTS
-    if path.suffix == ".xml":  # which may be anything, without its weights
-        return _OPENVINO if path.with_suffix(".bin").exists() else None
     return _BY_SUFFIX.get(path.suffix.lower())

@@ -1,166 +1,150 @@
-"""Which module runs which platform, imported on first use."""
+"""Which backends there are: those that come with Salver, and those of installed packages."""
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from salver.backends.keras.options import KerasOptions
-from salver.errors import ServingError
-from salver.servable import ServableId
+from salver.backends.protocol import Backend
+from salver.errors import FailedPrecondition, ServingError
 
 if TYPE_CHECKING:
-    from salver.model import Model  # brings numpy, which `prepare` must not wait for
+    from importlib.metadata import EntryPoint
 
-__all__ = [
-    "DEFAULT_PLATFORM",
-    "PLATFORMS",
-    "AnyFormat",
-    "Backend",
-    "BackendOptions",
-    "InternalBatching",
-    "open_backend",
-    "prepare",
-]
+__all__ = ["GROUP", "Backends"]
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendOptions:
-    """What the flags say of how models are loaded.
+GROUP: Final = "salver.backends"
+"""The group of entry points: `linear = "salver_linear:LinearBackend"`."""
 
-    Attributes:
-        saved_model_tags: the tag set to load.
-        session_config: a serialized `tensorflow.ConfigProto`.
-        custom_op_libraries: paths of shared objects that register operations.
-        is_xla_enabled: whether graphs that ask for XLA get it.
-        session_target: where sessions run; empty for this process.
-        load_thread_pool: index of the thread pool of `session_config` that loads; None for any.
-        has_session_metadata: whether a session is told the name and version of its model.
-        prefer_tflite_model: serve a version's TFLite file where it has a SavedModel too.
-        num_tflite_pools: how many requests to one TFLite model may run at once; at least one may.
-        num_tflite_interpreters_per_pool: more than 1 makes TFLite models batch.
-        keras: how Keras files are served.
-        is_serving: whether loads are to stay behind requests; before there are any, they are to be
-            as fast as they can.
-    """
+_BUILT_IN: Final[Mapping[str, str]] = {
+    "tensorflow_savedmodel": "salver.backends.tensorflow.backend:TensorFlowBackend",
+    "tflite": "salver.backends.tflite.backend:TFLiteBackend",
+    "keras": "salver.backends.keras.backend:KerasBackend",
+    "onnxruntime": "salver.backends.onnxruntime.backend:OnnxRuntimeBackend",
+    "lightgbm": "salver.backends.lightgbm.backend:LightGBMBackend",
+    "xgboost": "salver.backends.xgboost.backend:XGBoostBackend",
+    "openvino": "salver.backends.openvino.backend:OpenVINOBackend",
+    "sklearn": "salver.backends.sklearn.backend:SklearnBackend",
+    "pytorch": "salver.backends.pytorch.backend:PyTorchBackend",
+    "python": "salver.backends.python.backend:PythonBackend",
+}
+"""Backend → its class. The first is asked what is wrong where no backend serves the files."""
 
-    saved_model_tags: Sequence[str] = ("serve",)
-    session_config: bytes = b""
-    custom_op_libraries: Sequence[str] = ()
-    is_xla_enabled: bool = False
-    session_target: str = ""
-    load_thread_pool: int | None = None
-    has_session_metadata: bool = False
-    prefer_tflite_model: bool = False
-    num_tflite_pools: int = 1
-    num_tflite_interpreters_per_pool: int = 1
-    keras: KerasOptions = field(default_factory=KerasOptions)
-    is_serving: Callable[[], bool] = lambda: True
+_ENDINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tensorflow_savedmodel": ("saved_model.pb", "saved_model.pbtxt"),
+    "tflite": (".tflite",),
+    "keras": (".keras", ".h5", ".hdf5"),
+    "onnxruntime": (".onnx",),
+    "lightgbm": (".txt",),
+    "xgboost": (".ubj", ".bst", ".json"),
+    "openvino": (".xml",),
+    "sklearn": (".skops", ".joblib", ".pkl"),
+    "pytorch": (".pt2", ".pt"),
+    "python": (".py",),
+}
+"""How a file ends without which a backend finds nothing, so that it need not be imported."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InternalBatching:
-    """How a model wants its requests batched where no flag says it; `batching.plan.Parameters`.
+class Backends:
+    """The backends of one server, each made when it is first needed. Thread-safe."""
 
-    Attributes:
-        num_batch_threads: how many batches run at once.
-        max_batch_size: rows that one request may have.
-        max_execution_batch_size: rows that are run at most in one piece; what is larger is split.
-        max_enqueued_batches: more than these waiting, and requests are turned away.
-        batch_timeout_micros: how long a batch waits for company while a thread is free.
-        allowed_batch_sizes: none: a batch has as many rows as it has.
-        pad_variable_length_inputs: no.
-        enable_large_batch_splitting: yes.
-
-    Source: TensorFlow Serving, `servables/tensorflow/tflite_session.cc`, Create.
-    """
-
-    num_batch_threads: int
-    max_batch_size: int
-    max_execution_batch_size: int
-    max_enqueued_batches: int
-    batch_timeout_micros: int = 0
-    allowed_batch_sizes: tuple[int, ...] = ()
-    pad_variable_length_inputs: bool = False
-    enable_large_batch_splitting: bool = True
-
-
-class Backend(Protocol):
-    """Loads the models of one platform. Thread-safe."""
-
-    def load(self, directory: str, id: ServableId | None = None) -> "Model":
-        """Load one version.
+    def __init__(self, built_in: Mapping[str, str | Callable[[], Backend]] = _BUILT_IN) -> None:
+        """Import nothing yet.
 
         Args:
-            directory: of the version.
-            id: what it is called; for sessions that are told.
+            built_in: backend → what makes it, or where that is found: `module:Class`.
+        """
+        self._built_in = built_in
+        self._lock = threading.RLock()
+        self._made: dict[str, Backend] = {}
+        self._failed: dict[str, ServingError] = {}
+        self._installed: Mapping[str, EntryPoint] | None = None
+        self._is_stopped = False
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a backend; imports nothing."""
+        return name in self._built_in or name in self._entry_points()
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of all, those that come with Salver first; imports nothing."""
+        return iter((*self._built_in, *self._entry_points()))
+
+    def __getitem__(self, name: str) -> Backend:
+        """A backend by its name.
 
         Raises:
-            ServingError: whatever keeps it from being loaded.
+            KeyError: there is none.
+            FailedPrecondition: it cannot be imported, or is none.
         """
-        ...
+        with self._lock:
+            if name not in self._made:
+                if name in self._failed:
+                    raise self._failed[name]
+                backend = self._make(name)
+                if self._is_stopped:
+                    backend.stop()
+                self._made[name] = backend
+            return self._made[name]
 
+    def built_in(self, files: Collection[str] | None = None) -> Iterator[Backend]:
+        """Those that come with Salver, in their order.
 
-class AnyFormat(Backend, Protocol):
-    """The backend of a platform: it may do slow things before a load, such as conversions."""
-
-    def inspect(self, directory: str) -> bytes | None:
-        """Look at a version without loading it: cheap, and no library is opened.
-
-        Returns:
-            Its signatures, a serialized `tensorflow.serving.SignatureDefMap`; None where only a
-            load tells them.
-
-        Raises:
-            ServingError: it will not load; as `load`, as far as can be seen.
+        Args:
+            files: leave out those that surely serve none of these.
         """
-        ...
+        for name in self._built_in:
+            endings = _ENDINGS.get(name)
+            if (
+                files is None
+                or endings is None
+                or any(file.lower().endswith(endings) for file in files)
+            ):
+                yield self[name]
+
+    def installed(self) -> Iterator[Backend]:
+        """Those of other packages; one that cannot be imported is warned of, and left out."""
+        for name in self._entry_points():
+            try:
+                yield self[name]
+            except FailedPrecondition as error:  # noqa: PERF203 - there are a few
+                _log.warning("%s", error.message)
 
     def stop(self) -> None:
-        """Give up what is done before loads, now and for ever. Loads in it raise Unavailable."""
-        ...
+        """See `Backend.stop`; of those that are made later, too."""
+        with self._lock:
+            self._is_stopped = True
+            made = list(self._made.values())
+        for backend in made:
+            backend.stop()
 
+    def _make(self, name: str) -> Backend:
+        if name in self._built_in:
+            make = self._built_in[name]
+            if isinstance(make, str):
+                module, _, attribute = make.partition(":")
+                make = cast("Callable[[], Backend]", vars(import_module(module))[attribute])
+            return make()
+        entry = self._entry_points()[name]
+        try:
+            made: Backend = entry.load()()
+            problem = "" if made.name == name else f"it calls itself {made.name}"
+        except Exception as error:  # noqa: BLE001 - whatever another's package does
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            self._failed[name] = FailedPrecondition(f"The backend {name} cannot be used: {problem}")
+            raise self._failed[name]
+        return made
 
-PLATFORMS: Final = {"tensorflow": "salver.backends.by_format"}
-"""Platform, as `model_platform` names it → a module with functions `open_backend` and
-`load_library`; the latter is slow."""
+    def _entry_points(self) -> "Mapping[str, EntryPoint]":
+        with self._lock:
+            if self._installed is None:
+                from importlib import metadata  # here: 11 ms that a start need not wait for
 
-DEFAULT_PLATFORM: Final = "tensorflow"
-
-
-def open_backend(platform: str, options: BackendOptions) -> AnyFormat:
-    """The backend of a platform in `PLATFORMS`; cheap: libraries are opened at the first load."""
-    module = import_module(PLATFORMS[platform])
-    return cast("Callable[[BackendOptions], AnyFormat]", module.open_backend)(options)
-
-
-def prepare(
-    platform: str, base_paths: Sequence[str] = (), *, prefer_tflite: bool = False
-) -> threading.Thread:
-    """Begin to open a platform's library in a thread, while the rest of the server is imported.
-
-    Opening TensorFlow takes 0.13 s and importing the server 0.12 s: one after the other, the first
-    prediction came at 1.7 of a bare process's time, side by side at 1.4. What goes wrong is said by
-    the first load, which tries again.
-
-    Args:
-        platform: the one of the models, as far as is known.
-        base_paths: of the models, if they are known, so that only what they need is opened.
-        prefer_tflite: see `BackendOptions.prefer_tflite_model`.
-    """
-    thread = threading.Thread(
-        target=_prepare,
-        args=(platform, base_paths, prefer_tflite),
-        name="salver-prepare",
-        daemon=True,
-    )
-    thread.start()
-    return thread
-
-
-def _prepare(platform: str, base_paths: Sequence[str], prefer_tflite: bool) -> None:
-    try:
-        import_module(PLATFORMS[platform]).load_library(base_paths, prefer_tflite=prefer_tflite)
-    except ServingError:
-        return
+                found = metadata.entry_points(group=GROUP)
+                self._installed = {
+                    entry.name: entry for entry in found if entry.name not in self._built_in
+                }
+            return self._installed

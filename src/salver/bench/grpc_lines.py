@@ -1,7 +1,7 @@
 """gRPC over one connection, by grpc.aio."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,7 +25,15 @@ _OPTIONS: Final = (
 class GrpcLines:
     """See `Lines`. As in a client process, all calls share a connection."""
 
-    def __init__(self, address: Address, tls: Tls | None, path: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        tls: Tls | None,
+        path: str,
+        timeout_s: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Connect to nobody yet.
 
         Args:
@@ -33,7 +41,9 @@ class GrpcLines:
             tls: of use where the address is secure.
             path: full name of the method that all lines call.
             timeout_s: the deadline of a call.
+            headers: the metadata of each call.
         """
+        self._metadata = tuple((headers or {}).items()) or None
         self._address = address
         self._tls = tls or Tls()
         self._path = path
@@ -50,7 +60,7 @@ class GrpcLines:
         if self._channel is None:
             self._channel = self._connected()
         call = self._channel.unary_unary(self._path)
-        opened = [_GrpcLine(call, self._timeout_s) for _ in range(count)]
+        opened = [_GrpcLine(call, self._timeout_s, self._metadata) for _ in range(count)]
         self._lines += opened
         return cast("list[Line]", opened)
 
@@ -78,8 +88,14 @@ class GrpcLines:
 class _GrpcLine:
     """One call at a time."""
 
-    def __init__(self, call: Callable[..., Any], timeout_s: float) -> None:
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...] | None,
+    ) -> None:
         self._call = call
+        self._metadata = metadata
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -97,7 +113,7 @@ class _GrpcLine:
 
     async def _ask(self, request: bytes, done: Done) -> None:
         try:
-            body = await self._call(request, timeout=self._timeout_s)
+            body = await self._call(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             code = error.code()
             is_late = code is grpc.StatusCode.DEADLINE_EXCEEDED

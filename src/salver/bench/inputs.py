@@ -4,10 +4,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from salver.dtypes import DTYPES, DataType, numpy_dtype
 from salver.errors import InvalidArgument
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType, numpy_dtype
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
+from salver.vocabulary.tensorflow_types import short_text
 
 __all__ = ["describe_feeds", "random_feeds"]
 
@@ -37,18 +38,18 @@ def random_feeds(signature: Signature, rows: int, random: np.random.Generator) -
 def describe_feeds(feeds: dict[str, Array], signature: Signature) -> str:
     """In words: `x float [1, 784]`."""
     return ", ".join(
-        f"{alias} {DTYPES[signature.inputs[alias].dtype].text} {list(array.shape)}"
+        f"{alias} {short_text(signature.inputs[alias].dtype)} {list(array.shape)}"
         for alias, array in feeds.items()
     )
 
 
 def _value(alias: str, spec: TensorSpec, rows: int, random: np.random.Generator) -> Array:
-    if not spec.tensor_name:
+    if not spec.is_dense:
         raise InvalidArgument(f"Input {alias} is no dense tensor", hint=_BYTES_HINT)
     try:
         dtype = numpy_dtype(spec.dtype)
     except TypeError:
-        text = DTYPES[spec.dtype].text
+        text = short_text(spec.dtype)
         raise InvalidArgument(f"Nothing can be fed to input {alias} of type {text}") from None
     shape = _shape(spec.shape, rows)
     if dtype.hasobject:
@@ -72,7 +73,7 @@ def _numbers(
         return random.integers(0, 2, shape)
     if dtype.kind in "iu":
         return random.integers(0, _MOST_INTEGER, shape)
-    if DTYPES[of].text.startswith(("int", "uint")):  # of two or four bits
+    if short_text(of).startswith(("int", "uint")):  # of two or four bits
         return random.integers(0, 2, shape)
     if dtype.kind == "c":
         return random.random(shape) + 1j * random.random(shape)

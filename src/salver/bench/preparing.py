@@ -2,25 +2,26 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 
 from salver.bench.http_lines import http_request
 from salver.bench.inputs import describe_feeds, random_feeds
+from salver.bench.v2_requests import Form, check_v2, infer_exchange, infer_path
 from salver.client.address import Address, Tls, parse_address
+from salver.client.blocking import Protocol, wire_of
 from salver.client.exchange import Exchange, Reply, Which
 from salver.client.grpc_transport import GrpcTransport
-from salver.client.grpc_wire import GrpcWire
 from salver.client.http_transport import HttpTransport
 from salver.client.rest_wire import RestWire
 from salver.client.wire import Wire
-from salver.codecs.json_document import parse_document
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.request_messages import encode_examples_request, encode_predict_request
+from salver.codecs.json.document import Document
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.request_messages import encode_examples_request, encode_predict_request
 from salver.errors import InvalidArgument, NotFound, ServingError, Unavailable, Unimplemented
-from salver.signature import (
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE,
     REGRESS_METHOD_NAME,
@@ -28,7 +29,7 @@ from salver.signature import (
     is_internal,
 )
 
-__all__ = ["Asked", "Method", "Target", "prepare"]
+__all__ = ["Asked", "Form", "Method", "Target", "prepare"]
 
 Method = Literal["predict", "classify", "regress", "auto"]
 """Which call; `auto` is predict, and for a body with `examples` what the signature was made for."""
@@ -49,23 +50,29 @@ class Asked:
     Attributes:
         url: `http://…`, `https://…`; `grpc://…`, `grpcs://…`, `host:port` or `unix:…`.
         which: model and version.
+        protocol: TensorFlow Serving's API, or the Open Inference Protocol.
+        form: of tensors by the latter over REST; see there.
         signature: None for what the body says, or else the default one.
         method: see there.
         bodies: requests as REST takes them; none for random ones.
         rows: of random requests.
         timeout_s: for an answer.
         ca: PEM file of the authorities to trust; None for the system's.
+        headers: sent with each request, such as a key.
         seed: of the random numbers: the same for all targets, so that all get the same requests.
     """
 
     url: str
     which: Which
+    protocol: Protocol = "tfs"
+    form: Form = "auto"
     signature: str | None = None
     method: Method = "auto"
     bodies: tuple[bytes, ...] = ()
     rows: int = 1
     timeout_s: float = 10.0
     ca: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
 
@@ -77,10 +84,11 @@ class Target:
         name: of the target among those that are compared.
         address: of the server.
         tls: of use where the address is secure.
-        method: `predict`, `classify` or `regress`.
+        method: `predict`, `classify` or `regress`; of the Open Inference Protocol `infer`.
         path: of gRPC the method's name; of REST the path.
         requests: sent in turn; of REST with their head.
         description: what is sent, in words.
+        headers: the metadata of each request over gRPC; of REST they are in the heads.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Target:
     path: str
     requests: tuple[bytes, ...]
     description: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(asked: Asked) -> Target:
@@ -106,8 +115,14 @@ def prepare(asked: Asked) -> Target:
     )
     address = parse_address(url)
     tls = Tls(ca=asked.ca)
-    transport = (GrpcTransport if address.is_grpc else HttpTransport)(address, tls, {})
-    wire: Wire = GrpcWire() if address.is_grpc else RestWire()
+    transport = (GrpcTransport if address.is_grpc else HttpTransport)(address, tls, asked.headers)
+    wire = wire_of(is_grpc=address.is_grpc, protocol=asked.protocol)
+    if asked.protocol == "v2":
+        check_v2(asked.method, asked.form, is_grpc=address.is_grpc, has_bodies=bool(asked.bodies))
+    elif asked.form != "auto":
+        raise InvalidArgument(
+            "--form is of --protocol v2: TensorFlow Serving's REST has JSON alone"
+        )
 
     def ask(exchange: Exchange[Any]) -> Any:
         return exchange.read(transport.send(exchange, asked.timeout_s))
@@ -115,13 +130,23 @@ def prepare(asked: Asked) -> Target:
     try:
         signatures = _signatures(asked, wire, ask)
         made = _made(asked, address, wire, signatures)
-        _try(transport.send, address, made.path, made.bodies[0], asked.timeout_s)
+        headers = made.headers[0] if made.headers else {}
+        _try(transport.send, address, made.path, made.bodies[0], headers, asked.timeout_s)
     finally:
         transport.close()
     requests = made.bodies
     if not address.is_grpc:
-        requests = tuple([http_request(address, made.path, body) for body in requests])
-    return Target(_name(asked), address, tls, made.method, made.path, requests, made.description)
+        headers_of = made.headers or ({},) * len(requests)
+        requests = tuple(
+            [
+                http_request(address, made.path, body, {**asked.headers, **headers})
+                for body, headers in zip(requests, headers_of, strict=True)
+            ]
+        )
+    return Target(
+        *(_name(asked), address, tls, made.method, made.path, requests, made.description),
+        headers=asked.headers,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +155,17 @@ class _Made:
     path: str
     bodies: tuple[bytes, ...]
     description: str
+    headers: tuple[Mapping[str, str], ...] = ()  # of REST, where there are further ones
 
 
 def _name(asked: Asked) -> str:
     which = asked.which
+    name = f"{asked.url} {which.name}"
     if which.version is not None:
-        return f"{asked.url} {which.name} version {which.version}"
-    if which.label is not None:
-        return f"{asked.url} {which.name} label {which.label}"
-    return f"{asked.url} {which.name}"
+        name += f" version {which.version}"
+    elif which.label is not None:
+        name += f" label {which.label}"
+    return name if asked.protocol == "tfs" else f"{name} by {asked.protocol}"
 
 
 # -- what the server says --------------------------------------------------------------------------
@@ -168,6 +195,7 @@ def _try(
     address: Address,
     path: str,
     body: bytes,
+    headers: Mapping[str, str],
     timeout_s: float,
 ) -> None:
     """Send a request and raise the error that the answer is."""
@@ -177,7 +205,7 @@ def _try(
         if not address.is_grpc and not 200 <= reply.status < 300:
             check(reply)
 
-    exchange: Exchange[None] = Exchange(path, body, read)
+    exchange: Exchange[None] = Exchange(path, body, read, headers)
     try:
         exchange.read(send(exchange, timeout_s))
     except ServingError as error:
@@ -191,6 +219,8 @@ def _try(
 
 
 def _made(asked: Asked, address: Address, wire: Wire, signatures: Mapping[str, Signature]) -> _Made:
+    if asked.protocol == "v2":
+        return _of_v2(asked, address, wire, signatures)
     if asked.bodies:
         documents = [_object(body) for body in asked.bodies]
         said = documents[0].get("signature_name")
@@ -208,6 +238,35 @@ def _made(asked: Asked, address: Address, wire: Wire, signatures: Mapping[str, S
         return _Made(method, _GRPC_METHODS[method], bodies, description)
     path = wire.status(asked.which).path
     return _Made(method, f"{path}:{method}", bodies, description)
+
+
+def _of_v2(
+    asked: Asked, address: Address, wire: Wire, signatures: Mapping[str, Signature]
+) -> _Made:
+    """Requests of the Open Inference Protocol."""
+    if asked.bodies:
+        bodies = asked.bodies
+        description = f"{len(bodies)} from a file"
+        return _Made("infer", infer_path(asked.which), bodies, description)
+    name = asked.signature or DEFAULT_SIGNATURE
+    signature = _signature(signatures, name)
+    random = np.random.default_rng(asked.seed)
+    made: list[Exchange[Any]] = []
+    description = ""
+    while len(made) < _VARIANTS and sum(len(of.body or b"") for of in made) < _MOST_BYTES:
+        feeds = random_feeds(signature, asked.rows, random)
+        description = describe_feeds(feeds, signature)
+        try:
+            if address.is_grpc:
+                made.append(wire.predict(asked.which, name, feeds, ()))
+            else:
+                made.append(infer_exchange(asked.which, name, feeds, asked.form))
+        except Unimplemented as error:
+            raise InvalidArgument(error.message, hint=error.hint) from error
+    how = "" if address.is_grpc or asked.form == "auto" else f", as {asked.form}"
+    bodies = tuple([of.body or b"" for of in made])
+    headers = tuple([of.headers for of in made])
+    return _Made("infer", made[0].path, bodies, f"{description}, random{how}", headers)
 
 
 def _signature(signatures: Mapping[str, Signature], name: str) -> Signature:
@@ -254,7 +313,7 @@ def _given(
     spec = ModelSpec(asked.which.name, asked.which.version, asked.which.label, name)
     made = []
     for body in asked.bodies:
-        document = parse_document(body)
+        document = Document(body)
         if method != "predict":
             examples = document.examples(cast('Literal["classify", "regress"]', method))
             made.append(encode_examples_request(spec, examples))

@@ -6,7 +6,7 @@ from typing import Final
 
 from salver.bench.loops import Tally
 from salver.bench.results import PERCENTILES, Report, rate_of
-from salver.hints import without_nodes
+from salver.vocabulary.hints import without_nodes
 
 __all__ = ["duration_text", "report_lines"]
 

@@ -131,7 +131,7 @@ async def _turn(
 
 def _lines(target: Target, timeout_s: float) -> Lines:
     if target.address.is_grpc:
-        return GrpcLines(target.address, target.tls, target.path, timeout_s)
+        return GrpcLines(target.address, target.tls, target.path, timeout_s, headers=target.headers)
     return HttpLines(target.address, target.tls, timeout_s)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from salver.cli.salver import main as salver
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
+from salver.config.flag_sources import PREFIX
 
 __all__ = ["Orphanhood", "main"]
 
@@ -56,6 +57,10 @@ def main(argv: Sequence[str], run: Run = run_server, leave: Leave = leave_at_onc
     """
     _, scratch, *arguments = argv
     orphanhood = Orphanhood(sys.stdin.fileno())
+    # The parent's keywords are all there is to say: what a container sets is for `salver serve`,
+    # and what a service manager does, for the parent.
+    for variable in [name for name in os.environ if name.startswith((PREFIX, "NOTIFY_SOCKET"))]:
+        del os.environ[variable]
 
     def clean() -> None:
         if orphanhood.is_over:

@@ -3,14 +3,14 @@
 import json
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from salver import __version__
 from salver.config.options import Announcement, ServedModel
-from salver.dtypes import DataType
-from salver.hints import without_nodes
-from salver.signature import (
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.hints import without_nodes
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE,
     REGRESS_METHOD_NAME,
@@ -23,8 +23,9 @@ __all__ = ["banner", "curl_line"]
 
 _MOST_VALUES = 32  # as many as a person still likes to see in a command line
 _MOST_COMMANDS = 3
+_CURL_WITH_KEY = 'curl -H "Authorization: Bearer $KEY"'
 
-_FLOATS = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.HALF, DataType.BFLOAT16})
+_FLOATS = frozenset({DataType.FLOAT32, DataType.FLOAT64, DataType.FLOAT16, DataType.BFLOAT16})
 _INTEGERS = frozenset(
     {
         DataType.INT8, DataType.INT16, DataType.INT32, DataType.INT64,
@@ -48,7 +49,9 @@ def banner(announcement: Announcement) -> str:
     there = [model for model in models if model.versions]
     if there and announcement.rest_url:
         lines += ["", "Try:"]
-        lines += [f"  {curl_line(announcement.rest_url, each)}" for each in there[:_MOST_COMMANDS]]
+        url, needs_key = announcement.rest_url, announcement.needs_key
+        tried = there[:_MOST_COMMANDS]
+        lines += [f"  {curl_line(url, each, needs_key=needs_key)}" for each in tried]
     return "\n".join(lines)
 
 
@@ -60,14 +63,21 @@ def _state(model: ServedModel) -> str:
     return f"not available: {words}"
 
 
-def curl_line(rest_url: str, model: ServedModel) -> str:
-    """A command that calls the model; one that asks for its signatures where no call is obvious."""
+def curl_line(rest_url: str, model: ServedModel, *, needs_key: bool = False) -> str:
+    """A command that calls the model; one that asks for its signatures where no call is obvious.
+
+    Args:
+        rest_url: of the server.
+        model: with its signatures.
+        needs_key: it sends the key that the shell has in $KEY.
+    """
+    curl = _CURL_WITH_KEY if needs_key else "curl"
     url = f"{rest_url}/v1/models/{quote(model.name, safe='')}"
     for name in sorted(model.signatures, key=lambda name: (name != DEFAULT_SIGNATURE, name)):
         signature = model.signatures[name]
         if _is_callable(name, signature):
-            return _command(f"{url}:predict", name, signature)
-    return f"curl {shlex.quote(f'{url}/metadata')}"
+            return _command(curl, f"{url}:predict", name, signature)
+    return f"{curl} {shlex.quote(f'{url}/metadata')}"
 
 
 def _is_callable(name: str, signature: Signature) -> bool:
@@ -75,31 +85,37 @@ def _is_callable(name: str, signature: Signature) -> bool:
     return (
         not is_internal(name)
         and signature.method_name not in (CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
-        and all(_scalar(alias, spec) is not None for alias, spec in signature.inputs.items())
+        and all(_scalar(alias, spec) is not None for alias, spec in _required(signature).items())
     )
 
 
-def _command(url: str, name: str, signature: Signature) -> str:
-    shapes = [spec.shape or () for spec in signature.inputs.values()]
+def _required(signature: Signature) -> Mapping[str, TensorSpec]:
+    """The inputs that a request cannot leave out."""
+    inputs = signature.inputs.items()
+    return {alias: spec for alias, spec in inputs if alias not in signature.optional}
+
+
+def _command(curl: str, url: str, name: str, signature: Signature) -> str:
+    shapes = [spec.shape or () for spec in _required(signature).values()]
     if sum(math.prod(abs(size) for size in shape) for shape in shapes) <= _MOST_VALUES:
         body = _body(name, signature, _json_array)
-        return f"curl -d {shlex.quote(body)} {shlex.quote(url)}"
+        return f"{curl} -d {shlex.quote(body)} {shlex.quote(url)}"
     program = f"import json; print(json.dumps({_body(name, signature, _python_array)}))"
-    return f"python3 -c {shlex.quote(program)} | curl -d @- {shlex.quote(url)}"
+    return f"python3 -c {shlex.quote(program)} | {curl} -d @- {shlex.quote(url)}"
 
 
 def _body(name: str, signature: Signature, write: Callable[[str, Sequence[int]], str]) -> str:
     """A request; by rows when each input may have a single row, by columns otherwise."""
     inputs = signature.inputs
-    by_rows = bool(inputs) and all(_takes_one_row(spec) for spec in inputs.values())
+    by_rows = bool(_required(signature)) and all(map(_takes_one_row, inputs.values()))
     values = {
         alias: write(
             _scalar(alias, spec) or "",
             [1 if size < 0 else size for size in (spec.shape or ())[1 if by_rows else 0 :]],
         )
-        for alias, spec in inputs.items()
+        for alias, spec in _required(signature).items()
     }
-    if len(values) == 1:
+    if len(values) == len(inputs) == 1:
         (value,) = values.values()
     else:
         value = f"{{{', '.join(f'{json.dumps(alias)}: {v}' for alias, v in values.items())}}}"

@@ -19,9 +19,12 @@ from salver.bench.preparing import Asked, Method, Target, prepare
 from salver.bench.results import Level, Report
 from salver.bench.terminal import report_lines
 from salver.bench.turns import Plan, Progress, run_plan
+from salver.cli.key_file import add_key_file, headers_of_key_file
+from salver.cli.printing import print_lines
+from salver.client.blocking import Protocol
 from salver.client.exchange import Which
 from salver.errors import InvalidArgument, ServingError
-from salver.files import error_of_os
+from salver.instruments.files import OsErrorsOf
 
 __all__ = ["bench", "make_parser"]
 
@@ -30,6 +33,7 @@ _INTERRUPTED: Final = 130  # as a shell sees a process that SIGINT ended
 _OPEN_CLIENTS: Final = 256
 _MOST_RATE: Final = 1e6  # requests a second
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_Change = Callable[[Asked], Asked]
 _DESCRIPTION: Final = """\
 Put load on a model and measure rate and latencies. Without --rate so many clients each ask again
 once they have an answer (closed loop); with it requests come at their times whatever the server
@@ -75,7 +79,8 @@ def bench(arguments: Sequence[str]) -> int:
         _write(asked.output, document)
     if asked.plot:
         _write(asked.plot, picture(report, f"salver bench {asked.model}"))
-    _print(report, is_ascii=asked.ascii or not _speaks_utf8())
+    is_ascii = asked.ascii or not _speaks_utf8()
+    print_lines(report_lines(report, shutil.get_terminal_size().columns, is_ascii=is_ascii))
     if failure is not None:
         raise failure
     if stop.is_set():
@@ -103,14 +108,17 @@ def _asked(asked: argparse.Namespace) -> list[Asked]:
     first = Asked(
         url=asked.url,
         which=Which(asked.model, asked.version, asked.label),
+        protocol=asked.protocol,
+        form=asked.form,
         signature=asked.signature,
         method=cast("Method", asked.method),
         bodies=_bodies(asked.input) if asked.input else (),
         rows=asked.rows or 1,
         timeout_s=asked.timeout,
         ca=asked.ca,
+        headers=headers_of_key_file(asked.api_key_file),
     )
-    made: Sequence[Callable[[Asked], Asked]] = asked.against or ()
+    made: Sequence[_Change] = asked.against or ()
     return [first, *[make(first) for make in made]]
 
 
@@ -156,6 +164,18 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--label", metavar="L", help="ask the version of this label")
     parser.add_argument("--signature", metavar="S", help="ask this signature (serving_default)")
     parser.add_argument(
+        "--protocol",
+        default="tfs",
+        choices=["tfs", "v2"],
+        help="TensorFlow Serving's API (tfs), or the Open Inference Protocol",
+    )
+    parser.add_argument(
+        "--form",
+        default="auto",
+        choices=["auto", "json", "binary"],
+        help="of tensors over REST by --protocol v2; auto: small ones as JSON",
+    )
+    parser.add_argument(
         "--method", default="auto", choices=["auto", "predict", "classify", "regress"]
     )
     parser.add_argument(
@@ -166,6 +186,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rows", type=_count, metavar="N", help="of a random request (1)")
     parser.add_argument("--ca", metavar="FILE", help="PEM file of the authorities to trust")
+    add_key_file(parser)
 
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
@@ -191,34 +212,34 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rivals(parser: argparse.ArgumentParser) -> None:
-    def replaced(
-        make: Callable[[Asked, str], Asked],
-    ) -> Callable[[str], Callable[[Asked], Asked]]:
-        return lambda text: lambda first: make(first, text)
+    def url(text: str) -> _Change:
+        return lambda first: replace(first, url=text)
 
-    def version(text: str) -> Callable[[Asked], Asked]:
+    def version(text: str) -> _Change:
         number = int(text)
         return lambda first: replace(first, which=Which(first.which.name, number))
 
-    for option, metavar, make, help_text in (
-        ("url", "URL", replaced(lambda first, url: replace(first, url=url)), "this server"),
-        ("version", "N", version, "this version"),
-        (
-            "label",
-            "L",
-            replaced(
-                lambda first, label: replace(first, which=Which(first.which.name, None, label))
-            ),
-            "the version of this label",
-        ),
+    def protocol(text: str) -> _Change:
+        if text not in ("tfs", "v2"):
+            raise ValueError(text)
+        return lambda first: replace(first, protocol=cast("Protocol", text), form="auto")
+
+    def label(text: str) -> _Change:
+        return lambda first: replace(first, which=Which(first.which.name, None, text))
+
+    for option, metavar, change, what in (
+        ("--against", "URL", url, "this server"),
+        ("--against-version", "N", version, "this version"),
+        ("--against-label", "L", label, "the version of this label"),
+        ("--against-protocol", "tfs|v2", protocol, "the same by this protocol"),
     ):
         parser.add_argument(
-            "--against" if option == "url" else f"--against-{option}",
+            option,
             action="append",
             dest="against",
-            type=make,
+            type=change,
             metavar=metavar,
-            help=f"compare with {help_text}; may be given more than once",
+            help=f"compare with {what}; may be given more than once",
         )
     parser.add_argument(
         "--turns", type=_count, default=5, metavar="N", help="of each that is compared (5)"
@@ -275,10 +296,8 @@ def _seconds(text: str) -> float:
 
 
 def _bodies(path: Path) -> tuple[bytes, ...]:
-    try:
+    with OsErrorsOf(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise error_of_os(str(path), error) from error
     if path.suffix != ".jsonl":
         return (data,)
     lines = tuple([line for line in data.split(b"\n") if line.strip()])
@@ -290,16 +309,6 @@ def _bodies(path: Path) -> tuple[bytes, ...]:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _print(report: Report, *, is_ascii: bool) -> None:
-    width = shutil.get_terminal_size().columns
-    try:
-        for line in report_lines(report, width, is_ascii=is_ascii):
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _check_writable(*paths: Path | None) -> None:
     """Find out before the run, not after it."""
     for path in paths:
@@ -309,10 +318,8 @@ def _check_writable(*paths: Path | None) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with OsErrorsOf(path):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise error_of_os(str(path), error) from error
 
 
 def _speaks_utf8() -> bool:

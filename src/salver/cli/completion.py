@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
+from salver.cli.backend_flags import settings_of_backends
 from salver.cli.commands import COMMANDS, Command, Misused
 from salver.config.options import FLAGS, FlagType
 
-__all__ = ["completion", "flags_of"]
+__all__ = ["actions_of", "completion", "flags_of"]
 
 _USAGE: Final = "usage: salver completion bash|zsh|fish"
 _HELP: Final = f"""\
@@ -47,12 +48,35 @@ def flags_of(command: Command) -> tuple[str, ...]:
     """What a command takes that begins with dashes; with `=` where a value must follow it."""
     if command.name == "serve":
         return (*_server_flags(), "--help", "--help-all")
+    if command.name == "fetch":
+        return (*_server_flags(), "--help")
     if command.name == "show":
-        of_keras = [flag for flag in _server_flags() if "keras" in flag or "conversion" in flag]
-        return (*of_keras, "--help")
+        settings = settings_of_backends()
+        flags = [flag for flag in _server_flags() if flag.strip("-=") in settings]
+        return (*flags, "--help")
+    parser = _parser(command)
+    own = set() if parser is None else set(_options(parser))
+    if command.name == "config":  # of which one action takes what `serve` does
+        own |= set(_server_flags())
+    return tuple(sorted(own))
+
+
+def actions_of(command: Command) -> tuple[str, ...]:
+    """The words of which one must follow a command; none where anything may."""
+    parser = _parser(command)
+    actions = () if parser is None else parser._actions
+    return tuple(
+        word
+        for each in actions
+        if isinstance(each, argparse._SubParsersAction)
+        for word in each.choices
+    )
+
+
+def _parser(command: Command) -> argparse.ArgumentParser | None:
     module = import_module(f"salver.cli.{command.module}")
     make_parser: Callable[[], argparse.ArgumentParser] | None = getattr(module, "make_parser", None)
-    return () if make_parser is None else tuple(sorted(set(_options(make_parser()))))
+    return None if make_parser is None else make_parser()
 
 
 def _server_flags() -> list[str]:
@@ -70,21 +94,31 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return found
 
 
+def _actions() -> dict[str, str]:
+    """Command → the words of which one must follow it, as one text; of those that have some."""
+    found = {command.name: " ".join(actions_of(command)) for command in COMMANDS}
+    return {name: actions for name, actions in found.items() if actions}
+
+
 def _words() -> dict[str, str]:
     """Command → its flags, as one text."""
     return {command.name: " ".join(flags_of(command)) for command in COMMANDS}
 
 
 def _bash() -> str:
+    actions = _actions()
     cases = "\n".join(
-        f"        {name}) words={shlex.quote(words)} ;;" for name, words in _words().items()
+        f"        {name}) words={shlex.quote(words)}"
+        + (f" actions={shlex.quote(actions[name])}" if name in actions else "")
+        + " ;;"
+        for name, words in _words().items()
     )
     names = " ".join([*(command.name for command in COMMANDS), "--help", "--version"])
     server = shlex.quote(" ".join(_server_flags()))
     return f"""\
 # bash completion for salver and {_SERVER}
 _salver() {{
-    local cur="${{COMP_WORDS[COMP_CWORD]}}" words=""
+    local cur="${{COMP_WORDS[COMP_CWORD]}}" words="" actions=""
     case "${{COMP_WORDS[0]##*/}} $COMP_CWORD" in
         {_SERVER}*) words={server} ;;
         *" 1") words={shlex.quote(names)} ;;
@@ -95,6 +129,8 @@ _salver() {{
     COMPREPLY=()
     if [[ $cur == -* || $COMP_CWORD -eq 1 ]]; then
         COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    elif [[ $COMP_CWORD -eq 2 && -n $actions ]]; then
+        COMPREPLY=($(compgen -W "$actions" -- "$cur"))
     fi
     if [[ ${{#COMPREPLY[@]}} -eq 0 ]]; then
         [[ $cur == "=" ]] && cur=""
@@ -109,7 +145,11 @@ complete -F _salver salver {_SERVER}
 
 
 def _zsh() -> str:
-    cases = "\n".join(f"        {name}) flags=({words}) ;;" for name, words in _words().items())
+    actions = _actions()
+    cases = "\n".join(
+        f"        {name}) flags=({words}); actions=({actions.get(name, '')}) ;;"
+        for name, words in _words().items()
+    )
     commands = "\n".join(
         f"        {shlex.quote(f'{command.name}:{command.help}')}" for command in COMMANDS
     )
@@ -117,7 +157,7 @@ def _zsh() -> str:
 #compdef salver {_SERVER}
 # zsh completion for salver and {_SERVER}
 _salver() {{
-    local -a commands flags
+    local -a commands flags actions
     commands=(
 {commands}
     )
@@ -134,6 +174,8 @@ _salver() {{
     if [[ "$PREFIX" == -* ]]; then
         compadd -S '' -- ${{(M)flags:#*=}}
         compadd -- ${{flags:#*=}}
+    elif (( CURRENT == 3 && ${{#actions}} )); then
+        compadd -- $actions
     else
         _files
     fi
@@ -151,6 +193,11 @@ def _fish() -> str:
             f"complete -c salver -n 'not __fish_seen_subcommand_from {names}' -f "
             f"-a {command.name} -d {shlex.quote(command.help)}"
             for command in COMMANDS
+        ],
+        *[
+            f"complete -c salver -n '__fish_seen_subcommand_from {name}; and not "
+            f"__fish_seen_subcommand_from {actions}' -f -a {shlex.quote(actions)}"
+            for name, actions in _actions().items()
         ],
         *[
             _fish_flag("salver", flag, f" -n '__fish_seen_subcommand_from {command.name}'")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from salver import __version__
-from salver.cli.logging_setup import set_up_logging, style_from
+from salver.cli.logging_setup import set_up_logging, style_of
 from salver.cli.starting import Leave, Run
 from salver.config.flags import Parsed, nearest_flag, parse
-from salver.config.models import TENSORFLOW_PLATFORM, Latest, ModelConfig
+from salver.config.models import TENSORFLOW_PLATFORM, ModelConfig
 from salver.config.options import Announcement, ServedModel, ServeMode, ServerOptions
 from salver.demo.models import (
     DIGITS,
@@ -32,6 +32,7 @@ from salver.demo.models import (
     write_models,
 )
 from salver.errors import DeadlineExceeded, FailedPrecondition, ServingError
+from salver.vocabulary.servable import Latest
 
 if TYPE_CHECKING:
     from salver.client import Client
@@ -84,7 +85,7 @@ def demo(
     if asked.write_models is not None:
         return _write(Path(asked.write_models))
 
-    set_up_logging(style=style_from(os.environ, verbose=False))
+    set_up_logging(style=style_of(replace(parsed.options, verbose=False)))
     form = usable_format()
     options = _with_ports(parsed.options, parsed.set_names)
     options = replace(options, allowed_hosts=options.allowed_hosts or defaults.allowed_hosts)

@@ -1,4 +1,4 @@
-"""Log lines on standard error: as TensorFlow's programs write them, or for a person at a terminal.
+"""Log lines on standard error: as TensorFlow's programs write them, for a person, or for programs.
 
 TensorFlow's own lines are written by its library, which looks at an environment variable when it is
 opened; what it warns of is mostly how it was built, and what fails in it is told by the calls.
@@ -9,14 +9,20 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
+
+import orjson
 
 import salver
-from salver.notices import NOTICE
+from salver.config.options import ServerOptions
+from salver.errors import InvalidArgument
+from salver.instruments.log_level import level_name
+from salver.instruments.notices import NOTICE
 
 __all__ = [
+    "JsonFormatter",
     "LogStyle",
     "PlainFormatter",
     "ReferenceFormatter",
@@ -24,6 +30,7 @@ __all__ = [
     "quieten_tensorflow",
     "set_up_logging",
     "style_from",
+    "style_of",
 ]
 
 _ROOT = str(Path(salver.__file__).parent.parent) + os.sep
@@ -35,6 +42,7 @@ _VARIABLE: Final = "TF_CPP_MIN_LOG_LEVEL"
 # writes errors of CUDA that nobody can mend, and nobody needs to.
 _DRIVERS: Final = ("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
 _CLEAR_LINE: Final = "\r\033[K"
+_FORMATS: Final = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +52,12 @@ class LogStyle:
     Attributes:
         level: the least that is logged of our own.
         is_plain: whether lines are for a person, rather than as the reference writes them.
+        is_json: whether each line is a JSON object instead.
     """
 
     level: int
     is_plain: bool = False
+    is_json: bool = False
 
 
 class ReferenceFormatter(logging.Formatter):
@@ -95,6 +105,40 @@ class PlainFormatter(logging.Formatter):
         return line
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line.
+
+    It has `time` (ISO 8601 in UTC), `level`, `message`, `logger`, `source`, `pid` and, where there
+    are such, `process` (of several) and `exception`.
+    """
+
+    def __init__(self, who: str = "") -> None:
+        """Write lines; `who` is `process`, see `ReferenceFormatter`."""
+        super().__init__()
+        self._who = who
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": level_name(record.levelno),
+            "message": _encodable(record.getMessage()),
+            "logger": record.name,
+            "source": _encodable(f"{record.pathname.removeprefix(_ROOT)}:{record.lineno}"),
+            "pid": record.process,
+        }
+        if self._who:
+            line["process"] = self._who
+        if record.exc_info:
+            line["exception"] = _encodable(self.formatException(record.exc_info))
+        return orjson.dumps(line).decode()
+
+
+def _encodable(text: str) -> str:
+    """A text without halves of characters, as names of files may have: they are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def level_from(environment: Mapping[str, str]) -> int:
     """The least level to log: TF_CPP_MIN_LOG_LEVEL from 0 (info) to 3 (fatal); 0 if unclear."""
     try:
@@ -104,12 +148,35 @@ def level_from(environment: Mapping[str, str]) -> int:
     return _LEVELS[min(max(asked, 0), len(_LEVELS) - 1)]
 
 
-def style_from(environment: Mapping[str, str], *, verbose: bool) -> LogStyle:
-    """How to log: quietly for a person unless `--verbose`, or the environment, says otherwise."""
+def style_from(
+    environment: Mapping[str, str], *, verbose: bool, log_format: str = "text"
+) -> LogStyle:
+    """How to log: quietly for a person unless `--verbose`, or the environment, says otherwise.
+
+    Args:
+        environment: of the process.
+        verbose: as the flag of that name says.
+        log_format: as the flag of that name says: `text` or `json`.
+
+    Raises:
+        InvalidArgument: it says something else.
+    """
+    if log_format not in _FORMATS:
+        raise InvalidArgument(f'--log_format must be "text" or "json", not "{log_format}"')
+    is_json = log_format == "json"
     if verbose:
-        return LogStyle(level_from(environment))
+        return LogStyle(level_from(environment), is_json=is_json)
     level = level_from(environment) if _VARIABLE in environment else NOTICE
-    return LogStyle(level, is_plain=True)
+    return LogStyle(level, is_plain=True, is_json=is_json)
+
+
+def style_of(options: ServerOptions) -> LogStyle:
+    """How a server logs, as its flags and the environment of this process say.
+
+    Raises:
+        InvalidArgument: a flag makes no sense.
+    """
+    return style_from(os.environ, verbose=options.verbose, log_format=options.log_format)
 
 
 def quieten_tensorflow(environment: MutableMapping[str, str]) -> None:
@@ -140,12 +207,16 @@ def set_up_logging(
     style = style or LogStyle(level_from(os.environ if environment is None else environment))
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        PlainFormatter(who, is_terminal=stream.isatty())
-        if style.is_plain
-        else ReferenceFormatter(who)
-    )
+    handler.setFormatter(_formatter(style, who, is_terminal=stream.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(style.level, logging.WARNING))
     logging.getLogger("salver").setLevel(style.level)
+
+
+def _formatter(style: LogStyle, who: str, *, is_terminal: bool) -> logging.Formatter:
+    if style.is_json:
+        return JsonFormatter(who)
+    return (
+        PlainFormatter(who, is_terminal=is_terminal) if style.is_plain else ReferenceFormatter(who)
+    )

@@ -4,15 +4,18 @@ Source: TensorFlow Serving `model_servers/main.cc`.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from salver.cli.logging_setup import set_up_logging
+from salver.cli.backend_flags import find_backend_flag
+from salver.cli.logging_setup import set_up_logging, style_of
 from salver.cli.starting import Leave, Run, leave_at_once, run_server
 from salver.cli.versions import model_server_version, tensorflow_version
-from salver.config.flags import nearest_flag, parse, usage
+from salver.config.flag_sources import parse_all
+from salver.config.flags import nearest_flag, usage
 from salver.config.options import ServeMode, ServerOptions, warnings_of
-from salver.errors import ServingError
+from salver.errors import InvalidArgument, ServingError
 
 __all__ = ["main"]
 
@@ -34,7 +37,12 @@ def main(
     """
     program, *arguments = sys.argv if argv is None else argv
     set_up_logging()
-    parsed = parse(arguments)
+    try:
+        parsed = parse_all(
+            arguments, find=find_backend_flag, environment=os.environ, has_variables=False
+        )
+    except ServingError as error:
+        return _not_started(error)
     for bad in parsed.bad:
         _log.error("%s", bad)
     if parsed.bad or parsed.wants_help:
@@ -48,6 +56,11 @@ def main(
         print(f"unknown argument: {parsed.leftovers[0]}")
         print(usage(program), end="", flush=True)
         _warn_of(parsed.leftovers)
+    if parsed.options.log_format != "text":
+        try:
+            set_up_logging(style=style_of(parsed.options))
+        except InvalidArgument as error:
+            return _not_started(error)
     for line in warnings_of(parsed.set_names):
         _log.warning("%s", line)
     return _serve(parsed.options, run, leave)
@@ -64,10 +77,14 @@ def _serve(options: ServerOptions, run: Run, leave: Leave) -> int:
         if not run(options, None, ServeMode()):
             leave(0)
     except ServingError as error:
-        print(f"Failed to start server. Error: {error.status}", flush=True)
-        if error.hint:
-            _log.error("%s", error.hint)
-        return _FAILURE
+        return _not_started(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 0
+
+
+def _not_started(error: ServingError) -> int:
+    print(f"Failed to start server. Error: {error.status}", flush=True)
+    if error.hint:
+        _log.error("%s", error.hint)
+    return _FAILURE

@@ -18,6 +18,7 @@ _EPILOG = """\
 examples:
   salver publish export/saved_model models/digits
   salver publish digits.tflite models/digits --version 7 --about digits.json
+  salver publish digits.tflite s3://bucket/models/digits
 """
 
 
@@ -36,10 +37,18 @@ def publish_command(arguments: Sequence[str]) -> int:
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
-        published = publish(asked.source, asked.base_path, version=asked.version, about=asked.about)
+        published = publish(
+            asked.source,
+            asked.base_path,
+            version=asked.version,
+            about=asked.about,
+            manifest=asked.manifest,
+            sign_key=asked.sign_key,
+            remote_config_file=asked.remote_config_file,
+        )
     for warning in told:
         print(f"salver: {warning.message}", file=sys.stderr)
-    print(f"Published version {published.version}: {published.path}")
+    print(f"Published version {published.version}: {published.uri or published.path}")
     return 0
 
 
@@ -55,10 +64,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a SavedModel, a model directory (its newest version), or a .tflite, .keras, .h5 file",
+        help="a directory such as a SavedModel, a file, or a model directory (its newest version)",
     )
     parser.add_argument(
-        "base_path", metavar="BASE_PATH", help="the model directory; made where there is none"
+        "base_path",
+        metavar="BASE_PATH",
+        help="the model directory, made where there is none; or a URI such as s3://bucket/digits",
     )
     parser.add_argument(
         "--version", type=_version, metavar="N", help="the version; by default the next one"
@@ -68,6 +79,22 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what the model says of itself; becomes assets/salver.json, and the files that its "
         "examples name are copied from beside it",
+    )
+    parser.add_argument(
+        "--manifest",
+        action="store_true",
+        help="write SHA256SUMS, by which a server sees that the files are whole",
+    )
+    parser.add_argument(
+        "--sign_key",
+        metavar="FILE",
+        help="sign them, too: an Ed25519 private key in PEM or OpenSSH's form",
+    )
+    parser.add_argument(
+        "--remote_config_file",
+        metavar="FILE",
+        default="",
+        help="says how stores are reached, as for salver serve",
     )
     return parser
 

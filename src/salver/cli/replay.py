@@ -3,21 +3,21 @@
 import argparse
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any, BinaryIO, Final, Literal, cast
 
-from salver.cli.printing import print_error
+from salver.cli.key_file import add_key_file, headers_of_key_file
+from salver.cli.printing import print_error, print_lines
+from salver.cli.v2_sender import sender_by
 from salver.errors import NotFound, ServingError
-from salver.files import error_of_os
-from salver.hints import without_nodes
+from salver.instruments.files import error_of_os
 from salver.request_log.answers import Tolerance
 from salver.request_log.reading import read_log
 from salver.request_log.replaying import Outcome, ReplayPlan, Report, replay
-from salver.request_log.senders import sender_of
 from salver.request_log.sending import Redirection
+from salver.vocabulary.hints import without_nodes
 
 __all__ = ["make_parser", "replay_command"]
 
@@ -49,10 +49,7 @@ def replay_command(arguments: Sequence[str]) -> int:
     except OSError as error:  # the disk that holds a log
         print(f"salver: {error}", file=sys.stderr)
         return _FAILED
-    try:
-        print("\n".join([*details.lines(), *_summary(report)]), flush=True)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_lines([*details.lines(), *_summary(report)])
     if report.failed:
         return _FAILED
     return _DIFFERENT if report.different else _SAME
@@ -66,11 +63,14 @@ def _replay(asked: argparse.Namespace) -> "tuple[Report, _Details]":
         limit=asked.limit,
         tolerance=Tolerance(asked.rtol, asked.atol),
     )
+    headers = headers_of_key_file(asked.api_key_file)
     with ExitStack() as stack:
-        sender = stack.enter_context(closing(sender_of(asked.to, redirection, asked.timeout)))
+        sender = stack.enter_context(
+            closing(sender_by(asked.protocol, asked.to, redirection, asked.timeout, headers))
+        )
         against = None
         if asked.against is not None:
-            made = sender_of(asked.against, redirection, asked.timeout)
+            made = sender_by(asked.protocol, asked.against, redirection, asked.timeout, headers)
             against = stack.enter_context(closing(made))
         files = [(stack.enter_context(_opened(name, "rb")), name) for name in asked.logs]
         output = stack.enter_context(_opened(asked.output, "wb")) if asked.output else None
@@ -91,7 +91,14 @@ def make_parser() -> argparse.ArgumentParser:
         "logs", nargs="+", metavar="LOG", help="a TFRecord file of PredictionLog, or lines of JSON"
     )
     parser.add_argument("--to", required=True, metavar="URL", help="the server that is asked")
+    parser.add_argument(
+        "--protocol",
+        default="tfs",
+        choices=["tfs", "v2"],
+        help="TensorFlow Serving's API (tfs), or the Open Inference Protocol",
+    )
     parser.add_argument("--against", metavar="URL", help="compare with the answers of this server")
+    add_key_file(parser)
     parser.add_argument("--model", metavar="NAME", help="ask this model")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=int, metavar="N", help="ask this version")

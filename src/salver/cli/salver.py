@@ -18,8 +18,8 @@ _FAILURE: Final = 1
 _INTERRUPTED: Final = 130  # as a shell sees a process that SIGINT ended
 _HELP_WORDS: Final = ("--help", "-h", "help")
 _EXAMPLES: Final = """\
-PATH is a model directory (with versions in numbered subdirectories), a SavedModel, or a directory
-of such models; or a file, .keras, .h5 or .tflite.
+PATH is a model directory (with versions in numbered subdirectories), a model without versions, such
+as a SavedModel, a directory of such models, or a file: net.onnx, trees.ubj, house.keras.
 
 Examples:
   salver serve ./digits                   then open http://127.0.0.1:8501/

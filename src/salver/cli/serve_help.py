@@ -17,12 +17,13 @@ GROUPS: Final = (
             "rest_ssl_config_file", "ssl_config_file", "rest_api_enable_cors_support",
         ),
     ),
+    ("Who may do what", ("auth_config_file", "admin_port", "admin_socket_path", "audit_log")),
     (
         "Which models",
         (
             "model_config_file", "model_config_file_poll_wait_seconds", "lazy_load_models",
             "max_loaded_models", "prefer_tflite_model", "keras_safe_mode", "keras_custom_objects",
-            "enable_model_warmup",
+            "trusted_model_paths", "require_manifest", "enable_model_warmup",
         ),
     ),
     (
@@ -36,7 +37,7 @@ GROUPS: Final = (
         "What is shown",
         (
             "verbose", "enable_playground", "labels_file", "access_log", "monitoring_config_file",
-            "enable_grpc_healthcheck_service",
+            "log_format", "slow_request_ms", "enable_grpc_healthcheck_service",
         ),
     ),
     ("How it stops", ("drain_timeout_seconds", "drain_delay_seconds")),
@@ -45,8 +46,9 @@ GROUPS: Final = (
 
 _ABOUT: Final = """\
 Serve models over REST and gRPC, with a page on which to try them. PATH is a model directory (with
-versions in numbered subdirectories), a SavedModel, or a directory of such models; or a file,
-.keras, .h5 or .tflite. New versions in a model directory take over while the server runs.
+versions in numbered subdirectories), a model without versions, such as a SavedModel, a directory
+of such models, or a file: net.onnx, trees.ubj, house.keras. New versions in a model directory take
+over while the server runs. A Python model is run as the code that it is: PATH is trusted.
 """
 _EXAMPLES: Final = """\
 Examples:

@@ -8,31 +8,27 @@ from salver.about.assets import ASSETS, read_about
 from salver.about.checks import misfits
 from salver.about.document import About, Example, InputAbout, OutputAbout, SignatureAbout
 from salver.about.reading import NAME
-from salver.backends.by_format import holds_saved_model, holds_tflite
-from salver.backends.tensorflow.saved_model import read_meta_graphs
-from salver.backends.tflite.model_file import FILE_NAME, read
-from salver.backends.tflite.signatures import read_signatures
 from salver.errors import ServingError
-from salver.files import error_of_os
-from salver.signature import Signature
+from salver.instruments.files import error_of_os
+from salver.vocabulary.signature import Signature
 
 __all__ = ["describe_about", "show_about"]
 
 _SHOWN: Final = 12  # of a list
 
 
-def show_about(version: Path) -> str:
+def show_about(version: Path, signatures: Mapping[str, Signature] | None) -> str:
     """What a version says of itself, and what is wrong with that; empty where it says nothing.
 
     Args:
         version: the directory of a version.
+        signatures: of the model; None where only a load tells.
     """
     head = f"{ASSETS}/{NAME}"
     try:
         about = read_about(version)
         if about is None:
             return ""
-        signatures = _signatures(version)
         wrong = [] if signatures is None else misfits(about, signatures)
     except ServingError as error:
         return f"{head} cannot be used:\n  {_harmless(error.message)}"
@@ -121,13 +117,3 @@ def _listed(values: Sequence[object], between: str = ", ") -> str:
 def _harmless(line: str) -> str:
     """A line without what a terminal would obey: a stranger may have written it."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
-
-
-def _signatures(version: Path) -> Mapping[str, Signature] | None:
-    """By name; None of a model whose signatures only a conversion tells."""
-    if holds_saved_model(version):
-        graphs = read_meta_graphs(version)
-        return {name: of for graph in graphs for name, of in graph.signatures.items()}
-    if holds_tflite(version):
-        return read_signatures(read(version / FILE_NAME)).signatures
-    return None

@@ -1,4 +1,4 @@
-"""The door from the command lines to the server, and the way out when a model will not end."""
+"""From the command lines to the server, and the way out when a model will not end."""
 
 import gc
 import logging
@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import salver
-from salver.cli.logging_setup import LogStyle, quieten_tensorflow, style_from
-from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
+from salver.cli.logging_setup import LogStyle, quieten_tensorflow, style_of
+from salver.config.model_options import run_here
+from salver.config.options import ServeMode, ServerOptions, schedulable_cpus, settings_of
+from salver.instruments.own_environment import OWN_ENVIRONMENT
 
 if TYPE_CHECKING:  # here and below: --help needs nothing of it
     from salver.config.models import ModelConfig
+
+_THREADS_OF_NUMPY = "OPENBLAS_NUM_THREADS"
 
 # What brings compiled modules. The dynamic loader has one lock: each of them that is imported while
 # TensorFlow is opened would wait for the end of that. Imported first, they leave pure Python to be
@@ -68,8 +72,10 @@ def run_server(
 ) -> bool:
     """Serve what the options, or `models` in their place, name; a `Run`."""
     # numpy's linear algebra is not used here; its threads would take 40 ms of CPU at the start.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    style = style_from(os.environ, verbose=options.verbose)
+    if _THREADS_OF_NUMPY not in os.environ:
+        os.environ[_THREADS_OF_NUMPY] = "1"
+        os.environ[OWN_ENVIRONMENT] = _THREADS_OF_NUMPY
+    style = style_of(options)
     if not options.verbose:
         quieten_tensorflow(os.environ)  # and so that of the workers
     gc.disable()  # imports make no garbage; the server enables it when it has started
@@ -78,13 +84,18 @@ def run_server(
 
         gc.enable()
         return supervisor.run(options, models, mode=mode, command=worker_command(style))
-    from salver.backends.registry import DEFAULT_PLATFORM, prepare
+    from salver.backends.selection import BY_FILES, prepare
 
     import_extensions()
-    base_paths = [model.base_path for model in models or ()]
-    if not base_paths and options.model_base_path and not options.model_config_file:
-        base_paths = [options.model_base_path]
-    preparing = prepare(DEFAULT_PLATFORM, base_paths, prefer_tflite=options.prefer_tflite_model)
+    here = run_here(models or (), options.isolation)
+    known = [(model.model_platform, model.base_path) for model in here]
+    is_one = bool(options.model_base_path) and not options.model_config_file and not models
+    if is_one and options.isolation != "process":
+        known = [(BY_FILES, options.model_base_path)]
+    settings = settings_of(options)
+    if models and not here:
+        settings["isolation"] = "process"
+    preparing = prepare(known, settings)
     try:
         from salver.server import process  # while the library is opened
 
@@ -107,7 +118,10 @@ def worker_command(style: LogStyle | None = None) -> list[str]:
         style: how it logs; as the environment says when None.
     """
     path = str(Path(salver.__file__).parents[1])
-    more = "" if style is None else f", log_level={style.level}, is_plain={style.is_plain}"
+    more = ""
+    if style is not None:
+        more = f", log_level={style.level}, is_plain={style.is_plain}"
+        more += ", is_json=True" if style.is_json else ""
     program = (
         f"import sys; sys.path.append({path!r});"
         f"from salver.cli.worker import main; sys.exit(main(sys.argv{more}))"

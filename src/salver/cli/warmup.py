@@ -2,34 +2,24 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from salver.backends.by_format import holds_keras, holds_saved_model, is_tflite
-from salver.backends.keras.files import keras_file
-from salver.backends.keras.options import KerasOptions
-from salver.backends.tensorflow.saved_model import (
-    MetaGraph,
-    meta_graph_with_tags,
-    read_meta_graphs,
-)
-from salver.backends.tflite.model_file import FILE_NAME, read
-from salver.backends.tflite.signatures import read_signatures
-from salver.cli.locate import Located, locate_saved_model
-from salver.codecs.prediction_log import decode_prediction_log
+from salver.cli.locate import Located, locate_version
+from salver.cli.printing import print_lines
+from salver.codecs.protobuf.prediction_log import decode_prediction_log
 from salver.errors import DataLoss, Internal, InvalidArgument, NotFound, ServingError
-from salver.files import error_of_os
+from salver.instruments.files import OsErrorsOf
 from salver.warmup.making import Made, Method, Target, default_records, record_of_body
 from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.showing import describe, document
 from salver.warmup.storing import read_file, write_file
+from salver.warmup.targets import target_of
 
 __all__ = ["make_parser", "warmup"]
 
-_SERVED_TAGS = ("serve",)
 _DESCRIPTION = """\
 A server replays the requests of a version's warmup file before the version serves anybody.
 """
@@ -93,8 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _make(asked: argparse.Namespace) -> None:
-    located = locate_saved_model(asked.path)
-    target = _target(asked.name or _model_name(located), located.path)
+    located = locate_version(asked.path)
+    target = _target(asked.name or _model_name(located), located)
     if asked.source is None:
         made = default_records(target, signature_name=asked.signature, method=asked.method)
         records = list(_noted(made))
@@ -108,22 +98,9 @@ def _make(asked: argparse.Namespace) -> None:
     print(f"{_counted(len(records))} written to {path}{total}.")
 
 
-def _target(model_name: str, version: Path) -> Target:
-    if is_tflite(version, prefer_tflite=False):
-        found = read_signatures(read(version / FILE_NAME))
-        return Target(model_name, found.signatures, found.signature_def_map)
-    if not holds_saved_model(version) and holds_keras(version):
-        from salver.backends.keras.converted import ConvertedFiles  # for these files alone
-
-        with ConvertedFiles(KerasOptions()).of(keras_file(version)) as converted:
-            graph = _served_graph(read_meta_graphs(converted), str(version))
-    else:
-        graph = _served_graph(read_meta_graphs(version), str(version))
-    return Target(model_name, graph.signatures, graph.signature_def_map)
-
-
-def _served_graph(graphs: Sequence[MetaGraph], directory: str) -> MetaGraph:
-    return graphs[0] if len(graphs) == 1 else meta_graph_with_tags(graphs, _SERVED_TAGS, directory)
+def _target(model_name: str, located: Located) -> Target:
+    with located.to_read() as (found, *_):
+        return target_of(found, model_name, may_convert=True)
 
 
 def _model_name(located: Located) -> str:
@@ -146,10 +123,8 @@ def _made_of_file(
 
 def _bodies(source: Path) -> Iterator[tuple[str, bytes]]:
     """Each request in a file, and where it stands."""
-    try:
+    with OsErrorsOf(source):
         data = source.read_bytes()
-    except OSError as error:
-        raise error_of_os(str(source), error) from error
     if source.suffix != ".jsonl":
         yield str(source), data
         return
@@ -177,18 +152,13 @@ def _counted(count: int) -> str:
 
 def _show(asked: argparse.Namespace) -> None:
     path = _file_at(asked.path)
-    try:
-        for line in _lines(path, is_json=asked.json):
-            print(line)
-        print(end="", flush=True)  # there may be no stdout to flush
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_lines(_lines(path, is_json=asked.json))
 
 
 def _file_at(path: Path) -> Path:
     if not path.is_dir():
         return path
-    located = locate_saved_model(path)
+    located = locate_version(path)
     found = located.path / REQUESTS_FILE
     if not found.exists():
         raise NotFound(f"{located.path} has no warmup file.", hint="salver warmup make writes one.")

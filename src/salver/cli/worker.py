@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from salver.cli.logging_setup import LogStyle, set_up_logging
 from salver.cli.starting import Leave, import_extensions, leave_at_once
-from salver.threads import call_process
+from salver.instruments.threads import call_process
 
 if TYPE_CHECKING:
     from salver.workers.messages import Begin
@@ -26,6 +26,7 @@ def main(
     *,
     log_level: int | None = None,
     is_plain: bool = False,
+    is_json: bool = False,
 ) -> int:
     """Serve as the supervisor says; returns the exit status.
 
@@ -35,6 +36,7 @@ def main(
         leave: ends the process when a model will not.
         log_level: see `LogStyle`; as the environment says when None.
         is_plain: see there.
+        is_json: see there.
     """
     arguments = sys.argv if argv is None else argv
     # The supervisor decides what a signal to the whole group of processes means. They are not
@@ -44,16 +46,15 @@ def main(
     connection = Connection(int(arguments[1]))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # imports make no garbage; the worker enables it when it has started
-    style = None if log_level is None else LogStyle(log_level, is_plain)
+    style = None if log_level is None else LogStyle(log_level, is_plain, is_json)
     set_up_logging(who=f"worker {arguments[2]}", style=style)
     call_process(f"salver-{arguments[2]}")
-    from salver.backends.registry import DEFAULT_PLATFORM, prepare
+    from salver.backends.selection import prepare
 
     import_extensions()
-    base_paths, prefer_tflite = pickle.loads(connection.recv_bytes())  # noqa: S301 - our parent's
-    preparing = prepare(DEFAULT_PLATFORM, base_paths, prefer_tflite=prefer_tflite)
+    preparing = prepare(*pickle.loads(connection.recv_bytes()))  # noqa: S301 - our parent's
     try:
-        from salver.server import doors as _doors  # noqa: F401 - needed as soon as it begins
+        from salver.server import api_servers as _servers  # noqa: F401 - needed as soon as it begins
         from salver.workers import worker  # while the library is opened
 
         has_ended = worker.run(connection, on_begin=partial(_begin, style))

@@ -1,18 +1,22 @@
 """Where a server is, and how it is spoken to: the URL that a client is given."""
 
+import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from salver.errors import InvalidArgument
 
-__all__ = ["Address", "Tls", "parse_address"]
+__all__ = ["Address", "Tls", "headers_with_key", "parse_address"]
 
 _REST_SCHEMES = {"http": False, "https": True}
 _GRPC_SCHEMES = {"grpc": False, "grpcs": True}
 _GRPC_PORT = 8500
+_KEY = re.compile("[!-~]+")
+_AUTHORIZATION = "authorization"
 _FORMS = (
     "http://HOST:PORT or https://HOST:PORT for REST, grpc://HOST:PORT, grpcs://HOST:PORT or "
     "unix:/PATH for gRPC"
@@ -58,11 +62,14 @@ class Address:
         is_grpc: rather than REST.
         is_secure: over TLS.
         target: of REST the URL up to `/v1`, without the slash; of gRPC what a channel takes.
+        connect_s: how long it may take to connect, where another server can be asked; None: as long
+            as the request.
     """
 
     is_grpc: bool
     is_secure: bool
     target: str
+    connect_s: float | None = field(default=None, compare=False)
 
     @property
     def is_loopback(self) -> bool:
@@ -96,10 +103,12 @@ def parse_address(url: str) -> Address:
     if parts.scheme in _GRPC_SCHEMES and not path:
         return Address(True, _GRPC_SCHEMES[parts.scheme], f"{shown}:{port or _GRPC_PORT}")
     if parts.scheme in _REST_SCHEMES:
-        if "/v1/" in f"{path}/":
-            raise InvalidArgument(
-                f"{url!r} names a call: give the part before /v1 and name the model in the call"
-            )
+        for version in ("v1", "v2"):
+            if f"/{version}/" in f"{path}/":
+                raise InvalidArgument(
+                    f"{url!r} names a call: give the part before /{version} and name the model in "
+                    "the call"
+                )
         netloc = parts.netloc
         return Address(False, _REST_SCHEMES[parts.scheme], f"{parts.scheme}://{netloc}{path}")
     raise InvalidArgument(f"{url!r} is no URL of a server", hint=_FORMS)
@@ -112,3 +121,20 @@ def _socket(url: str) -> str:
     if not path.strip("/"):
         raise InvalidArgument(f"{url!r} names no socket", hint=_FORMS)
     return f"unix:{path}"
+
+
+def headers_with_key(headers: Mapping[str, str] | None, api_key: str | None) -> Mapping[str, str]:
+    """What is sent with each call: header fields, and the key of who asks.
+
+    Raises:
+        InvalidArgument: the key is none, or there are two. The text does not quote it.
+    """
+    given = headers or {}
+    if api_key is None:
+        return given
+    key = api_key.strip()
+    if not _KEY.fullmatch(key):
+        raise InvalidArgument("The api_key is empty, or has characters that no key has")
+    if any(name.lower() == _AUTHORIZATION for name in given):
+        raise InvalidArgument("Give a key as api_key, or a header Authorization, not both")
+    return {**given, _AUTHORIZATION: f"Bearer {key}"}

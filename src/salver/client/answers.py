@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from salver.errors import ServingError
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
 
 __all__ = [
     "ListedModel",
@@ -81,7 +81,11 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What one version takes and gives: signature name → signature."""
+    """What one version takes and gives: signature name → signature.
+
+    By the Open Inference Protocol it is the default signature alone, and the version is 0 where the
+    server does not say it.
+    """
 
     name: str
     version: int

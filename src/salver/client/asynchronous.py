@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from salver.client.address import Tls, parse_address
+from salver.client.address import Address, Tls, headers_with_key, parse_address
 from salver.client.answers import (
     ListedModel,
     ModelMetadata,
@@ -18,16 +18,18 @@ from salver.client.blocking import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT_S,
     READY_TIMEOUT_S,
+    Protocol,
     which_of,
     wire_of,
 )
-from salver.client.exchange import Pause, Steps
-from salver.client.features import Example
+from salver.client.exchange import Pause, Reply, Send, Steps
+from salver.client.features import Examples
 from salver.client.operations import Operations
 from salver.errors import hints_in_text
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 if TYPE_CHECKING:
+    from salver.client.cluster import AsyncClusterTransport
     from salver.client.grpc_transport import AsyncGrpcTransport
     from salver.client.http_transport import AsyncHttpTransport
 
@@ -51,17 +53,22 @@ class AsyncClient:
         self,
         url: str,
         *,
+        protocol: Protocol = "tfs",
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
         tls: Tls | None = None,
+        cluster: bool = False,
     ) -> None:
         """See `Client`."""
+        self._is_cluster = cluster
+        self._cluster: AsyncClusterTransport | None = None
         self.url = url
         self._address = parse_address(url)
         self._tls = tls
-        self._headers = headers or {}
-        wire = wire_of(is_grpc=self._address.is_grpc)
+        self._headers = headers_with_key(headers, api_key)
+        wire = wire_of(is_grpc=self._address.is_grpc, protocol=protocol)
         self._operations = Operations(wire, Retries(retries), timeout_s)
         self._transport: AsyncHttpTransport | AsyncGrpcTransport | None = None
 
@@ -79,12 +86,12 @@ class AsyncClient:
         """See `Client.predict`."""
         which = which_of(model, version, label)
         steps = self._operations.predict(which, inputs, signature, outputs, timeout_s)
-        return await self._take(steps)
+        return await self._take(steps, model)
 
     async def classify(
         self,
         model: str,
-        examples: Sequence[Example],
+        examples: Examples,
         *,
         version: int | None = None,
         label: str | None = None,
@@ -93,12 +100,14 @@ class AsyncClient:
     ) -> list[list[ScoredClass]]:
         """See `Client.classify`."""
         which = which_of(model, version, label)
-        return await self._take(self._operations.classify(which, examples, signature, timeout_s))
+        return await self._take(
+            self._operations.classify(which, examples, signature, timeout_s), model
+        )
 
     async def regress(
         self,
         model: str,
-        examples: Sequence[Example],
+        examples: Examples,
         *,
         version: int | None = None,
         label: str | None = None,
@@ -107,13 +116,17 @@ class AsyncClient:
     ) -> Array:
         """See `Client.regress`."""
         which = which_of(model, version, label)
-        return await self._take(self._operations.regress(which, examples, signature, timeout_s))
+        return await self._take(
+            self._operations.regress(which, examples, signature, timeout_s), model
+        )
 
     async def status(
         self, model: str, *, version: int | None = None, timeout_s: float | None = None
     ) -> ModelStatus:
         """See `Client.status`."""
-        return await self._take(self._operations.status(which_of(model, version, None), timeout_s))
+        return await self._take(
+            self._operations.status(which_of(model, version, None), timeout_s), model
+        )
 
     async def metadata(
         self,
@@ -125,7 +138,8 @@ class AsyncClient:
     ) -> ModelMetadata:
         """See `Client.metadata`."""
         which = which_of(model, version, label)
-        return await self._take(self._operations.metadata(which, timeout_s))
+        steps = self._operations.metadata(which, timeout_s)
+        return await self._take(steps, model)
 
     async def models(self, *, timeout_s: float | None = None) -> tuple[ListedModel, ...]:
         """See `Client.models`."""
@@ -140,13 +154,15 @@ class AsyncClient:
     ) -> None:
         """See `Client.wait_ready`."""
         which = None if model is None else which_of(model, version, None)
-        await self._take(self._operations.wait_ready(which, timeout_s))
+        await self._take(self._operations.wait_ready(which, timeout_s), model or "")
 
     async def close(self) -> None:
         """Close the connections."""
         transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
+        cluster, self._cluster = self._cluster, None
+        for each in (transport, cluster):
+            if each is not None:
+                await each.close()
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -162,26 +178,33 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"AsyncClient({self.url!r})"
 
-    def _opened(self) -> "AsyncHttpTransport | AsyncGrpcTransport":
-        """The transport; made in the loop, to which it belongs."""
+    def _made(self, address: Address) -> "AsyncHttpTransport | AsyncGrpcTransport":
+        if address.is_grpc:
+            from salver.client.grpc_transport import AsyncGrpcTransport
+
+            return AsyncGrpcTransport(address, self._tls, self._headers)
+        from salver.client.http_transport import AsyncHttpTransport
+
+        return AsyncHttpTransport(address, self._tls, self._headers)
+
+    async def _send(self, step: Send, model: str) -> Reply:
+        """Send; the transport is made in the loop, to which it belongs."""
+        if self._is_cluster:
+            if self._cluster is None:
+                from salver.client.cluster import AsyncClusterTransport
+
+                self._cluster = AsyncClusterTransport(self._address, self._made, self._made)
+            return await self._cluster.send(step.exchange, step.timeout_s, model)
         if self._transport is None:
-            if self._address.is_grpc:
-                from salver.client.grpc_transport import AsyncGrpcTransport
+            self._transport = self._made(self._address)
+        return await self._transport.send(step.exchange, step.timeout_s)
 
-                self._transport = AsyncGrpcTransport(self._address, self._tls, self._headers)
-            else:
-                from salver.client.http_transport import AsyncHttpTransport
-
-                self._transport = AsyncHttpTransport(self._address, self._tls, self._headers)
-        return self._transport
-
-    async def _take(self, steps: Steps[T]) -> T:
-        """Take the steps of a call."""
+    async def _take(self, steps: Steps[T], model: str = "") -> T:
+        """Take the steps of a call, which is about a model, or about none."""
         with hints_in_text:
-            return await self._taken(steps)
+            return await self._taken(steps, model)
 
-    async def _taken(self, steps: Steps[T]) -> T:
-        transport = self._opened()
+    async def _taken(self, steps: Steps[T], model: str) -> T:
         try:
             step = next(steps)
             while True:
@@ -190,7 +213,7 @@ class AsyncClient:
                     step = next(steps)
                     continue
                 try:
-                    reply = await transport.send(step.exchange, step.timeout_s)
+                    reply = await self._send(step, model)
                 except Exception as error:  # noqa: BLE001 - handed to the call
                     step = steps.throw(error)
                 else:

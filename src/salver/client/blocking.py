@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from operator import index
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from salver.client.address import Tls, parse_address
+from salver.client.address import Tls, headers_with_key, parse_address
 from salver.client.answers import (
     ListedModel,
     ModelMetadata,
@@ -15,14 +15,17 @@ from salver.client.answers import (
     ScoredClass,
 )
 from salver.client.attempts import Retries
-from salver.client.exchange import Pause, Steps, Which
-from salver.client.features import Example
+from salver.client.exchange import Pause, Reply, Send, Steps, Which
+from salver.client.features import Examples
 from salver.client.operations import Operations
 from salver.client.wire import Wire
 from salver.errors import InvalidArgument, hints_in_text
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
-__all__ = ["Client", "which_of"]
+if TYPE_CHECKING:
+    from salver.client.cluster import ClusterTransport as AnyCluster
+
+__all__ = ["Client", "Protocol", "which_of", "wire_of"]
 
 T = TypeVar("T")
 
@@ -31,8 +34,29 @@ DEFAULT_RETRIES = 3
 READY_TIMEOUT_S = 60.0
 
 
-def wire_of(*, is_grpc: bool) -> Wire:
-    """The wire form of an API; the other one is not imported."""
+Protocol = Literal["tfs", "v2"]
+"""TensorFlow Serving's API, or the Open Inference Protocol."""
+
+
+def wire_of(*, is_grpc: bool, protocol: Protocol = "tfs") -> Wire:
+    """The wire form of an API; the others are not imported.
+
+    Raises:
+        InvalidArgument: there is no such protocol.
+    """
+    if protocol == "v2":
+        if is_grpc:
+            from salver.client.v2_grpc_wire import V2GrpcWire
+
+            return V2GrpcWire()
+        from salver.client.v2_rest_wire import V2RestWire
+
+        return V2RestWire()
+    if protocol != "tfs":
+        raise InvalidArgument(
+            f"There is no protocol {protocol!r}",
+            hint="tfs is TensorFlow Serving's API, v2 the Open Inference Protocol.",
+        )
     if is_grpc:
         from salver.client.grpc_wire import GrpcWire
 
@@ -61,7 +85,7 @@ def which_of(model: str, version: int | None, label: str | None) -> Which:
 
 
 class Client:
-    """Asks a model server: Salver, or TensorFlow Serving.
+    """Asks a model server: Salver, TensorFlow Serving, or one of the Open Inference Protocol.
 
     One client serves all threads of a program, and keeps its connections. Errors are the classes
     of `salver.errors`, with the server's code, message and hint.
@@ -77,29 +101,37 @@ class Client:
         self,
         url: str,
         *,
+        protocol: Protocol = "tfs",
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
         tls: Tls | None = None,
+        cluster: bool = False,
     ) -> None:
         """Make a client; nothing is sent yet.
 
         Args:
             url: `http://HOST:PORT` or `https://…` for the REST API; `grpc://HOST:PORT`,
                 `grpcs://…` or `unix:/PATH` for gRPC.
+            protocol: `tfs` for TensorFlow Serving's API; `v2` for the Open Inference Protocol,
+                which servers of KServe and Triton speak too.
             timeout_s: of each call, with its retries; None for no limit.
             retries: how often a call is sent again that did not reach the server, or that the
                 server was unavailable for.
             headers: sent with each call; with gRPC its metadata.
+            api_key: a key or a token, for a server that asks who calls.
             tls: for `https:` and `grpcs:`; None to trust what the system trusts.
+            cluster: whether to fetch the map of the servers that the given one knows of, and to ask
+                the one that has the model; the given one where nobody knows it.
 
         Raises:
-            InvalidArgument: the URL, or a TLS file, is none.
+            InvalidArgument: the URL, the key, or a TLS file, is none.
             FailedPrecondition: gRPC is asked for, and grpcio not installed.
         """
         address = parse_address(url)
         self.url = url
-        wire = wire_of(is_grpc=address.is_grpc)
+        wire = wire_of(is_grpc=address.is_grpc, protocol=protocol)
         self._operations = Operations(wire, Retries(retries), timeout_s)
         if address.is_grpc:
             from salver.client.grpc_transport import GrpcTransport as Transport
@@ -107,7 +139,20 @@ class Client:
             from salver.client.http_transport import (  # type: ignore[assignment]
                 HttpTransport as Transport,
             )
-        self._transport = Transport(address, tls, headers or {})
+        sent = headers_with_key(headers, api_key)
+        self._cluster: AnyCluster | None = None
+        self._transport: Any = None
+        if not cluster:
+            self._transport = Transport(address, tls, sent)
+            return
+        from salver.client.cluster import ClusterTransport
+        from salver.client.http_transport import HttpTransport
+
+        self._cluster = ClusterTransport(
+            address,
+            lambda where: Transport(where, tls, sent),
+            lambda where: HttpTransport(where, tls, sent),
+        )
 
     def predict(
         self,
@@ -142,12 +187,14 @@ class Client:
                 `DeadlineExceeded` when the time is over.
         """
         which = which_of(model, version, label)
-        return self._take(self._operations.predict(which, inputs, signature, outputs, timeout_s))
+        return self._take(
+            self._operations.predict(which, inputs, signature, outputs, timeout_s), model
+        )
 
     def classify(
         self,
         model: str,
-        examples: Sequence[Example],
+        examples: Examples,
         *,
         version: int | None = None,
         label: str | None = None,
@@ -158,25 +205,29 @@ class Client:
 
         Args:
             model: its name.
-            examples: each a dict of features, or a serialized `tensorflow.Example`.
+            examples: each a dict of features, or a serialized `tensorflow.Example`. By the Open
+                Inference Protocol, which has no examples: a dict of inputs each, or what `predict`
+                takes.
             version: see `predict`, as of all that follow.
             label: see there.
             signature: see there.
             timeout_s: see there.
 
         Returns:
-            For each example its classes, as pairs of label and score.
+            For each example its classes, as pairs of label and score; by the Open Inference
+            Protocol all classes of the only output, the best first.
 
         Raises:
             ServingError: as `predict`.
         """
         which = which_of(model, version, label)
-        return self._take(self._operations.classify(which, examples, signature, timeout_s))
+        steps = self._operations.classify(which, examples, signature, timeout_s)
+        return self._take(steps, model)
 
     def regress(
         self,
         model: str,
-        examples: Sequence[Example],
+        examples: Examples,
         *,
         version: int | None = None,
         label: str | None = None,
@@ -192,7 +243,8 @@ class Client:
             ServingError: as `predict`.
         """
         which = which_of(model, version, label)
-        return self._take(self._operations.regress(which, examples, signature, timeout_s))
+        steps = self._operations.regress(which, examples, signature, timeout_s)
+        return self._take(steps, model)
 
     def status(
         self, model: str, *, version: int | None = None, timeout_s: float | None = None
@@ -202,7 +254,8 @@ class Client:
         Raises:
             ServingError: as `predict`; `NotFound` for a model that the server does not know.
         """
-        return self._take(self._operations.status(which_of(model, version, None), timeout_s))
+        steps = self._operations.status(which_of(model, version, None), timeout_s)
+        return self._take(steps, model)
 
     def metadata(
         self,
@@ -218,7 +271,8 @@ class Client:
             ServingError: as `predict`.
         """
         which = which_of(model, version, label)
-        return self._take(self._operations.metadata(which, timeout_s))
+        steps = self._operations.metadata(which, timeout_s)
+        return self._take(steps, model)
 
     def models(self, *, timeout_s: float | None = None) -> tuple[ListedModel, ...]:
         """All models of the server, with their versions and labels. Over REST only.
@@ -248,11 +302,11 @@ class Client:
             ServingError: no version could be loaded: with the server's code and text.
         """
         which = None if model is None else which_of(model, version, None)
-        self._take(self._operations.wait_ready(which, timeout_s))
+        self._take(self._operations.wait_ready(which, timeout_s), model or "")
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        (self._cluster or self._transport).close()
 
     def __enter__(self) -> "Client":
         return self
@@ -268,12 +322,18 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def _take(self, steps: Steps[T]) -> T:
-        """Take the steps of a call."""
+    def _take(self, steps: Steps[T], model: str = "") -> T:
+        """Take the steps of a call, which is about a model, or about none."""
         with hints_in_text:
-            return self._taken(steps)
+            return self._taken(steps, model)
 
-    def _taken(self, steps: Steps[T]) -> T:
+    def _send(self, step: Send, model: str) -> Reply:
+        if self._cluster is not None:
+            return self._cluster.send(step.exchange, step.timeout_s, model)
+        reply: Reply = self._transport.send(step.exchange, step.timeout_s)
+        return reply
+
+    def _taken(self, steps: Steps[T], model: str) -> T:
         try:
             step = next(steps)
             while True:
@@ -282,7 +342,7 @@ class Client:
                     step = next(steps)
                     continue
                 try:
-                    reply = self._transport.send(step.exchange, step.timeout_s)
+                    reply = self._send(step, model)
                 except Exception as error:  # noqa: BLE001 - handed to the call
                     step = steps.throw(error)
                 else:

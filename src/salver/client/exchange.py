@@ -41,11 +41,13 @@ class Exchange(Generic[T]):
         path: of REST the target behind the server's URL, of gRPC the full name of the method.
         body: None for a GET.
         read: raises the `ServingError` that the reply says.
+        headers: of REST, beside those of the client.
     """
 
     path: str
     body: bytes | None
     read: Callable[[Reply], T]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,18 @@ from typing import Any, Final
 import numpy as np
 
 from salver._pb import message_class
-from salver.codecs.wire import parse_message
+from salver.codecs.protobuf.wire import parse_message
 from salver.errors import InvalidArgument
+from salver.vocabulary.requests import Array
 
-__all__ = ["Example", "json_example", "serialized_example"]
+__all__ = ["Example", "Examples", "json_example", "serialized_example"]
 
 Example = Mapping[str, Any] | bytes
 """Feature name → a number, a string, bytes, or a list or array of one kind; or a serialized
 `tensorflow.Example`."""
+
+Examples = Sequence[Any] | Mapping[str, Any] | Array
+"""A list of examples; by the Open Inference Protocol inputs as `predict` takes them, too."""
 
 _EXAMPLE: Final = "tensorflow.Example"
 _FIELD_OF_KIND: Final = {

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from salver.dtypes import DTYPES, DataType, dtype_of_array, numpy_dtype
 from salver.errors import InvalidArgument
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.dtypes import DataType, dtype_of_array, numpy_dtype
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
+from salver.vocabulary.tensorflow_types import short_text
 
 __all__ = ["as_feeds"]
 
@@ -67,7 +68,7 @@ def as_array(alias: str, value: Any, dtype: DataType) -> Array:
         wanted = numpy_dtype(dtype)
     except TypeError:
         raise InvalidArgument(
-            f"Input {alias!r} has type {DTYPES[dtype].text}, which nothing can be fed to"
+            f"Input {alias!r} has type {short_text(dtype)}, which nothing can be fed to"
         ) from None
     if array.dtype == wanted:
         return array
@@ -79,7 +80,7 @@ def as_array(alias: str, value: Any, dtype: DataType) -> Array:
         _check_range(alias, array, wanted)
     elif not _is_fair(array.dtype, dtype):
         raise InvalidArgument(
-            f"Input {alias!r} takes {DTYPES[dtype].text}, not {_dtype_text(array.dtype)}"
+            f"Input {alias!r} takes {short_text(dtype)}, not {_dtype_text(array.dtype)}"
         )
     with np.errstate(over="ignore"):  # to infinity, as any conversion to a narrower float
         return array.astype(wanted)
@@ -94,7 +95,7 @@ def _is_fair(given: "np.dtype[Any]", wanted: DataType) -> bool:
         return False
     if wanted in _COMPLEX:
         return True
-    return source not in _COMPLEX and not DTYPES[wanted].text.startswith(("int", "uint", "q"))
+    return source not in _COMPLEX and not short_text(wanted).startswith(("int", "uint", "q"))
 
 
 def _element_type(dtype: "np.dtype[Any]") -> DataType | None:
@@ -155,7 +156,7 @@ def _dtype_text(dtype: "np.dtype[Any]") -> str:
     source = _element_type(dtype)
     if dtype.kind in "US":
         return "strings"
-    return "values of no one kind" if source is None or dtype.hasobject else DTYPES[source].text
+    return "values of no one kind" if source is None or dtype.hasobject else short_text(source)
 
 
 def _listed(aliases: Iterable[str]) -> str:

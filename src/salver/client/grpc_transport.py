@@ -9,8 +9,9 @@ from urllib.parse import unquote
 
 from salver.client.address import Address, Tls
 from salver.client.exchange import Exchange, Reply
+from salver.client.propagation import trace_headers
 from salver.errors import FailedPrecondition, InvalidArgument, ServingError, error_of
-from salver.hints import HINT_METADATA
+from salver.vocabulary.hints import HINT_METADATA
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
 
@@ -62,10 +63,13 @@ class GrpcTransport:
         """
         call = self._channel.unary_unary(exchange.path)
         try:
-            body = call(exchange.body or b"", timeout=timeout_s, metadata=self._metadata)
+            body = call(exchange.body or b"", timeout=timeout_s, metadata=self._sent())
         except self._grpc.RpcError as error:
             raise _error(error) from error
         return Reply(body)
+
+    def _sent(self) -> tuple[tuple[str, str | bytes], ...]:
+        return (*self._metadata, *trace_headers().items())
 
     def close(self) -> None:
         """Close the channel."""
@@ -85,10 +89,13 @@ class AsyncGrpcTransport:
         """See `GrpcTransport.send`."""
         call = self._channel.unary_unary(exchange.path)
         try:
-            body = await call(exchange.body or b"", timeout=timeout_s, metadata=self._metadata)
+            body = await call(exchange.body or b"", timeout=timeout_s, metadata=self._sent())
         except self._grpc.RpcError as error:
             raise _error(error) from error
         return Reply(body)
+
+    def _sent(self) -> tuple[tuple[str, str | bytes], ...]:
+        return (*self._metadata, *trace_headers().items())
 
     async def close(self) -> None:
         """Close the channel."""
@@ -99,6 +106,10 @@ def _channel(grpc: Any, twin: Any, address: Address, tls: Tls | None) -> Any:
     """A channel of `grpc` or of its twin for loops."""
     # A proxy's own loopback is another.
     options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if address.is_loopback else _OPTIONS
+    if address.connect_s is not None:
+        # By its name the shortest pause between two attempts; it is how long each may take, too.
+        limit = ("grpc.min_reconnect_backoff_ms", int(address.connect_s * 1000))
+        options = (*options, limit)
     if not address.is_secure:
         return twin.insecure_channel(address.target, options=options)
     tls = tls or Tls()
@@ -127,7 +138,8 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str | bytes], ...]
     """
     for name, value in headers.items():
         if not re.fullmatch("[0-9A-Za-z_.-]+", name) or not re.fullmatch("[ -~]*", value):
-            raise InvalidArgument(f"{name!r}: {value!r} is no header that gRPC can send")
+            # The value may be a key.
+            raise InvalidArgument(f"{name!r} is no header that gRPC can send, or its value is none")
     return tuple(
         (name.lower(), value.encode() if name.lower().endswith("-bin") else value)
         for name, value in headers.items()

@@ -17,11 +17,12 @@ from salver.client.answers import (
 )
 from salver.client.exchange import Exchange, Reply, Which
 from salver.client.features import Example, serialized_example
-from salver.client.wire import SIGNATURE_DEF_MAP, Predicted, signatures_of
-from salver.codecs.model_spec import ModelSpec, encode_model_spec
-from salver.codecs.request_messages import encode_examples_request
-from salver.codecs.tensor_proto import decode_tensor, encode_tensor
-from salver.codecs.wire import Bytes, length_delimited, parse_message, read_length, varint
+from salver.client.wire import SIGNATURE_DEF_MAP, Predicted
+from salver.codecs.protobuf.model_spec import ModelSpec, encode_model_spec
+from salver.codecs.protobuf.request_messages import encode_examples_request
+from salver.codecs.protobuf.signature_def import signatures_of
+from salver.codecs.protobuf.tensor_proto import decode_tensor, encode_tensor
+from salver.codecs.protobuf.wire import Bytes, length_delimited, parse_message, read_length, varint
 from salver.errors import (
     Internal,
     InvalidArgument,
@@ -30,8 +31,8 @@ from salver.errors import (
     Unimplemented,
     error_of,
 )
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
 
 __all__ = ["GrpcWire"]
 
@@ -49,6 +50,7 @@ class GrpcWire:
     """Writes and reads protocol buffers; a `Wire`."""
 
     needs_signature = False
+    is_of_tensors = False
 
     def predict(
         self, which: Which, signature: str, feeds: Mapping[str, Array], outputs: Sequence[str]
@@ -80,6 +82,10 @@ class GrpcWire:
         """See `Wire`."""
         body = length_delimited(1, encode_model_spec(_spec(which, "")))
         return Exchange(f"{_MODEL}/GetModelStatus", body, _reading_status(which.name))
+
+    def is_up(self, which: Which) -> Exchange[ModelStatus]:
+        """See `Wire`."""
+        return self.status(which)
 
     def metadata(self, which: Which) -> Exchange[ModelMetadata]:
         """See `Wire`."""
@@ -229,5 +235,5 @@ def _version_status(said: Any) -> VersionStatus:
 def _read_metadata(reply: Reply) -> ModelMetadata:
     said = parse_message("tensorflow.serving.GetModelMetadataResponse", reply.body)
     packed = said.metadata["signature_def"].value
-    signatures = signatures_of(parse_message(SIGNATURE_DEF_MAP, packed))
+    signatures = signatures_of(parse_message(SIGNATURE_DEF_MAP, packed).signature_def)
     return ModelMetadata(said.model_spec.name, said.model_spec.version.value, signatures)

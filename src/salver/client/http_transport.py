@@ -15,6 +15,7 @@ import httpx
 
 from salver.client.address import Address, Tls
 from salver.client.exchange import Exchange, Reply
+from salver.client.propagation import trace_headers
 from salver.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -40,6 +41,7 @@ class HttpTransport:
     def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
         """Make it; connects when there is something to send."""
         self._url = address.target
+        self._connect_s = address.connect_s
         self._made_with = _options(address, tls, headers)
         self._client = _made(httpx.Client, self._made_with)
         self._process = os.getpid()
@@ -56,8 +58,9 @@ class HttpTransport:
             # A fork has the parent's connections: on these each would read answers of the other.
             self._client = _made(httpx.Client, self._made_with)
             self._process = os.getpid()
+        limits = _limits(timeout_s, self._connect_s)
         try:
-            with self._client.stream(**_request(self._url, exchange), timeout=timeout_s) as said:
+            with self._client.stream(**_request(self._url, exchange), timeout=limits) as said:
                 chunks = []
                 for chunk in said.iter_bytes():
                     chunks.append(chunk)
@@ -78,11 +81,13 @@ class AsyncHttpTransport:
     def __init__(self, address: Address, tls: Tls | None, headers: Mapping[str, str]) -> None:
         """Make it; connects when there is something to send."""
         self._url = address.target
+        self._connect_s = address.connect_s
         self._client = _made(httpx.AsyncClient, _options(address, tls, headers))
 
     async def send(self, exchange: Exchange[Any], timeout_s: float | None) -> Reply:
         """See `HttpTransport.send`."""
-        request = self._client.request(**_request(self._url, exchange), timeout=timeout_s)
+        limits = _limits(timeout_s, self._connect_s)
+        request = self._client.request(**_request(self._url, exchange), timeout=limits)
         try:
             said = await asyncio.wait_for(request, timeout_s)
         except asyncio.TimeoutError:
@@ -133,8 +138,22 @@ def _made(kind: Callable[..., T], options: Mapping[str, Any]) -> T:
 def _request(url: str, exchange: Exchange[Any]) -> dict[str, Any]:
     where = url + exchange.path
     if exchange.body is None:
-        return {"method": "GET", "url": where}
-    return {"method": "POST", "url": where, "content": exchange.body, "headers": _JSON}
+        return {"method": "GET", "url": where, "headers": trace_headers()}
+    return {
+        "method": "POST",
+        "url": where,
+        "content": exchange.body,
+        "headers": {**_JSON, **exchange.headers, **trace_headers()},
+    }
+
+
+def _limits(timeout_s: float | None, connect_s: float | None) -> httpx.Timeout | float | None:
+    """Of the phases of a request; half of its time at least is left for another server."""
+    if connect_s is None:
+        return timeout_s
+    if timeout_s is not None:
+        connect_s = min(connect_s, timeout_s / 2)
+    return httpx.Timeout(timeout_s, connect=connect_s)
 
 
 def _error(url: str, error: Exception, timeout_s: float | None) -> ServingError:

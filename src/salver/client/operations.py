@@ -4,8 +4,9 @@ Knows neither sockets nor loops: `blocking` and `asynchronous` take the steps.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar, cast
 
 from salver.client.answers import (
     ListedModel,
@@ -16,9 +17,11 @@ from salver.client.answers import (
 )
 from salver.client.attempts import Deadline, Retries
 from salver.client.exchange import Exchange, Pause, Send, Steps, Which
-from salver.client.features import Example
+from salver.client.features import Example, Examples
 from salver.client.feeds import as_feeds
-from salver.client.wire import Predicted, Wire
+from salver.client.untyped import as_columns, as_they_are
+from salver.client.v2_forms import classes_of, values_of
+from salver.client.wire import Predicted, TensorWire, Wire
 from salver.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -28,8 +31,9 @@ from salver.errors import (
     Unavailable,
     Unimplemented,
 )
-from salver.requests import Array
-from salver.signature import DEFAULT_SIGNATURE, Signature, is_internal
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, Signature, is_internal
 
 __all__ = ["Operations"]
 
@@ -40,6 +44,8 @@ _FIRST_LOOK_S: Final = 0.05
 _LONGEST_LOOK_S: Final = 0.5
 # Servers that do not say which version answered are asked again for signatures after so long.
 _STALE_S: Final = 10.0
+_UNKNOWN: Final = Signature({}, {})
+_SCORES: Final = (DataType.FLOAT16, DataType.BFLOAT16, DataType.FLOAT32, DataType.FLOAT64)
 
 
 class Operations:
@@ -80,16 +86,26 @@ class Operations:
         """Compute outputs; see `Client.predict`."""
         deadline = self._deadline(timeout_s)
         name = signature or DEFAULT_SIGNATURE
+
+        def ask(known: ModelMetadata) -> Steps[Outputs]:
+            return self._predict(which, inputs, name, outputs or (), known, deadline)
+
+        return (yield from self._with_known(which, ask, deadline))
+
+    def _with_known(
+        self, which: Which, ask: Callable[[ModelMetadata], Steps[T]], deadline: Deadline
+    ) -> Steps[T]:
+        """Ask with what is known of a version; again when that was out of date."""
         known, is_fresh = yield from self._recall(which, deadline)
         try:
-            return (yield from self._predict(which, inputs, name, outputs or (), known, deadline))
+            return (yield from ask(known))
         except (InvalidArgument, FailedPrecondition, Internal) as error:
             if is_fresh or which.version is not None:
                 raise
             renewed = yield from self._learn(which, deadline)
-            if renewed == known:  # what was remembered is not what is wrong
-                raise error from None
-        return (yield from self._predict(which, inputs, name, outputs or (), renewed, deadline))
+            if renewed.signatures == known.signatures and renewed.version in (0, known.version):
+                raise error from None  # what was remembered is not what is wrong
+        return (yield from ask(renewed))
 
     def _predict(
         self,
@@ -100,23 +116,41 @@ class Operations:
         known: ModelMetadata,
         deadline: Deadline,
     ) -> Steps[Outputs]:
-        signature = _signature(known, name)
-        for output in outputs:
-            if output not in signature.outputs:
-                raise InvalidArgument(
-                    f"Signature {name!r} has no output {output!r}.",
-                    hint=f"It gives {', '.join(map(repr, signature.outputs))}.",
-                )
-        feeds = as_feeds(inputs, name, signature)
+        feeds, signature = self._feeds(inputs, name, known)
+        if signature is not None:
+            _check_outputs(outputs, name, signature)
         answer = yield from self._ask(self._wire.predict(which, name, feeds, outputs), deadline)
-        self._is_version_told = answer.version is not None
-        if answer.version not in (None, known.version):
-            self._known.pop(which, None)
-            if self._wire.needs_signature:
-                signature = yield from self._signature_of(which, answer, name, signature, deadline)
+        is_other = self._note_version(which, known, answer)
+        if signature is None:
+            signature = _UNKNOWN
+        elif is_other and self._wire.needs_signature:
+            signature = yield from self._signature_of(which, answer, name, signature, deadline)
         arrays = answer.arrays(signature)
+        missing = [output for output in outputs if output not in arrays]
+        if missing:
+            raise Internal(f"The answer has no output {missing[0]!r}, which was asked for")
         chosen = {output: arrays[output] for output in outputs} if outputs else arrays
         return Outputs(chosen, answer.version if which.version is None else which.version)
+
+    def _feeds(
+        self, inputs: Any, name: str, known: ModelMetadata
+    ) -> tuple[Mapping[str, Array], Signature | None]:
+        """What the request feeds, and the signature; None where the server does not tell of it."""
+        if self._wire.is_of_tensors and name not in known.signatures:
+            return as_they_are(inputs, name), None
+        signature = _signature(known, name)
+        return as_feeds(inputs, name, signature), signature
+
+    def _note_version(self, which: Which, known: ModelMetadata, answer: Predicted) -> bool:
+        """Remember which version answered; whether it is another than was known."""
+        self._is_version_told = answer.version is not None
+        if answer.version is None or answer.version == known.version:
+            return False
+        if known.version:
+            self._known.pop(which, None)
+        else:  # nobody said before
+            self._keep(which, replace(known, version=answer.version))
+        return True
 
     def _signature_of(
         self,
@@ -137,24 +171,64 @@ class Operations:
     def classify(
         self,
         which: Which,
-        examples: Sequence[Example],
+        examples: Examples,
         signature: str | None,
         timeout_s: float | None,
     ) -> Steps[list[list[ScoredClass]]]:
         """Classify examples; see `Client.classify`."""
-        exchange = self._wire.classify(which, signature or "", examples)
+        if self._wire.is_of_tensors:
+            deadline = self._deadline(timeout_s)
+
+            def ask(known: ModelMetadata) -> Steps[Array]:
+                return self._of_one_output(which, examples, signature, known, deadline, True)
+
+            return classes_of((yield from self._with_known(which, ask, deadline)))
+        exchange = self._wire.classify(which, signature or "", cast("Sequence[Example]", examples))
         return (yield from self._ask(exchange, self._deadline(timeout_s)))
 
     def regress(
         self,
         which: Which,
-        examples: Sequence[Example],
+        examples: Examples,
         signature: str | None,
         timeout_s: float | None,
     ) -> Steps[Array]:
         """Compute a value per example; see `Client.regress`."""
-        exchange = self._wire.regress(which, signature or "", examples)
+        if self._wire.is_of_tensors:
+            deadline = self._deadline(timeout_s)
+
+            def ask(known: ModelMetadata) -> Steps[Array]:
+                return self._of_one_output(which, examples, signature, known, deadline, False)
+
+            return values_of((yield from self._with_known(which, ask, deadline)))
+        exchange = self._wire.regress(which, signature or "", cast("Sequence[Example]", examples))
         return (yield from self._ask(exchange, self._deadline(timeout_s)))
+
+    def _of_one_output(
+        self,
+        which: Which,
+        examples: Any,
+        name: str | None,
+        known: ModelMetadata,
+        deadline: Deadline,
+        are_classes: bool,
+    ) -> Steps[Array]:
+        """The classes, or the numbers, of the only output that has numbers."""
+        wire = cast("TensorWire", self._wire)
+        name = name or DEFAULT_SIGNATURE
+        signature = _signature(known, name)
+        feeds = as_feeds(as_columns(examples), name, signature)
+        output = _numbers(name, signature)
+        if are_classes:
+            exchange = wire.classes(which, name, feeds, output)
+        else:
+            exchange = wire.predict(which, name, feeds, (output,))
+        answer = yield from self._ask(exchange, deadline)
+        self._note_version(which, known, answer)
+        arrays = answer.arrays(signature)
+        if output not in arrays:
+            raise Internal(f"The answer has no output {output!r}, which was asked for")
+        return arrays[output]
 
     # -- reports -----------------------------------------------------------------------------------
 
@@ -182,7 +256,7 @@ class Operations:
                 if which is None:
                     yield from self._look_at_server(deadline)
                     return
-                exchange = self._wire.status(which)
+                exchange = self._wire.is_up(which)
                 status = exchange.read((yield Send(exchange, deadline.left_s())))
             except (Unavailable, NotFound) as error:  # it has not begun to listen, or to load
                 reason = error.message
@@ -231,7 +305,15 @@ class Operations:
         found = self._known.get(which)
         if found is not None and (which.version is not None or not self._is_stale(found[1])):
             return found[0], False
-        return (yield from self._learn(which, deadline)), True
+        try:
+            return (yield from self._learn(which, deadline)), True
+        except InvalidArgument:
+            if not self._wire.is_of_tensors:
+                raise
+        # A model without a default signature, or a server without metadata: it can be asked anyway.
+        unknown = ModelMetadata(which.name, which.version or 0, {})
+        self._keep(which, unknown)
+        return unknown, True
 
     def _is_stale(self, learnt_s: float) -> bool:
         return not self._is_version_told and self._clock() - learnt_s > _STALE_S
@@ -256,6 +338,32 @@ def _signature(known: ModelMetadata, name: str) -> Signature:
             hint=f"The model has {', '.join(map(repr, names)) or 'none'}.",
         )
     return signature
+
+
+def _check_outputs(outputs: Sequence[str], name: str, signature: Signature) -> None:
+    for output in outputs:
+        if output not in signature.outputs:
+            raise InvalidArgument(
+                f"Signature {name!r} has no output {output!r}.",
+                hint=f"It gives {', '.join(map(repr, signature.outputs))}.",
+            )
+
+
+def _numbers(name: str, signature: Signature) -> str:
+    """The only output, or the only one of floating-point numbers.
+
+    Raises:
+        InvalidArgument: there are several.
+    """
+    found = list(signature.outputs)
+    if len(found) > 1:
+        found = [of for of in found if signature.outputs[of].dtype in _SCORES]
+    if len(found) != 1:
+        raise InvalidArgument(
+            f"Signature {name!r} has {len(signature.outputs)} outputs: which are the scores?",
+            hint="Ask for one with predict(…, outputs=[…]).",
+        )
+    return found[0]
 
 
 def _is_up(status: ModelStatus) -> bool:

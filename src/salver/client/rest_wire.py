@@ -23,11 +23,11 @@ from salver.client.answers import (
 )
 from salver.client.exchange import Exchange, Reply, Which
 from salver.client.features import Example, json_example
-from salver.client.wire import SIGNATURE_DEF_MAP, Predicted, signatures_of
-from salver.codecs.json_document import parse_document
-from salver.codecs.json_response import number_text
-from salver.codecs.json_text import bytes_of
-from salver.dtypes import DTYPES, dtype_of_array
+from salver.client.wire import SIGNATURE_DEF_MAP, Predicted
+from salver.codecs.json.document import Document
+from salver.codecs.json.response import number_text
+from salver.codecs.json.text import bytes_of
+from salver.codecs.protobuf.signature_def import signatures_of
 from salver.errors import (
     Code,
     Internal,
@@ -38,10 +38,12 @@ from salver.errors import (
     Unimplemented,
     error_of,
 )
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.dtypes import dtype_of_array
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
+from salver.vocabulary.tensorflow_types import short_text
 
-__all__ = ["CODE_OF_STATUS", "RestWire"]
+__all__ = ["CODE_OF_STATUS", "RestWire", "check_reply", "version_of_reply"]
 
 T = TypeVar("T")
 
@@ -75,6 +77,7 @@ class RestWire:
     """Writes and reads JSON; a `Wire`."""
 
     needs_signature = True
+    is_of_tensors = False
 
     def predict(
         self,
@@ -109,6 +112,10 @@ class RestWire:
     def status(self, which: Which) -> Exchange[ModelStatus]:
         """See `Wire`."""
         return Exchange(_path(which), None, _reading(lambda said: _status(which.name, said)))
+
+    def is_up(self, which: Which) -> Exchange[ModelStatus]:
+        """See `Wire`."""
+        return self.status(which)
 
     def metadata(self, which: Which) -> Exchange[ModelMetadata]:
         """See `Wire`."""
@@ -155,7 +162,7 @@ def _tensor_text(alias: str, array: Array) -> bytes:
     try:
         return number_text(array)
     except InvalidArgument as error:
-        dtype = DTYPES[dtype_of_array(array.dtype)].text
+        dtype = short_text(dtype_of_array(array.dtype))
         raise Unimplemented(
             f"JSON has no form for input {alias!r} of type {dtype}",
             hint="Use the gRPC API: a URL that begins with grpc://",
@@ -186,7 +193,7 @@ def _reading(read: Callable[[Any], T]) -> Callable[[Reply], T]:
     """What reads a reply whose body is a JSON object."""
 
     def read_reply(reply: Reply) -> T:
-        _check(reply)
+        check_reply(reply)
         try:
             return read(json.loads(reply.body.decode(errors="surrogateescape")))
         except (ValueError, LookupError, TypeError, json_format.ParseError) as error:
@@ -195,7 +202,7 @@ def _reading(read: Callable[[Any], T]) -> Callable[[Reply], T]:
     return read_reply
 
 
-def _check(reply: Reply) -> None:
+def check_reply(reply: Reply) -> None:
     """Raise the error that a reply is."""
     if 200 <= reply.status < 300:
         return
@@ -205,7 +212,7 @@ def _check(reply: Reply) -> None:
     error.hint = hint
     if 300 <= reply.status < 400 and "location" in reply.headers:
         error.hint = f"Requests are sent on by nobody; it points to {reply.headers['location']}"
-    error.version = _version(reply)
+    error.version = version_of_reply(reply)
     raise error
 
 
@@ -220,13 +227,14 @@ def _said(body: bytes) -> tuple[str, str | None]:
         return text.strip()[:_SHOWN], None
 
 
-def _version(reply: Reply) -> int | None:
+def version_of_reply(reply: Reply) -> int | None:
+    """The version that answered; None where the server does not say."""
     text = reply.headers.get(_VERSION, "")
     return int(text) if text.isdecimal() else None
 
 
 def _read_predicted(reply: Reply) -> Predicted:
-    _check(reply)
+    check_reply(reply)
     body = reply.body
 
     def arrays(signature: Signature) -> Mapping[str, Array]:
@@ -234,12 +242,12 @@ def _read_predicted(reply: Reply) -> Predicted:
         asked = body.replace(_OUTPUTS, b'"inputs"', 1)
         mirrored = Signature(inputs=signature.outputs, outputs={})
         try:
-            read = parse_document(asked).predict_inputs("", mirrored)
+            read = Document(asked).predict_inputs("", mirrored)
         except ServingError as error:
             raise Internal(f"The answer does not fit the signature: {error.message}") from error
         return dict(zip(signature.outputs, read.arrays, strict=True))
 
-    return Predicted(_version(reply), arrays)
+    return Predicted(version_of_reply(reply), arrays)
 
 
 def _classes(said: Any) -> list[list[ScoredClass]]:
@@ -275,7 +283,7 @@ def _metadata(said: Any) -> ModelMetadata:
     spec = said["model_spec"]
     message = message_class(SIGNATURE_DEF_MAP)()
     json_format.ParseDict(said["metadata"]["signature_def"], message, ignore_unknown_fields=True)
-    return ModelMetadata(spec["name"], int(spec["version"]), signatures_of(message))
+    return ModelMetadata(spec["name"], int(spec["version"]), signatures_of(message.signature_def))
 
 
 def _listed(said: Any) -> tuple[ListedModel, ...]:

@@ -1,17 +1,17 @@
-"""What a wire form can write and read: REST and gRPC behind one door. Pure."""
+"""What a wire form can write and read: REST and gRPC behind one interface. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from salver.client.answers import ListedModel, ModelMetadata, ModelStatus, ScoredClass
 from salver.client.exchange import Exchange, Which
 from salver.client.features import Example
-from salver.dtypes import base_dtype
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.errors import Unimplemented
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
 
-__all__ = ["SIGNATURE_DEF_MAP", "Predicted", "Wire", "signatures_of"]
+__all__ = ["SIGNATURE_DEF_MAP", "Predicted", "TensorWire", "Wire", "refused_examples"]
 
 SIGNATURE_DEF_MAP: Final = "tensorflow.serving.SignatureDefMap"
 
@@ -38,6 +38,11 @@ class Wire(Protocol):
         """Whether outputs can be read only with the signature of the version that answered."""
         ...
 
+    @property
+    def is_of_tensors(self) -> bool:
+        """Whether it is a `TensorWire`."""
+        ...
+
     def predict(
         self, which: Which, signature: str, feeds: Mapping[str, Array], outputs: Sequence[str]
     ) -> Exchange[Predicted]:
@@ -58,6 +63,10 @@ class Wire(Protocol):
         """Ask where versions stand."""
         ...
 
+    def is_up(self, which: Which) -> Exchange[ModelStatus]:
+        """Ask whether a model answers: with the states of its versions, where they are told."""
+        ...
+
     def metadata(self, which: Which) -> Exchange[ModelMetadata]:
         """Ask for signatures."""
         ...
@@ -71,25 +80,22 @@ class Wire(Protocol):
         ...
 
 
-def signatures_of(signature_def_map: Any) -> dict[str, Signature]:
-    """What a `tensorflow.serving.SignatureDefMap` of `salver._pb` says, sorted by name."""
-    definitions = signature_def_map.signature_def
-    return {name: _signature(definitions[name]) for name in sorted(definitions)}
+class TensorWire(Wire, Protocol):
+    """Makes the exchanges of an API that knows no examples, and tells of one signature alone.
+
+    Of any other signature the inputs go as they are, and outputs say themselves what they are.
+    """
+
+    def classes(
+        self, which: Which, signature: str, feeds: Mapping[str, Array], output: str
+    ) -> Exchange[Predicted]:
+        """Ask for all classes of an output: strings as `v2_forms.classes_of` reads them."""
+        ...
 
 
-def _signature(definition: Any) -> Signature:
-    return Signature(
-        inputs={alias: _spec(definition.inputs[alias]) for alias in sorted(definition.inputs)},
-        outputs={alias: _spec(definition.outputs[alias]) for alias in sorted(definition.outputs)},
-        method_name=definition.method_name,
-        defaults={of: tensor.SerializeToString() for of, tensor in definition.defaults.items()},
-    )
-
-
-def _spec(info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    return TensorSpec(
-        tensor_name=info.name,
-        dtype=base_dtype(info.dtype),
-        shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
+def refused_examples() -> Unimplemented:
+    """Why there is no call with examples."""
+    return Unimplemented(
+        "The Open Inference Protocol has no tensorflow.Example",
+        hint='Give the inputs of the model, or use TensorFlow Serving\'s API: protocol="tfs"',
     )

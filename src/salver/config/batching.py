@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
+from salver._pb import message_class
 from salver.config.options import ServerOptions, schedulable_cpus
 from salver.config.text_format import parse_text, read_file, read_text_file
 from salver.errors import InvalidArgument
@@ -21,12 +22,17 @@ __all__ = [
     "BatchingSetup",
     "batching_setup",
     "from_message",
+    "message_of",
     "read_batching_parameters",
     "read_version_parameters",
 ]
 
 PER_MODEL_FILE: Final = "batching_params.pbtxt"
 _MESSAGE = "tensorflow.serving.BatchingParameters"
+_WRAPPED: Final = (
+    "max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads",
+    "thread_pool_name", "enable_large_batch_splitting", "max_execution_batch_size",
+)  # fmt: skip
 _LIBRARY_POOL_NAME = "batch_threads"
 _FLAG_POOL_NAME = "model_server_batch_threads"
 
@@ -140,12 +146,20 @@ def read_batching_parameters(path: str) -> BatchingParameters:
 
 def from_message(message: Any) -> BatchingParameters:
     """The fields of a `tensorflow.serving.BatchingParameters`, as set."""
-    wrapped = (
-        "max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads",
-        "thread_pool_name", "enable_large_batch_splitting", "max_execution_batch_size",
-    )  # fmt: skip
     return BatchingParameters(
-        **{name: getattr(message, name).value for name in wrapped if message.HasField(name)},
+        **{name: getattr(message, name).value for name in _WRAPPED if message.HasField(name)},
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),
         pad_variable_length_inputs=message.pad_variable_length_inputs,
     )
+
+
+def message_of(parameters: BatchingParameters) -> Any:
+    """The `tensorflow.serving.BatchingParameters` of parameters; back from `from_message`."""
+    message = message_class(_MESSAGE)()
+    for name in _WRAPPED:
+        value = getattr(parameters, name)
+        if value is not None and value is not False:  # which it is without it
+            getattr(message, name).value = value
+    message.allowed_batch_sizes.extend(parameters.allowed_batch_sizes)
+    message.pad_variable_length_inputs = parameters.pad_variable_length_inputs
+    return message

@@ -8,6 +8,7 @@ import math
 import os
 from typing import Final
 
+from salver.config.cloud import CONTRACTS
 from salver.config.grpc import is_native
 from salver.config.hosts import read_allowed_hosts
 from salver.config.options import ServerOptions
@@ -25,7 +26,13 @@ __all__ = [
 
 _LAST_PORT = 65535
 _MOST_WORKERS = 1024  # each has its models and its libraries in memory
-_GRPC_TRANSPORTS = ("native", "grpcio")
+_CHOICES = {
+    "cloud_contract": CONTRACTS,
+    "grpc_transport": ("native", "grpcio"),
+    "inline_runs": ("auto", "never"),
+    "isolation": ("none", "process"),
+    "model_control_mode": ("none", "explicit"),
+}
 
 
 def check_listening(options: ServerOptions) -> None:
@@ -113,7 +120,7 @@ def check_ours(options: ServerOptions) -> None:
 
     Raises:
         InvalidArgument: a time is negative or no number, a limit lets nothing through, the port is
-            none, a host is none, or there is no such library.
+            none, a host is none, or there is no such choice or library.
     """
     if not 0 <= options.rest_api_port <= _LAST_PORT:
         raise InvalidArgument(
@@ -134,20 +141,24 @@ def check_ours(options: ServerOptions) -> None:
         most = getattr(options, name)
         if most < 0:
             raise InvalidArgument(f"--{name} must be from 0 up, not {most}; 0 is no limit.")
-    _check_transport(options)
+    _check_choices(options)
+    _check_workers(options)
     read_allowed_hosts(options.allowed_hosts)
     for path in filter(None, options.custom_op_libraries.split(",")):
         if not os.path.isfile(path):
             raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")
 
 
-def _check_transport(options: ServerOptions) -> None:
-    """Refuse a transport nobody knows, and one that several processes cannot share."""
-    if options.grpc_transport not in _GRPC_TRANSPORTS:
-        raise InvalidArgument(
-            f"--grpc_transport must be {' or '.join(_GRPC_TRANSPORTS)}, "
-            f"not {options.grpc_transport!r}."
-        )
+def _check_choices(options: ServerOptions) -> None:
+    """Refuse what is none of the few words a flag takes."""
+    for name, choices in _CHOICES.items():
+        chosen = getattr(options, name)
+        if chosen not in choices:
+            raise InvalidArgument(f"--{name} must be {' or '.join(choices)}, not {chosen!r}.")
+
+
+def _check_workers(options: ServerOptions) -> None:
+    """Refuse too many, and a transport that several processes cannot share."""
     if not 0 <= options.workers <= _MOST_WORKERS:
         raise InvalidArgument(
             f"--workers must be from 0 to {_MOST_WORKERS}, not {options.workers}."

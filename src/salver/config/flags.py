@@ -8,16 +8,33 @@ Source: TensorFlow `tsl/util/command_line_flags.cc`, as TensorFlow Serving uses 
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from salver.config.options import FLAGS, Flag, FlagType, ServerOptions
 
-__all__ = ["BadValue", "Parsed", "nearest_flag", "parse", "shown_default", "usage"]
+__all__ = [
+    "COMMAND_LINE",
+    "BadValue",
+    "FindFlag",
+    "Parsed",
+    "find_flag",
+    "nearest_flag",
+    "parse",
+    "shown_default",
+    "usage",
+]
+
+COMMAND_LINE: Final = "command line"
+"""The source of what stands there."""
+
+FindFlag = Callable[[str], Flag | None]
+"""Knows the flags that are not in the table, by their names."""
 
 _Value = bool | int | float | str
 
-_BY_NAME = {flag.name: flag for flag in FLAGS}
+_BY_NAME = {name: flag for flag in FLAGS for name in (flag.name, flag.alias) if name}
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _BITS = {FlagType.INT32: 32, FlagType.INT64: 64}
 
@@ -66,14 +83,21 @@ class Parsed:
         return self.leftovers[:1] == ("--help",)
 
 
-def parse(arguments: Sequence[str], base: ServerOptions | None = None) -> Parsed:
+def parse(
+    arguments: Sequence[str],
+    base: ServerOptions | None = None,
+    find: FindFlag = lambda _name: None,
+) -> Parsed:
     """Read a command line; of a repeated flag the last value counts.
 
     Args:
         arguments: without the program's name.
         base: the defaults; the reference's when None.
+        find: knows the flags that are not in the table.
     """
-    values: dict[str, _Value] = {}
+    base = base or ServerOptions()
+    values: dict[str, _Value | tuple[tuple[str, str], ...]] = {}
+    others = dict(base.backend_flags)
     leftovers: list[str] = []
     bad: list[BadValue] = []
     rest = list(reversed(arguments))
@@ -82,7 +106,7 @@ def parse(arguments: Sequence[str], base: ServerOptions | None = None) -> Parsed
         if argument == "--":
             leftovers += [argument, *reversed(rest)]
             break
-        flag, text = _split(argument)
+        flag, text = _split(argument, find)
         if flag is None:
             leftovers.append(argument)
             continue
@@ -94,22 +118,33 @@ def parse(arguments: Sequence[str], base: ServerOptions | None = None) -> Parsed
         value = _value(flag.type, text)
         if value is None:
             bad.append(BadValue(flag.name, text))
-        else:
+        elif flag.name in _BY_NAME:
             values[flag.name] = value
+        else:
+            others[flag.name] = text
+    own = dict.fromkeys((*values, *others), COMMAND_LINE)
+    values["sources"] = tuple({**dict(base.sources), **own}.items())
+    if others:
+        values["backend_flags"] = tuple(others.items())
     return Parsed(
-        options=replace(base or ServerOptions(), **values),  # type: ignore[arg-type]
+        options=replace(base, **values),  # type: ignore[arg-type]
         set_names=tuple(flag.name for flag in FLAGS if flag.name in values),
         leftovers=tuple(leftovers),
         bad=tuple(bad),
     )
 
 
-def _split(argument: str) -> tuple[Flag | None, str | None]:
+def find_flag(name: str, find: FindFlag) -> Flag | None:
+    """The flag of a name or an alias, in the table or among those that `find` knows."""
+    return _BY_NAME.get(name) or find(name)
+
+
+def _split(argument: str, find: FindFlag) -> tuple[Flag | None, str | None]:
     """The flag an argument names, if any, and what stands behind its `=`, if it has one."""
     if not argument.startswith("--"):
         return None, None
     name, equals, text = argument[2:].partition("=")
-    return _BY_NAME.get(name), text if equals else None
+    return find_flag(name, find), text if equals else None
 
 
 def _value_behind(flag: Flag, rest: list[str]) -> str | None:
@@ -169,11 +204,11 @@ def nearest_flag(argument: str) -> str | None:
     return f"--{found[0]}" if found else None
 
 
-def usage(program: str, base: ServerOptions | None = None) -> str:
-    """The text of `--help`, with the defaults of `base`."""
+def usage(program: str, base: ServerOptions | None = None, others: Iterable[Flag] = ()) -> str:
+    """The text of `--help`, with the defaults of `base`, and flags that are not in the table."""
     defaults = base or ServerOptions()
     lines = [f"usage: {program}\nFlags:\n"]
-    for flag in FLAGS:
+    for flag in (*FLAGS, *others):
         shown = f"--{flag.name}={shown_default(flag, defaults)}"
         lines.append(f"\t{shown:<33}\t{flag.type.value}\t{flag.help}\n")
     return "".join(lines)
@@ -181,7 +216,7 @@ def usage(program: str, base: ServerOptions | None = None) -> str:
 
 def shown_default(flag: Flag, defaults: ServerOptions) -> str:
     """The default of a flag as `--help` writes it."""
-    default: _Value = getattr(defaults, flag.name)
+    default: _Value = getattr(defaults, flag.name) if flag.name in _BY_NAME else flag.default
     match flag.type:
         case FlagType.STRING:
             return f'"{default}"'

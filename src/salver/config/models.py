@@ -8,64 +8,38 @@ Source: TensorFlow Serving `model_servers/server_core.cc` and `server.cc`.
 
 import logging
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from salver.config.text_format import parse_text, read_file_once
-from salver.errors import InvalidArgument, Unimplemented
+from salver.config import model_options
+from salver.config.model_options import LoadSettings, ModelOptions
+from salver.config.text_format import ending_of, parse_text
+from salver.errors import InvalidArgument, ServingError, Unimplemented
+from salver.instruments.files import is_uri
+from salver.vocabulary.servable import All, Latest, Specific, VersionPolicy
 
 __all__ = [
     "TENSORFLOW_PLATFORM",
-    "All",
-    "Latest",
     "ModelConfig",
-    "Specific",
-    "VersionPolicy",
+    "Problem",
+    "absolute",
     "check_models",
     "check_platforms_supported",
     "check_platforms_unchanged",
     "from_flags",
     "from_message",
+    "load_settings",
     "parse_model_config",
     "platform_of",
-    "read_model_config_file",
+    "platform_problem",
+    "problems_of",
 ]
 
 _log = logging.getLogger(__name__)
 
 TENSORFLOW_PLATFORM = "tensorflow"
 _MESSAGE = "tensorflow.serving.ModelServerConfig"
-
-# The scheme of a URI as TensorFlow's ParseURI reads it.
-_SCHEME = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
-
-
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """Serve the versions with the highest numbers."""
-
-    num_versions: int = 1
-
-    def __post_init__(self) -> None:
-        if self.num_versions < 1:
-            raise ValueError(f"num_versions must be positive, not {self.num_versions}")
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Serve every version found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Specific:
-    """Serve these versions, where they are found."""
-
-    versions: tuple[int, ...]
-
-
-VersionPolicy = Latest | All | Specific
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +50,10 @@ class ModelConfig:
         base_path: the directory (or URI) that holds the numbered versions.
         model_platform: as written; see `platform_of`.
         model_type: the deprecated way to say the platform; 0 where it is not used.
+        names_versions: the policy was written; else it is the usual one, and may be another's.
         version_labels: label → version.
         logging_config: a serialized `tensorflow.serving.LoggingConfig`; None where there is none.
+        options: what Salver takes beside that.
     """
 
     name: str
@@ -85,8 +61,10 @@ class ModelConfig:
     model_platform: str = ""
     model_type: int = 0
     version_policy: VersionPolicy = field(default_factory=Latest)
+    names_versions: bool = False
     version_labels: Mapping[str, int] = field(default_factory=dict)
     logging_config: bytes | None = None
+    options: ModelOptions = field(default_factory=ModelOptions)
 
 
 def from_flags(model_name: str, model_base_path: str) -> tuple[ModelConfig, ...]:
@@ -102,29 +80,35 @@ def from_flags(model_name: str, model_base_path: str) -> tuple[ModelConfig, ...]
     model = ModelConfig(
         name=model_name, base_path=model_base_path, model_platform=TENSORFLOW_PLATFORM
     )
-    return _absolute((model,), os.getcwd())
-
-
-def read_model_config_file(path: str) -> tuple[ModelConfig, ...] | None:
-    """Read `--model_config_file`; relative base paths are taken from its directory.
-
-    Returns:
-        See `from_message`.
-
-    Raises:
-        ServingError: the file cannot be read, or is no ModelServerConfig.
-    """
-    return parse_model_config(read_file_once(path), path)
+    return absolute((model,), "flags")
 
 
 def parse_model_config(
     content: bytes, path: str, breathe: Callable[[], object] = lambda: None
 ) -> tuple[ModelConfig, ...] | None:
-    """The same for what was read from that file; `breathe` is called now and then meanwhile."""
-    models = from_message(parse_text(content, _MESSAGE, path, breathe))
+    """What `--model_config_file` says; relative base paths are taken from its directory.
+
+    Args:
+        content: of the file.
+        path: of it.
+        breathe: called now and then meanwhile.
+
+    Returns:
+        See `from_message`.
+
+    Raises:
+        ServingError: it is no ModelServerConfig.
+    """
+    if ending_of(path):
+        from salver.config import model_files  # which brings what most servers need not
+
+        message = model_files.parse(content, path, breathe)
+    else:
+        message = parse_text(content, _MESSAGE, path, breathe)
+    models = from_message(message)
     if models is None:
         return None
-    return _absolute(models, os.path.dirname(os.path.abspath(path)))
+    return absolute(models, path)
 
 
 def from_message(message: Any) -> tuple[ModelConfig, ...] | None:
@@ -154,8 +138,10 @@ def _model(entry: Any) -> ModelConfig:
         model_platform=entry.model_platform,
         model_type=entry.model_type,
         version_policy=_policy(entry.model_version_policy),
+        names_versions=entry.model_version_policy.WhichOneof("policy_choice") is not None,
         version_labels=dict(sorted(entry.version_labels.items())),
         logging_config=logging_config,
+        options=model_options.from_message(entry.salver),
     )
 
 
@@ -169,8 +155,12 @@ def _policy(message: Any) -> VersionPolicy:
             return Latest(max(1, message.latest.num_versions))
 
 
-def _absolute(models: Iterable[ModelConfig], root: str) -> tuple[ModelConfig, ...]:
-    """The models with relative base paths taken from `root`; an empty path stays empty."""
+def absolute(models: Iterable[ModelConfig], path: str) -> tuple[ModelConfig, ...]:
+    """The models with relative base paths taken from the directory of a file.
+
+    An empty base path stays empty.
+    """
+    root = os.path.dirname(os.path.abspath(path))
     return tuple(
         replace(model, base_path=os.path.normpath(os.path.join(root, model.base_path)))
         if model.base_path and _is_relative(model.base_path)
@@ -180,31 +170,56 @@ def _absolute(models: Iterable[ModelConfig], root: str) -> tuple[ModelConfig, ..
 
 
 def _is_relative(base_path: str) -> bool:
-    return not base_path.startswith("/") and _SCHEME.match(base_path) is None
+    return not base_path.startswith("/") and not is_uri(base_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one model of a list.
+
+    Attributes:
+        index: of the model.
+        field: where in its `ModelConfig`, with dots.
+    """
+
+    index: int
+    field: str
+    error: ServingError
 
 
 def check_models(models: Iterable[ModelConfig]) -> None:
     """Refuse a list that can never be served.
 
     Raises:
-        InvalidArgument: a name is listed twice, or a base path is missing or still relative.
+        InvalidArgument: a name is listed twice, or a base path is missing or still relative, or an
+            option of a model has a value it cannot have.
+        Unimplemented: an option asks for what this server cannot do.
+    """
+    for problem in problems_of(tuple(models)):
+        raise problem.error
+
+
+def problems_of(models: Sequence[ModelConfig]) -> Iterator[Problem]:
+    """What is wrong with a list of models, whatever the server's platforms are.
 
     Source: `server_core.cc`, ValidateModelConfigList.
     """
     names: set[str] = set()
-    listed = tuple(models)
-    for model in listed:
+    for index, model in enumerate(models):
         if model.name in names:
-            raise InvalidArgument(
-                f"Illegal to list model {model.name} multiple times in config list"
-            )
+            text = f"Illegal to list model {model.name} multiple times in config list"
+            yield Problem(index, "name", InvalidArgument(text))
         names.add(model.name)
-    for model in listed:
+    for index, model in enumerate(models):
         if _is_relative(model.base_path):
-            raise InvalidArgument(
+            text = (
                 f"Expected model {model.name} to have an absolute path or URI; "
                 f"got base_path()={model.base_path}"
             )
+            yield Problem(index, "base_path", InvalidArgument(text))
+    for index, model in enumerate(models):
+        for name, error in model_options.problems_of(model.name, model.options):
+            yield Problem(index, f"salver.{name}", error)
 
 
 def check_platforms_unchanged(old: Iterable[ModelConfig], new: Iterable[ModelConfig]) -> None:
@@ -234,12 +249,39 @@ def check_platforms_supported(models: Iterable[ModelConfig], platforms: Collecti
     Source: `server_core.cc`, CreateStoragePathRoutes.
     """
     for model in models:
+        if (error := platform_problem(model, platforms)) is not None:
+            raise error
+
+
+def platform_problem(model: ModelConfig, platforms: Collection[str]) -> ServingError | None:
+    """Why no backend serves a model, if that is so; see `check_platforms_supported`."""
+    try:
         platform = platform_of(model)
-        if platform not in platforms:
-            raise InvalidArgument(
-                f"Model {model.name} requests unsupported platform {platform}",
-                hint=f"Platforms served here: {', '.join(sorted(platforms))}.",
-            )
+    except InvalidArgument as error:
+        return error
+    if platform in platforms:
+        return None
+    return InvalidArgument(
+        f"Model {model.name} requests unsupported platform {platform}",
+        hint=f"Platforms served here: {', '.join(sorted(platforms))}.",
+    )
+
+
+def load_settings(model: ModelConfig) -> LoadSettings:
+    """How the versions of a model are loaded.
+
+    Raises:
+        InvalidArgument: see `platform_of`.
+    """
+    own = model.options
+    return LoadSettings(
+        platform_of(model),
+        own.options,
+        own.isolation,
+        own.instances,
+        own.cpus,
+        own.python_executable,
+    )
 
 
 def platform_of(model: ModelConfig) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # so that --help needs no numpy
-    from salver.signature import Signature
+    from salver.vocabulary.signature import Signature
 
 __all__ = [
     "FLAGS",
@@ -26,6 +26,7 @@ __all__ = [
     "ServedModel",
     "ServerOptions",
     "schedulable_cpus",
+    "settings_of",
     "warnings_of",
 ]
 
@@ -55,6 +56,8 @@ class Flag:
         default: of the Python type that `type` stands for.
         default_text: the default as documentation says it, when it depends on the machine.
         note: why there is no effect; empty for a flag that works.
+        per_cpu: of a number whose default is so many for each CPU; 0 for any other.
+        alias: another name of it; empty where there is none.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Flag:
     default_text: str
     state: FlagState
     note: str
+    alias: str = ""
+    per_cpu: int = 0
 
 
 def schedulable_cpus() -> int:
@@ -79,6 +84,8 @@ def _flag(
     type: FlagType | None = None,
     default_text: str = "",
     never: str = "",
+    per_cpu: int = 0,
+    alias: str = "",
 ) -> Any:
     """A field that is a flag.
 
@@ -88,6 +95,8 @@ def _flag(
         type: how the value is written.
         default_text: see `Flag`.
         never: set for a flag that is accepted for compatibility alone: why.
+        per_cpu: see `Flag`.
+        alias: see `Flag`.
     """
     natural = {bool: FlagType.BOOL, int: FlagType.INT32, str: FlagType.STRING}
     state = FlagState.NEVER if never else FlagState.WORKS
@@ -99,6 +108,8 @@ def _flag(
             "default_text": default_text,
             "state": state,
             "note": never,
+            "per_cpu": per_cpu,
+            "alias": alias,
         },
     )
 
@@ -108,7 +119,15 @@ _CPUS = schedulable_cpus()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Every flag under its own name, with the reference's defaults."""
+    """Every flag under its own name, with the reference's defaults.
+
+    Attributes:
+        backend_flags: name and text of those that backends declare; see `backends.options`.
+        typed_paths: of this machine, which the arguments of `salver serve` name, and so trust.
+        is_reached_from_outside: it listens where others reach it, whatever `host` says: a service
+            manager has opened its sockets.
+        sources: of the flags that are set: name, and what set it.
+    """
 
     port: int = _flag(8500, "TCP port of the gRPC API; 0 for none.")
     grpc_socket_path: str = _flag(
@@ -120,6 +139,7 @@ class ServerOptions:
         "Threads in which models run for the REST API; see --grpc_max_threads. By default 4 per "
         "CPU.",
         default_text="4 × CPUs",
+        per_cpu=4,
     )
     rest_api_timeout_in_ms: int = _flag(
         30000, "Longest run of a model for one REST call, in milliseconds; 0 or less for no limit."
@@ -143,8 +163,9 @@ class ServerOptions:
     )
     model_config_file: str = _flag(
         "",
-        "File with a ModelServerConfig text protobuf: the models to serve, their version policies "
-        "and labels. Overrides --model_name and --model_base_path.",
+        "File with a ModelServerConfig: the models to serve, their version policies and labels. "
+        "YAML or JSON by its ending (`.yaml`, `.yml`, `.json`), else text protobuf. Overrides "
+        "--model_name and --model_base_path.",
     )
     model_config_file_poll_wait_seconds: int = _flag(
         0,
@@ -232,6 +253,7 @@ class ServerOptions:
         "Threads in which models run for the gRPC API. The two APIs share their threads, and the "
         "larger of the two numbers counts; calls beyond it wait. By default 4 per CPU.",
         default_text="4 × CPUs",
+        per_cpu=4,
     )
     enable_model_warmup: bool = _flag(
         True,
@@ -262,6 +284,7 @@ class ServerOptions:
         _CPUS,
         "Requests that one TFLite model runs at once. By default 1 per CPU.",
         default_text="CPUs",
+        per_cpu=1,
     )
     num_tflite_interpreters_per_pool: int = _flag(
         1, "More than 1 makes TFLite models run requests that wait as one batch."
@@ -277,7 +300,8 @@ class ServerOptions:
     xla_gpu_compilation_enabled: bool = _flag(False, "The same as --xla_cpu_compilation_enabled.")
     enable_profiler: bool = _flag(
         True,
-        "Serve TensorFlow's ProfilerService over gRPC: it monitors, but cannot record traces.",
+        "Serve TensorFlow's ProfilerService over gRPC: it monitors, and records what TensorFlow "
+        "does.",
     )
     thread_pool_factory_config_file: str = _flag(
         "",
@@ -309,6 +333,11 @@ class ServerOptions:
     access_log: str = _flag(
         "", "File to which a JSON line per request is appended; `-` for standard output."
     )
+    audit_log: str = _flag(
+        "",
+        "File to which a JSON line is appended for each change of what is served, with who made "
+        "it; `-` for standard output.",
+    )
     max_request_bytes: int = _flag(1 << 30, "Largest body of a REST request.", type=FlagType.INT64)
     max_inflated_bytes: int = _flag(
         100 << 20,
@@ -332,6 +361,24 @@ class ServerOptions:
         "Requests that may wait for a run of one model; beyond it they get 503 or "
         "RESOURCE_EXHAUSTED. 0: no limit. Batches have a limit of their own.",
     )
+    inline_runs: str = _flag(
+        "auto",
+        "Where runs of models happen: `auto`, those known to be shorter than a change of threads "
+        "in the event loop; `never`, all in threads, which costs a small model most of its "
+        "throughput.",
+    )
+    isolation: str = _flag(
+        "none",
+        "Where models run: `none`, in the server's own processes; `process`, each in processes of "
+        "its own, so that one that crashes harms no other. `salver.isolation` of a model goes "
+        "before.",
+    )
+    model_control_mode: str = _flag(
+        "none",
+        "Whether clients may load and unload models, by the Open Inference Protocol: `none`, they "
+        "may not; `explicit`, those that the configuration names. What it names is loaded at the "
+        "start in any case.",
+    )
     max_memory_in_flight_bytes: int = _flag(
         0,
         "Memory that requests in flight may hold together: bodies as they come in, what they are "
@@ -344,6 +391,12 @@ class ServerOptions:
     open_ports_before_load: bool = _flag(
         False, "Open ports before the first models have loaded; readiness then says no."
     )
+    stay_ready: bool = _flag(
+        False,
+        "Once each model has had an available version, readiness says no only while the server "
+        "drains: models that are added later, or lose their last version, take no traffic from "
+        "the others.",
+    )
     custom_op_libraries: str = _flag(
         "", "Comma-separated shared libraries of TensorFlow operations to load first."
     )
@@ -351,6 +404,11 @@ class ServerOptions:
         False,
         "Serve SessionRun over gRPC. It feeds and runs any node of a graph, also those that save "
         "and restore variables: only for clients that may write files here.",
+    )
+    enable_open_inference_protocol: bool = _flag(
+        True,
+        "Serve the Open Inference Protocol (KServe v2, Triton) too, on the same ports: under "
+        "`/v2`, and `inference.GRPCInferenceService`.",
     )
     enable_playground: bool = _flag(
         False,
@@ -420,16 +478,66 @@ class ServerOptions:
         "Comma-separated Python modules, or paths of `.py` files, that define the layers and "
         "functions of Keras files. Run while such files are converted, in a process of their own.",
     )
+    trusted_model_paths: str = _flag(
+        "",
+        "Comma-separated paths and URIs below which models may be code: Python models, pickles and "
+        "the like, which run as the server's user. Empty: none. `salver serve PATH` trusts that "
+        "path too.",
+    )
+    allowed_base_paths: str = _flag(
+        "/",
+        "Comma-separated paths and URIs below which a configuration that comes over the network "
+        "may name base paths, beside those that flags and files name. `/` is any path of this "
+        "machine, `*` anything. Empty under `salver serve`: no others.",
+    )
+    allow_pickle: bool = _flag(
+        False,
+        "Load pickles (`.pkl`, `.joblib`) too. They are code: below --trusted_model_paths alone.",
+    )
     conversion_cache: str = _flag(
         "",
-        "Directory in which converted Keras files are kept; empty for `salver` in the user's own "
-        "cache directory.",
+        "Directory in which fetched versions and converted Keras files are kept; empty for "
+        "`salver` in the user's own cache directory. Also called --model_cache.",
         default_text="`~/.cache/salver`",
+        alias="model_cache",
     )
     conversion_cache_max_bytes: int = _flag(
         10 << 30,
-        "Most that is kept there; what was used longest ago is removed. 0 for no limit.",
+        "Most that is kept there; what was used longest ago is removed, and a version that does "
+        "not fit beside those in use is not fetched. 0 for no limit. Also called "
+        "--model_cache_max_bytes.",
         type=FlagType.INT64,
+        alias="model_cache_max_bytes",
+    )
+    require_manifest: bool = _flag(
+        False,
+        "Refuse versions without `SHA256SUMS`, a list of the sums of all their files. Each version "
+        "is copied into the model cache, compared with its list, and loaded from there.",
+    )
+    manifest_public_key_file: str = _flag(
+        "",
+        "File of Ed25519 public keys (PEM or OpenSSH), one of which must have signed the "
+        "`SHA256SUMS` of each version: its `SHA256SUMS.sig`. Needs the extra `signing`.",
+    )
+    remote_poll_wait_seconds: float = _flag(
+        60.0,
+        "Seconds between two looks for new versions in a store such as `s3://`, give or take a "
+        "tenth; 0 to look until all is found and no more, negative to never look.",
+    )
+    remote_settle_seconds: float = _flag(
+        10.0,
+        "Seconds for which the files of a version in a store have to stay the same in its listing "
+        "before it is fetched, unless a `SHA256SUMS` says that it is complete; 0 to fetch at once.",
+    )
+    fetch_bandwidth_bytes_per_second: int = _flag(
+        0,
+        "Most bytes per second that all fetches from stores take together; 0 for any.",
+        type=FlagType.INT64,
+    )
+    remote_config_file: str = _flag(
+        "",
+        "Path of a file that says how stores are reached: endpoint, region, credentials, proxy, "
+        "by prefixes of base paths; text protobuf, or YAML or JSON by its ending.",
     )
     conversion_timeout_seconds: float = _flag(
         600.0, "Longest time for the conversion of one Keras file, in seconds."
@@ -457,6 +565,55 @@ class ServerOptions:
         "posts of other pages. Empty checks nothing; `localhost` is the default under `salver "
         "serve`.",
     )
+    auth_config_file: str = _flag(
+        "",
+        "Path of a file that says who may do what: roles, API keys, issuers of tokens, client "
+        "certificates; text protobuf, or YAML or JSON by its ending. With it, requests may do only "
+        "what it permits; it is read again when it changes. Tokens need the extra `auth`.",
+    )
+    admin_port: int = _flag(
+        0,
+        "Port on which administration is answered, and then on no other: reloads, loads and "
+        "unloads, `/admin/v1`, log settings. Both APIs are on it, all of them. 0: administration "
+        "has no port of its own.",
+    )
+    admin_socket_path: str = _flag(
+        "",
+        "Path of a UNIX socket for the same; its owner and group may connect.",
+    )
+    peer_map_file: str = _flag(
+        "",
+        "Path of a JSON file that says which other servers there are and which models each has; "
+        "it is read again when it changes. A request for a model that is not here is handed on to "
+        "one that has it. Empty: this server knows of no other.",
+    )
+    peer_name: str = _flag("", "Name of this server in --peer_map_file.")
+    peer_token_file: str = _flag(
+        "",
+        "Path of a file with the secret that servers of one map show each other, at least 16 "
+        "characters; read again when it changes. The first line is shown, each line is taken. With "
+        "it a server believes another one whom a request is from.",
+    )
+    peer_ssl_config_file: str = _flag(
+        "",
+        "File with an SSLConfig text protobuf (PEM contents) for connections to other servers: "
+        "`custom_ca` is what their certificates are checked against, `server_key` and "
+        "`server_cert` are what this one shows. Empty: those connections are not encrypted.",
+    )
+    peer_certificate_names: str = _flag(
+        "",
+        "Comma-separated alternative names of certificates; who shows one with such a name is "
+        "taken for another server of the map, as one that shows the token is.",
+    )
+    peer_max_connections: int = _flag(
+        128, "Most connections of each process to one other server, for each API."
+    )
+    peer_max_outstanding_requests: int = _flag(
+        1024, "Most requests that wait for one other server, in each process; more get 503."
+    )
+    peer_connect_timeout_ms: int = _flag(
+        1000, "Longest time for a connection to another server to be made, in milliseconds."
+    )
     lazy_load_models: bool = _flag(
         False,
         "Load a model when it is first asked for, and not before; a version is available as soon "
@@ -472,11 +629,37 @@ class ServerOptions:
         "Log all that happens, and TensorFlow's own lines; without it only what a person needs to "
         "know. Off by default under `salver serve`.",
     )
+    cloud_contract: str = _flag(
+        "none",
+        "Serve as a container of a cloud's service for models: `sagemaker` or `vertex`. Says where "
+        "the server listens, which models it serves, and by which paths it is asked too; `none` "
+        "for none.",
+    )
+    flagfile: str = _flag(
+        "",
+        "File of flags, one `--name=value` a line; lines that begin with `#` are comments. The "
+        "command line, and under `salver serve` the environment, go before it.",
+    )
+    slow_request_ms: int = _flag(
+        0,
+        "What takes so many milliseconds is a slow request: the last ones are told with their "
+        "stages, and traced where anything is. 0: none is.",
+    )
+    log_format: str = _flag(
+        "text",
+        "How log lines are written to standard error: `text`, or `json` for one JSON object a "
+        "line. TensorFlow's own lines stay as they are.",
+    )
     workers: int = _flag(
         1,
         "Processes that answer requests, each with models of its own, under one that decides for "
         "all. 0 for one per CPU; 1 does without.",
     )
+
+    backend_flags: tuple[tuple[str, str], ...] = ()
+    typed_paths: tuple[str, ...] = ()
+    is_reached_from_outside: bool = False
+    sources: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 _DEFAULTS = ServerOptions()
@@ -484,7 +667,14 @@ _DEFAULTS = ServerOptions()
 FLAGS: tuple[Flag, ...] = tuple(
     Flag(name=row.name, default=getattr(_DEFAULTS, row.name), **row.metadata)
     for row in fields(ServerOptions)
+    if row.metadata
 )
+
+
+def settings_of(options: ServerOptions) -> dict[str, object]:
+    """The values of all flags by their names, those that backends declare as texts."""
+    values = {flag.name: getattr(options, flag.name) for flag in FLAGS}
+    return {**values, **dict(options.backend_flags)}
 
 
 def warnings_of(set_names: Collection[str]) -> list[str]:
@@ -521,11 +711,13 @@ class Announcement:
         rest_url: such as `http://127.0.0.1:8501`; empty without the REST API.
         grpc_address: such as `127.0.0.1:8500` or `unix:/run/salver.sock`; empty without gRPC.
         playground_url: of the page on which a person can try the models; empty without it.
+        needs_key: whether requests may have to say who asks.
     """
 
     rest_url: str
     grpc_address: str = ""
     playground_url: str = ""
+    needs_key: bool = False
     models: tuple[ServedModel, ...]
 
 
@@ -539,12 +731,15 @@ class LoadProgress:
         loading: those that are not available and have not failed, in the order of the
             configuration.
         seconds: since the start.
+        fetching: how far the first of them is that is being fetched: `fetching 3 of 10 MB`; empty
+            while none is.
     """
 
     rest_url: str
     total: int
     loading: tuple[str, ...]
     seconds: float
+    fetching: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,12 @@ from salver.config.batching import BatchingSetup, batching_setup
 from salver.config.batching import from_message as batching_parameters
 from salver.config.checks import check_batching
 from salver.config.models import TENSORFLOW_PLATFORM
-from salver.config.options import ServerOptions
+from salver.config.options import ServerOptions, settings_of
 from salver.config.registered import no_factory, unwrap
 from salver.config.session import SessionConfig, session_config, session_config_of
 from salver.config.text_format import read_text_file
 
-__all__ = ["PlatformConfig", "TfLiteConfig", "WarmupConfig", "read_platforms"]
+__all__ = ["PlatformConfig", "WarmupConfig", "platform_of_flags", "read_platforms"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,34 +43,20 @@ class WarmupConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TfLiteConfig:
-    """Whether and how TFLite models are served.
-
-    Attributes:
-        is_preferred: serve `model.tflite` where a version has one.
-        num_pools: interpreters per model; 0 where nobody says.
-        num_interpreters_per_pool: more than 1 makes them batch.
-    """
-
-    is_preferred: bool = False
-    num_pools: int = 0
-    num_interpreters_per_pool: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformConfig:
     """How the models of one platform are loaded and run.
 
     Attributes:
         session: how a TensorFlow session is made.
         batching: None where requests are not batched.
+        settings: what the backends of the models are told, by the names of flags.
         transient_load_bytes: memory that a load takes for a while, beside what the model takes.
     """
 
     session: SessionConfig
     batching: BatchingSetup | None = None
     warmup: WarmupConfig = field(default_factory=WarmupConfig)
-    tflite: TfLiteConfig = field(default_factory=TfLiteConfig)
+    settings: Mapping[str, object] = field(default_factory=dict)
     transient_load_bytes: int = 0
 
 
@@ -86,7 +72,7 @@ def read_platforms(options: ServerOptions) -> Mapping[str, PlatformConfig]:
         ServingError: a file cannot be read.
     """
     if not options.platform_config_file:
-        return {TENSORFLOW_PLATFORM: _from_flags(options)}
+        return {TENSORFLOW_PLATFORM: platform_of_flags(options)}
     message = read_text_file(options.platform_config_file, _MESSAGE)
     return {
         name: _from_adapter(unwrap(platform.source_adapter_config), options)
@@ -94,21 +80,24 @@ def read_platforms(options: ServerOptions) -> Mapping[str, PlatformConfig]:
     }
 
 
-def _from_flags(options: ServerOptions) -> PlatformConfig:
+def platform_of_flags(options: ServerOptions) -> PlatformConfig:
+    """What the flags say.
+
+    Raises:
+        InvalidArgument: they contradict each other.
+        ServingError: a file that they name cannot be read.
+    """
     check_batching(options)
     batching = batching_setup(options)
+    session = session_config(options)
     return PlatformConfig(
-        session=session_config(options),
+        session=session,
         batching=batching,
         warmup=WarmupConfig(
             is_enabled=options.enable_model_warmup,
             num_iterations=max(1, options.num_request_iterations_for_warmup),
         ),
-        tflite=TfLiteConfig(
-            is_preferred=options.prefer_tflite_model,
-            num_pools=options.num_tflite_pools,
-            num_interpreters_per_pool=options.num_tflite_interpreters_per_pool,
-        ),
+        settings={**settings_of(options), **session.settings},
     )
 
 
@@ -116,15 +105,14 @@ def _from_adapter(adapter: Any, options: ServerOptions) -> PlatformConfig:
     if adapter.DESCRIPTOR.full_name != _ADAPTER:
         raise no_factory(adapter)
     bundle = adapter.legacy_config
+    session = session_config_of(bundle, options)
+    values = {each.name: getattr(bundle, each.name) for each in bundle.DESCRIPTOR.fields}
+    plain = {name: of for name, of in values.items() if isinstance(of, (bool, int, float, str))}
     return PlatformConfig(
-        session=session_config_of(bundle, options),
+        session=session,
         batching=_batching(bundle),
         warmup=_warmup(bundle),
-        tflite=TfLiteConfig(
-            is_preferred=bundle.prefer_tflite_model,
-            num_pools=bundle.num_tflite_pools or max(0, bundle.num_tflite_interpreters),
-            num_interpreters_per_pool=bundle.num_tflite_interpreters_per_pool,
-        ),
+        settings={**settings_of(options), **plain, **session.settings},
         transient_load_bytes=bundle.experimental_transient_ram_bytes_during_load,
     )
 

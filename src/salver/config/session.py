@@ -44,6 +44,19 @@ class SessionConfig:
     load_thread_pool: int | None = None
     has_metadata: bool = False
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """The same under the names that backends know them by; see `backends.options.pick`."""
+        return {
+            "session_config": self.config_proto,
+            "saved_model_tags": self.saved_model_tags,
+            "custom_op_libraries": self.custom_op_libraries,
+            "is_xla_enabled": self.is_xla_enabled,
+            "session_target": self.target,
+            "load_thread_pool": self.load_thread_pool,
+            "has_session_metadata": self.has_metadata,
+        }
+
 
 def session_config(options: ServerOptions) -> SessionConfig:
     """What the session flags say.

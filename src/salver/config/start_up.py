@@ -5,7 +5,7 @@ Source: TensorFlow Serving `model_servers/server.cc`, BuildAndStart.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from salver.config.checks import (
     check_credentials,
@@ -19,17 +19,22 @@ from salver.config.models import (
     ModelConfig,
     check_models,
     from_flags,
-    read_model_config_file,
+    parse_model_config,
 )
 from salver.config.monitoring import MonitoringConfig, read_monitoring_config
 from salver.config.options import ServerOptions
+from salver.config.peers import PeerConfig, read_peer_config
 from salver.config.platform import PlatformConfig, read_platforms
 from salver.config.registered import read_thread_pool_factory
-from salver.config.text_format import file_error
+from salver.config.text_format import read_file_once
 from salver.config.tls import TlsConfig, read_ssl_config_file
-from salver.files import check_regular
+from salver.instruments.files import OsErrorsOf, check_regular
+from salver.instruments.signatures import read_public_keys
 
-__all__ = ["Configuration", "check_readable_again", "read_configuration"]
+if TYPE_CHECKING:
+    from salver.config.auth import AuthConfig
+
+__all__ = ["Configuration", "check_readable_again", "mark_of", "read_configuration"]
 
 _FILES: Final = (
     "model_config_file",
@@ -40,6 +45,10 @@ _FILES: Final = (
     "monitoring_config_file",
     "ssl_config_file",
     "rest_ssl_config_file",
+    "peer_ssl_config_file",
+    "manifest_public_key_file",
+    "remote_config_file",
+    "auth_config_file",
 )
 """The flags that name what `read_configuration` reads."""
 
@@ -55,6 +64,9 @@ class Configuration:
         rest_tls: of the REST port; None for plain HTTP.
         grpc: None for a server without the gRPC API.
         monitoring: where metrics are served; on the REST port only.
+        auth: who may do what, as the file said then; None: everybody may do everything.
+        models_mark: of the bytes of `--model_config_file`, as `mark_of` makes it; None without one.
+        peers: other servers, as the flags have them; None for a server that knows of none.
     """
 
     options: ServerOptions
@@ -63,6 +75,9 @@ class Configuration:
     rest_tls: TlsConfig | None
     grpc: GrpcConfig | None
     monitoring: MonitoringConfig
+    auth: "AuthConfig | None" = None
+    models_mark: int | None = None
+    peers: PeerConfig | None = None
 
     @property
     def saved_model_tags(self) -> tuple[str, ...]:
@@ -87,11 +102,12 @@ def read_configuration(
         InvalidArgument: with the reference's text.
         ServingError: a file cannot be read.
     """
+    mark: int | None = None
     if models is None:
         check_listening(options)
         check_credentials(options)
         check_model_source(options)
-        models = _models(options)
+        models, mark = _models(options)
     else:
         check_credentials(options)
     check_ours(options)
@@ -105,7 +121,9 @@ def read_configuration(
     )
     if models is not None:
         check_models(models)
-    return Configuration(options, models, platforms, rest_tls, grpc, monitoring)
+    auth = _auth(options.auth_config_file)
+    peers = read_peer_config(options)
+    return Configuration(options, models, platforms, rest_tls, grpc, monitoring, auth, mark, peers)
 
 
 def check_readable_again(options: ServerOptions) -> None:
@@ -117,19 +135,38 @@ def check_readable_again(options: ServerOptions) -> None:
     """
     for name in _FILES:
         if path := getattr(options, name):
-            try:
+            with OsErrorsOf(path):
                 check_regular(path)
-            except OSError as error:
-                raise file_error(path, error) from error
 
 
-def _models(options: ServerOptions) -> tuple[ModelConfig, ...] | None:
-    if options.model_config_file:
-        return read_model_config_file(options.model_config_file)
-    return from_flags(options.model_name, options.model_base_path)
+def _auth(path: str) -> "AuthConfig | None":
+    if not path:
+        return None
+    from salver.config.auth import read_auth_config  # here: few servers have one
+
+    return read_auth_config(path)
+
+
+def mark_of(content: bytes) -> int:
+    """Tells whether a file has other bytes now; of this process alone."""
+    return hash(content)
+
+
+def _models(options: ServerOptions) -> tuple[tuple[ModelConfig, ...] | None, int | None]:
+    path = options.model_config_file
+    if not path:
+        return from_flags(options.model_name, options.model_base_path), None
+    content = read_file_once(path)
+    return parse_model_config(content, path), mark_of(content)
 
 
 def _read_others(options: ServerOptions) -> None:
     """The files the reference reads once its models are up; here nothing has to wait for that."""
+    if options.manifest_public_key_file:
+        read_public_keys(options.manifest_public_key_file)
+    if options.remote_config_file:
+        from salver.config.remote import read_remote_config  # here: few servers have one
+
+        read_remote_config(options.remote_config_file)  # which sources read when they are made
     if options.thread_pool_factory_config_file:
         read_thread_pool_factory(options.thread_pool_factory_config_file)

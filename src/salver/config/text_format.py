@@ -18,45 +18,49 @@ from typing import Any, Final
 from google.protobuf import text_format
 
 from salver._pb import POOL, message_class
-from salver.errors import (
-    Code,
-    DeadlineExceeded,
-    InvalidArgument,
-    OutOfRange,
-    ServingError,
-    error_of,
-)
-from salver.files import NotRegular, read_regular
+from salver.errors import DeadlineExceeded, InvalidArgument, OutOfRange
+from salver.instruments.files import NotRegular, OsErrorsOf, read_regular
 
-__all__ = ["file_error", "parse_text", "read_file", "read_file_once", "read_text_file"]
+__all__ = [
+    "ENDINGS",
+    "Misplaced",
+    "ending_of",
+    "message_of_text",
+    "parse_text",
+    "read_file",
+    "read_file_once",
+    "read_text_file",
+    "read_whole_once",
+    "wrong_file",
+]
 
 _log = logging.getLogger(__name__)
 
-# As absl maps `errno`; what is not here is UNKNOWN.
-_CODE_OF = {
-    errno.ENOENT: Code.NOT_FOUND,
-    errno.ENXIO: Code.NOT_FOUND,
-    errno.EACCES: Code.PERMISSION_DENIED,
-    errno.EPERM: Code.PERMISSION_DENIED,
-    errno.EISDIR: Code.FAILED_PRECONDITION,
-    errno.ENOTDIR: Code.FAILED_PRECONDITION,
-    errno.EINVAL: Code.INVALID_ARGUMENT,
-    errno.ENAMETOOLONG: Code.INVALID_ARGUMENT,
-    errno.EMFILE: Code.RESOURCE_EXHAUSTED,
-    errno.ENFILE: Code.RESOURCE_EXHAUSTED,
-}
-
+ENDINGS: Final = (".yaml", ".yml", ".json")
+"""Of the names of files that hold YAML or JSON in place of text, where that is taken."""
 
 _MOST_BYTES: Final = 1 << 26  # some minutes of parsing
 _PIPE_S: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 16
 
 
-def file_error(path: str, error: OSError) -> ServingError:
-    """The error TensorFlow's file system would give: `<path>; No such file or directory`."""
-    number = error.errno or 0
-    reason = os.strerror(number) if number else str(error)
-    return error_of(_CODE_OF.get(number, Code.UNKNOWN), f"{path}; {reason}")
+class Misplaced(Exception):
+    """Something in a file is wrong; the text says what.
+
+    Attributes:
+        line: from 1.
+        column: from 1, in characters.
+    """
+
+    def __init__(self, line: int, column: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+        self.column = column
+
+
+def ending_of(path: str) -> str:
+    """By which of `ENDINGS` a path is of a document; empty where it is not."""
+    return next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
 
 
 def read_text_file(path: str, message_name: str) -> Any:
@@ -83,10 +87,8 @@ def read_file(path: str) -> bytes:
         NotRegular: it is a pipe, a socket or a device.
         ServingError: the file cannot be read; the code says why.
     """
-    try:
+    with OsErrorsOf(path):
         content = read_regular(path, _MOST_BYTES)
-    except OSError as error:
-        raise file_error(path, error) from error
     return _not_empty(content, path)
 
 
@@ -101,16 +103,22 @@ def read_file_once(path: str, *, timeout_s: float = _PIPE_S) -> bytes:
         InvalidArgument: the file is empty.
         ServingError: the file cannot be read; the code says why.
     """
-    try:
-        return read_file(path)
-    except NotRegular as error:
-        if not error.is_pipe:
-            raise
-    try:
-        content = _read_pipe(path, timeout_s)
-    except OSError as error:
-        raise file_error(path, error) from error
-    return _not_empty(content, path)
+    return _not_empty(read_whole_once(path, timeout_s=timeout_s), path)
+
+
+def read_whole_once(path: str, *, timeout_s: float = _PIPE_S) -> bytes:
+    """Read any file of text at start-up, also an empty one; see `read_file_once`.
+
+    Raises:
+        ServingError: the file cannot be read; the code says why.
+    """
+    with OsErrorsOf(path):
+        try:
+            return read_regular(path, _MOST_BYTES)
+        except NotRegular as error:
+            if not error.is_pipe:
+                raise
+        return _read_pipe(path, timeout_s)
 
 
 def _not_empty(content: bytes, path: str) -> bytes:
@@ -166,6 +174,20 @@ def parse_text(
     Raises:
         InvalidArgument: naming `path`; an unknown field is an error too.
     """
+    try:
+        return message_of_text(content, message_name, breathe)
+    except Misplaced as error:
+        raise wrong_file(error, path, message_name) from error
+
+
+def message_of_text(
+    content: bytes, message_name: str, breathe: Callable[[], object] = _hold_on
+) -> Any:
+    """The same, without a word to the log.
+
+    Raises:
+        Misplaced: it is no such message.
+    """
     message = message_class(message_name)()
     try:
         lines = _with_rests(content.decode().split("\n"), breathe)
@@ -174,9 +196,9 @@ def parse_text(
     except text_format.ParseError as error:
         line, column = error.GetLine() or 1, error.GetColumn() or 1
         reason = str(error).removeprefix(f"{line}:{column} : ")
-        raise _invalid(path, message_name, f"{line}:{column}: {reason}") from error
+        raise Misplaced(line, column, reason) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise _invalid(path, message_name, f"1:1: {error}") from error
+        raise Misplaced(1, 1, str(error)) from error
     return message
 
 
@@ -186,6 +208,10 @@ def _with_rests(lines: list[str], breathe: Callable[[], object]) -> Iterator[str
         yield line
 
 
-def _invalid(path: str, message_name: str, reason: str) -> InvalidArgument:
-    _log.error("Error parsing text-format %s: %s", message_name, reason)
-    return InvalidArgument(f"Invalid protobuf file: '{path}'", hint=reason)
+def wrong_file(
+    error: Misplaced, path: str, message_name: str, form: str = "text-format"
+) -> InvalidArgument:
+    """The error for a file that is not of a message; logs where it is wrong, as the reference."""
+    place = f"{error.line}:{error.column}: {error}"
+    _log.error("Error parsing %s %s: %s", form, message_name, place)
+    return InvalidArgument(f"Invalid protobuf file: '{path}'", hint=place)

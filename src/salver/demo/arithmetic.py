@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from salver.demo.graphs import Graph, Shape, saved_model
-from salver.dtypes import DataType
-from salver.signature import (
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import TensorNames
+from salver.vocabulary.signature import (
     CLASSIFY_INPUTS,
     CLASSIFY_METHOD_NAME,
     CLASSIFY_OUTPUT_SCORES,
@@ -25,8 +26,13 @@ from salver.signature import (
 
 __all__ = ["half_plus_three", "half_plus_two", "matrix_half_plus_two"]
 
-_F: Final = DataType.FLOAT
+_F: Final = DataType.FLOAT32
 _ROW: Final = (-1, 1)
+_REGRESS: Final = Signature(
+    {REGRESS_INPUTS: TensorSpec(DataType.STRING, (-1,))},
+    {REGRESS_OUTPUTS: TensorSpec(_F, _ROW)},
+    REGRESS_METHOD_NAME,
+)
 
 
 def half_plus_two() -> bytes:
@@ -38,20 +44,28 @@ def half_plus_two() -> bytes:
     _line(graph, x2, "y3", 3.0)
     signatures = {
         DEFAULT_SIGNATURE: _predict("x", "y", _ROW),
-        "regress_x_to_y": _regress("y"),
-        "regress_x_to_y2": _regress("y2"),
+        "regress_x_to_y": _REGRESS,
+        "regress_x_to_y2": _REGRESS,
         "regress_x2_to_y3": Signature(
-            {REGRESS_INPUTS: TensorSpec("x2:0", _F, _ROW)},
-            {REGRESS_OUTPUTS: TensorSpec("y3:0", _F, _ROW)},
+            {REGRESS_INPUTS: TensorSpec(_F, _ROW)},
+            {REGRESS_OUTPUTS: TensorSpec(_F, _ROW)},
             REGRESS_METHOD_NAME,
         ),
         "classify_x_to_y": Signature(
-            {CLASSIFY_INPUTS: TensorSpec("tf_example:0", DataType.STRING, (-1,))},
-            {CLASSIFY_OUTPUT_SCORES: TensorSpec("y:0", _F, _ROW)},
+            {CLASSIFY_INPUTS: TensorSpec(DataType.STRING, (-1,))},
+            {CLASSIFY_OUTPUT_SCORES: TensorSpec(_F, _ROW)},
             CLASSIFY_METHOD_NAME,
         ),
     }
-    return saved_model(graph, signatures)
+    names = {
+        "regress_x_to_y": _regressed("tf_example", "y"),
+        "regress_x_to_y2": _regressed("tf_example", "y2"),
+        "regress_x2_to_y3": _regressed("x2", "y3"),
+        "classify_x_to_y": TensorNames(
+            {CLASSIFY_INPUTS: "tf_example:0"}, {CLASSIFY_OUTPUT_SCORES: "y:0"}
+        ),
+    }
+    return saved_model(graph, signatures, names)
 
 
 def half_plus_three() -> bytes:
@@ -60,8 +74,8 @@ def half_plus_three() -> bytes:
     (x,) = _parsed_examples(graph, {"x": None})
     _line(graph, x, "y", 3.0)
     regress = REGRESS_METHOD_NAME  # the name of the original's signature, too
-    signatures = {DEFAULT_SIGNATURE: _predict("x", "y", _ROW), regress: _regress("y")}
-    return saved_model(graph, signatures)
+    signatures = {DEFAULT_SIGNATURE: _predict("x", "y", _ROW), regress: _REGRESS}
+    return saved_model(graph, signatures, {regress: _regressed("tf_example", "y")})
 
 
 def matrix_half_plus_two() -> bytes:
@@ -109,12 +123,8 @@ def _strings(value: bytes) -> "np.ndarray[tuple[()], np.dtype[np.object_]]":
 
 
 def _predict(x: str, y: str, shape: tuple[int, ...]) -> Signature:
-    return Signature({x: TensorSpec(f"{x}:0", _F, shape)}, {y: TensorSpec(f"{y}:0", _F, shape)})
+    return Signature({x: TensorSpec(_F, shape)}, {y: TensorSpec(_F, shape)})
 
 
-def _regress(y: str) -> Signature:
-    return Signature(
-        {REGRESS_INPUTS: TensorSpec("tf_example:0", DataType.STRING, (-1,))},
-        {REGRESS_OUTPUTS: TensorSpec(f"{y}:0", _F, _ROW)},
-        REGRESS_METHOD_NAME,
-    )
+def _regressed(x: str, y: str) -> TensorNames:
+    return TensorNames({REGRESS_INPUTS: f"{x}:0"}, {REGRESS_OUTPUTS: f"{y}:0"})

@@ -8,13 +8,17 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from salver._pb import message_class
-from salver.codecs.wire import length_delimited, varint
-from salver.dtypes import DataType, dtype_of_array
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.codecs.protobuf.signature_def import signature_definitions
+from salver.codecs.protobuf.wire import length_delimited, varint
+from salver.vocabulary.dtypes import DataType, dtype_of_array
+from salver.vocabulary.model import TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
+from salver.vocabulary.tensorflow_types import number_of
 
 __all__ = ["Graph", "Shape", "saved_model", "write_saved_model"]
 
@@ -68,40 +72,40 @@ class Graph:
         return nodes + length_delimited(4, _number(1, _PRODUCER))
 
 
-def saved_model(graph: Graph, signatures: Mapping[str, Signature]) -> bytes:
-    """What stands in `saved_model.pb`."""
+def saved_model(
+    graph: Graph,
+    signatures: Mapping[str, Signature],
+    names: Mapping[str, TensorNames] = MappingProxyType({}),
+) -> bytes:
+    """What stands in `saved_model.pb`.
+
+    Args:
+        graph: of the model.
+        signatures: of it.
+        names: what they call tensors of the graph; `ALIAS:0` in those that are not here.
+    """
     meta = message_class("tensorflow.MetaGraphDef")()
     meta.meta_info_def.tags.append("serve")
     meta.meta_info_def.tensorflow_version = _TENSORFLOW
-    for name, signature in signatures.items():
-        definition = meta.signature_def[name]
-        definition.method_name = signature.method_name
-        for tensors, specs in (
-            (definition.inputs, signature.inputs),
-            (definition.outputs, signature.outputs),
-        ):
-            for alias, spec in specs.items():
-                _declare(tensors[alias], spec)
+    named = {name: names.get(name) or _named_as_nodes(of) for name, of in signatures.items()}
+    for name, definition in signature_definitions(signatures, named).items():
+        meta.signature_def[name].CopyFrom(definition)
     # The messages here know nothing of graphs; fields may stand in any order.
     whole = meta.SerializeToString(deterministic=True) + length_delimited(2, graph.serialized())
     return _number(1, 1) + length_delimited(2, whole)
 
 
 def write_saved_model(version: Path, graph: Graph, signatures: Mapping[str, Signature]) -> None:
-    """Write a version directory."""
+    """Write a version directory, with signatures that call tensors as the graph does."""
     version.mkdir(parents=True, exist_ok=True)
     (version / "saved_model.pb").write_bytes(saved_model(graph, signatures))
 
 
-def _declare(info: Any, spec: TensorSpec) -> None:
-    info.name = spec.tensor_name
-    info.dtype = int(spec.dtype)
-    if spec.shape is None:
-        info.tensor_shape.unknown_rank = True
-    else:
-        info.tensor_shape.SetInParent()
-        for size in spec.shape:
-            info.tensor_shape.dim.add().size = size
+def _named_as_nodes(signature: Signature) -> TensorNames:
+    return TensorNames(
+        {alias: f"{alias}:0" for alias in signature.inputs},
+        {alias: f"{alias}:0" for alias in signature.outputs},
+    )
 
 
 # -- fields ----------------------------------------------------------------------------------------
@@ -116,7 +120,7 @@ def _attribute(value: Any) -> bytes:
     if isinstance(value, bool):
         return _number(5, int(value))
     if isinstance(value, DataType):
-        return _number(6, int(value))
+        return _number(6, number_of(value))
     if isinstance(value, int):
         return _number(3, value)
     if isinstance(value, float):
@@ -129,7 +133,7 @@ def _attribute(value: Any) -> bytes:
 def _tensor(value: Array) -> bytes:
     """A `TensorProto`."""
     dtype = dtype_of_array(value.dtype)
-    head = _number(1, int(dtype)) + length_delimited(2, _shape(value.shape))
+    head = _number(1, number_of(dtype)) + length_delimited(2, _shape(value.shape))
     if dtype is DataType.STRING:
         return head + b"".join(length_delimited(8, each) for each in value.reshape(-1))
     return head + length_delimited(4, value.tobytes())

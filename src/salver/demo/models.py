@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from salver.demo.arithmetic import half_plus_three, half_plus_two, matrix_half_plus_two
 from salver.errors import FailedPrecondition
-from salver.files import error_of_os
-from salver.installing import install_command
-from salver.signature import DEFAULT_SIGNATURE
+from salver.instruments.files import OsErrorsOf, error_of_os
+from salver.instruments.installing import install_command
+from salver.vocabulary.signature import DEFAULT_SIGNATURE
 
 __all__ = [
     "DIGITS",
@@ -134,10 +134,8 @@ def _put_alone(directory: Path, name: str) -> Written:
     path = directory / f"{name}.tflite"
     is_new = not path.exists()
     if is_new:
-        try:
+        with OsErrorsOf(path):
             shutil.copyfile(_tflite_file(name), path)
-        except OSError as error:
-            raise error_of_os(str(path), error) from error
     return Written(path.name, "the same as a TFLite file", is_new)
 
 
@@ -175,7 +173,5 @@ def _put(base: Path, version: str, fill: Callable[[Path], None]) -> bool:
 
 
 def _make_directory(path: Path) -> None:
-    try:
+    with OsErrorsOf(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise error_of_os(str(path), error) from error

@@ -1,17 +1,17 @@
-"""What a request log is told of a call, in the forms the front doors have it in anyway.
+"""What a request log is told of a call, in the forms the APIs have it in anyway.
 
 Nothing is converted or copied here: a call is handed over on the loop, and whoever writes the log
 makes of it what is written, in a thread of its own. Nobody changes what is handed over.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from salver.requests import Array, ServableRequest
+from salver.vocabulary.requests import Array, ServableRequest
 
 __all__ = [
     "NO_LOGS",
@@ -19,13 +19,10 @@ __all__ = [
     "CallLogger",
     "CallLogs",
     "Examples",
-    "LogCall",
     "LoggedCall",
     "Messages",
     "Method",
     "Tensors",
-    "log_of_bodies",
-    "log_of_messages",
 ]
 
 Method = Literal["predict", "classify", "regress", "multi_inference", "session_run"]
@@ -33,36 +30,35 @@ Method = Literal["predict", "classify", "regress", "multi_inference", "session_r
 _COUNTED: Final = 256  # strings that are counted; of more the mean is taken
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+@dataclass(frozen=True)
+class _Carried:
+    request: bytes
+    response: bytes
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.request) + len(self.response)
+
+
+class Messages(_Carried):
     """Request and response as gRPC carried them."""
 
-    request: bytes
-    response: bytes
 
-    @property
-    def n_bytes(self) -> int:
-        return len(self.request) + len(self.response)
-
-
-@dataclass(frozen=True, slots=True)
-class Bodies:
+class Bodies(_Carried):
     """Request and response as REST carried them, in JSON."""
-
-    request: bytes
-    response: bytes
-
-    @property
-    def n_bytes(self) -> int:
-        return len(self.request) + len(self.response)
 
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """What was fed to a signature and what it gave, by alias."""
+    """What was fed to a signature and what it gave, by alias.
+
+    Attributes:
+        output_filter: the outputs that the request names; none where it is answered with all.
+    """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    output_filter: tuple[str, ...] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -105,17 +101,19 @@ class LoggedCall:
 
     Attributes:
         method: what was called.
-        asked: which servable the request named.
+        servable: that the request named.
         version: the one that answered.
         signature_name: as the request has it, empty where it has none.
-        content: what was asked and answered.
+        content: request and answer.
+        principal: whom the request was from; None where nobody has looked.
     """
 
     method: Method
-    asked: ServableRequest
+    servable: ServableRequest
     version: int
     signature_name: str
     content: Messages | Bodies | Tensors | Examples
+    principal: str | None = None
 
 
 class CallLogger(Protocol):
@@ -150,71 +148,3 @@ class _NoLogs:
 
 NO_LOGS: Final[CallLogs] = _NoLogs()
 """Nothing is logged."""
-
-LogCall = Callable[[list[Array], Any], None]
-"""Logs a call, once there are outputs and an answer."""
-
-
-def log_of_messages(
-    logs: CallLogs,
-    method: Method,
-    asked: ServableRequest,
-    version: int,
-    signature_name: str,
-    request: bytes,
-) -> LogCall | None:
-    """How to log a gRPC call; None where it is not to be.
-
-    Args:
-        logs: ask `logs.loggers` first, which costs less than this call.
-        method: see `LoggedCall`; so are the next three.
-        asked: which servable.
-        version: that answers.
-        signature_name: as it came.
-        request: the message.
-    """
-    logger = logs.loggers.get(asked.name)
-    if logger is None or not logger.is_sampled():
-        return None
-    log = logger.log
-
-    def log_call(_outputs: list[Array], answer: bytes) -> None:
-        log(LoggedCall(method, asked, version, signature_name, Messages(request, answer)))
-
-    return log_call
-
-
-class _HasBody(Protocol):
-    def whole(self) -> bytes: ...
-
-
-def log_of_bodies(
-    logs: CallLogs,
-    method: Method,
-    asked: ServableRequest,
-    version: int,
-    signature_name: str,
-    body: bytes,
-    content: Callable[[list[Array]], Tensors | Examples],
-) -> LogCall | None:
-    """How to log a REST call; see `log_of_messages`.
-
-    Args:
-        logs: see there; so are the next four.
-        method: what is called.
-        asked: which servable.
-        version: that answers.
-        signature_name: as it came.
-        body: of the request.
-        content: makes what is logged of the outputs, for a logger that wants arrays.
-    """
-    logger = logs.loggers.get(asked.name)
-    if logger is None or not logger.is_sampled():
-        return None
-    log, wants_bodies = logger.log, logger.wants_bodies
-
-    def log_call(outputs: list[Array], answer: _HasBody) -> None:
-        made = Bodies(body, answer.whole()) if wants_bodies else content(outputs)
-        log(LoggedCall(method, asked, version, signature_name, made))
-
-    return log_call

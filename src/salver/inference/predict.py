@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from salver.errors import FailedPrecondition, Internal, InvalidArgument
-from salver.hints import inputs_hint, signatures_hint
-from salver.requests import Array
-from salver.signature import (
+from salver.vocabulary.hints import inputs_hint, signatures_hint
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     PREDICT_METHOD_NAME,
     REGRESS_METHOD_NAME,
@@ -52,15 +52,18 @@ def check_predict_signature(signature: Signature) -> None:
 
 
 def predict_feeds(
-    signature: Signature, given: Mapping[str, W], decode: Callable[[W | bytes], Array]
+    signature: Signature,
+    given: Mapping[str, W],
+    decode: Callable[[W], Array],
+    feed_names: Sequence[str],
 ) -> list[Array]:
     """What is fed: what the request gives, and the signature's defaults for what it leaves out.
 
     Args:
         signature: of the version that answers.
         given: alias → tensor, as it came.
-        decode: makes an array of a tensor as it came, or of a serialized `tensorflow.TensorProto`;
-            raises InvalidArgument.
+        decode: makes an array of a tensor as it came; raises InvalidArgument.
+        feed_names: what the model calls its inputs, for the text of an error.
 
     Returns:
         One array per input of the signature, in its order.
@@ -75,13 +78,13 @@ def predict_feeds(
     feeds = []
     used = 0
     for alias in inputs:
-        tensor: W | bytes | None = given.get(alias)
+        tensor = given.get(alias)
         if tensor is None:
-            tensor = signature.defaults.get(alias)
-            if tensor is None:
-                raise _missing(signature, given, alias)
-        else:
-            used += 1
+            if alias not in signature.defaults:
+                raise _missing(signature, given, alias, feed_names[list(inputs).index(alias)])
+            feeds.append(_default(signature, alias))
+            continue
+        used += 1
         try:
             feeds.append(decode(tensor))
         except InvalidArgument as error:
@@ -92,7 +95,19 @@ def predict_feeds(
             f"request input: {_sorted(given)}",
             hint=inputs_hint(inputs),
         )
+    if signature.row_defaults and used < len(inputs):
+        sent = {alias: feed for alias, feed in zip(inputs, feeds, strict=True) if alias in given}
+        return signature.filled(sent)
     return feeds
+
+
+def _default(signature: Signature, alias: str) -> Array:
+    default = signature.defaults[alias]
+    if default is None:
+        raise InvalidArgument(
+            f"tensor parsing error: {alias}", hint="The model's own default cannot be read"
+        )
+    return default
 
 
 def _wrong_number(signature: Signature, given: Mapping[str, object]) -> InvalidArgument:
@@ -106,9 +121,11 @@ def _wrong_number(signature: Signature, given: Mapping[str, object]) -> InvalidA
     )
 
 
-def _missing(signature: Signature, given: Mapping[str, object], alias: str) -> InvalidArgument:
+def _missing(
+    signature: Signature, given: Mapping[str, object], alias: str, feed_name: str
+) -> InvalidArgument:
     return InvalidArgument(
-        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].tensor_name}) not "
+        f"Signature input alias: {alias}(feed name: {feed_name}) not "
         "found in request and no default value provided. Inputs expected to be in the request "
         f"{{{_sorted(given)}}}, or default input alias set: {_sorted(signature.defaults)}",
         hint=inputs_hint(signature.inputs),
@@ -128,18 +145,18 @@ def predict_fetches(signature: Signature, output_filter: Sequence[str]) -> tuple
     seen: set[str] = set()
     for alias in output_filter:
         if alias not in signature.outputs:
-            raise unknown_output(signature, alias)
+            raise unknown_output(signature.outputs, alias)
         if alias in seen:
             raise InvalidArgument(f"duplicate output tensor alias: {alias}")
         seen.add(alias)
     return tuple([alias for alias in signature.outputs if alias in seen or not seen])
 
 
-def unknown_output(signature: Signature, alias: str) -> InvalidArgument:
+def unknown_output(outputs: Iterable[str], alias: str) -> InvalidArgument:
     """The error for an output the signature does not have."""
     return InvalidArgument(
         f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-        f"{{{_sorted(signature.outputs)}}}."
+        f"{{{_sorted(outputs)}}}."
     )
 
 

@@ -1,15 +1,16 @@
-"""What the front doors ask of the server behind them."""
+"""What the APIs ask of the models of a server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from salver.inference.servable import Servable
 from salver.lifecycle.monitor import VersionStatus
-from salver.lifecycle.seats import NotLoaded
-from salver.requests import ServableRequest
-from salver.servable import ServableId
+from salver.lifecycle.placeholders import NotLoaded
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.requests import ServableRequest
+from salver.vocabulary.servable import ServableId
 
-__all__ = ["Handle", "Serving", "definitions_of"]
+__all__ = ["Handle", "Serving", "info_of"]
 
 
 class Handle(Protocol):
@@ -59,11 +60,8 @@ class Serving(Protocol):
         ...
 
 
-def definitions_of(serving: Serving, request: ServableRequest) -> tuple[ServableId, bytes]:
-    """Which version answers a request, and its signatures, for which it need not be in memory.
-
-    Returns:
-        The version, and a serialized `tensorflow.serving.SignatureDefMap`.
+def info_of(serving: Serving, request: ServableRequest) -> tuple[ServableId, ModelInfo]:
+    """Which version answers a request, and what it is, for which it need not be in memory.
 
     Raises:
         NotLoaded: it is not in memory, and only there they could be known.
@@ -72,10 +70,10 @@ def definitions_of(serving: Serving, request: ServableRequest) -> tuple[Servable
     try:
         handle = serving.acquire(request)
     except NotLoaded as error:
-        if error.definitions is None:
+        if error.info is None:
             raise
-        return error.id, error.definitions
+        return error.id, error.info
     try:
-        return handle.id, handle.model.model.signature_def_map
+        return handle.id, handle.model.report()
     finally:
         handle.release()

@@ -5,14 +5,14 @@ Source: TensorFlow Serving `resources/resource_tracker.cc`, `core/basic_manager.
 """
 
 import threading
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
 from salver.errors import ResourceExhausted
-from salver.files import Footprint
+from salver.instruments.files import Footprint
 from salver.lifecycle.attempt import Attempt
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Budget", "Queue", "estimate_bytes"]
 
@@ -27,14 +27,23 @@ def estimate_bytes(files: Footprint) -> int:
 class Budget:
     """What is reserved for which version. Safe to use from any thread."""
 
-    def __init__(self, limit_bytes: int = 0, transient_bytes: int = 0, num_copies: int = 1) -> None:
+    def __init__(
+        self,
+        limit_bytes: int = 0,
+        transient_bytes: int = 0,
+        num_copies: int = 1,
+        *,
+        copies: Callable[[ServableId], int] = lambda _id: 1,
+    ) -> None:
         """Reserve nothing yet.
 
         Args:
             limit_bytes: the most that may be reserved altogether; 0 for any amount.
             transient_bytes: what each load takes beside its estimate until it is over.
             num_copies: how many processes load each version.
+            copies: how many there are of a version in each of them.
         """
+        self._copies = copies
         self._limit_bytes = limit_bytes
         self._num_copies = num_copies
         self._transient_bytes = transient_bytes * num_copies
@@ -59,7 +68,7 @@ class Budget:
 
         What was set aside for an earlier try of it is given back first, but only if this succeeds.
         """
-        needed_bytes = self._needed_bytes(files)
+        needed_bytes = self._needed_bytes(id, files)
         with self._changing:
             if self._limit_bytes and self._others(id) + needed_bytes > self._limit_bytes:
                 return False
@@ -68,13 +77,13 @@ class Budget:
 
     def fits(self, id: ServableId, files: Footprint) -> bool:
         """Whether `reserve` would succeed now."""
-        needed_bytes = self._needed_bytes(files)
+        needed_bytes = self._needed_bytes(id, files)
         with self._changing:
             return not self._limit_bytes or self._others(id) + needed_bytes <= self._limit_bytes
 
-    def can_ever_fit(self, files: Footprint) -> bool:
+    def can_ever_fit(self, id: ServableId, files: Footprint) -> bool:
         """Whether `reserve` would succeed if nothing else were reserved."""
-        return not self._limit_bytes or self._needed_bytes(files) <= self._limit_bytes
+        return not self._limit_bytes or self._needed_bytes(id, files) <= self._limit_bytes
 
     def loaded(self, id: ServableId) -> None:
         """Give back what only the load of a version took."""
@@ -104,7 +113,7 @@ class Budget:
 
     def refusal(self, id: ServableId, files: Footprint) -> ResourceExhausted:
         """The error of a version for which there is not enough."""
-        needed_bytes = self._needed_bytes(files)
+        needed_bytes = self._needed_bytes(id, files)
         with self._changing:
             used_bytes = self._others(id)
         return ResourceExhausted(
@@ -119,8 +128,9 @@ class Budget:
     def _for_each(self) -> str:
         return f" for each of {self._num_copies} workers" if self._num_copies > 1 else ""
 
-    def _needed_bytes(self, files: Footprint) -> int:
-        return estimate_bytes(files) * self._num_copies + self._transient_bytes
+    def _needed_bytes(self, id: ServableId, files: Footprint) -> int:
+        num_copies = self._num_copies * self._copies(id)
+        return estimate_bytes(files) * num_copies + self._transient_bytes
 
     def _others(self, id: ServableId) -> int:
         others = (taken for of, taken in self._reserved.items() if of != id)
@@ -158,12 +168,12 @@ class Queue:
         """Wait no more; False when it did not."""
         return self._waiting.pop(id, None) is not None
 
-    def take_seated(self) -> list[Attempt]:
+    def take_fitting(self) -> list[Attempt]:
         """Those that wait no more, because there is room for each of them alone."""
-        seated = [w.attempt for id, w in self._waiting.items() if self._budget.fits(id, w.files)]
-        for attempt in seated:
+        placed = [w.attempt for id, w in self._waiting.items() if self._budget.fits(id, w.files)]
+        for attempt in placed:
             del self._waiting[attempt.id]
-        return seated
+        return placed
 
     def refuse_next(self) -> tuple[Attempt, ResourceExhausted] | None:
         """Refuse the one that has waited longest; None when none waits."""
@@ -177,7 +187,7 @@ class Queue:
         """Of those that were refused, forget all others."""
         self._refused = {id: files for id, files in self._refused.items() if id in ids}
 
-    def take_hopeful(self) -> list[ServableId]:
+    def take_retryable(self) -> list[ServableId]:
         """Those that were refused and for which there is room by now."""
         hopeful = [id for id, files in self._refused.items() if self._budget.fits(id, files)]
         for id in hopeful:

@@ -1,30 +1,36 @@
-"""Somebody who asked for a configuration, and may leave before its models are there."""
+"""A client that requested a configuration, and may leave before its models are there."""
 
 import threading
 from collections.abc import Callable
+
+from salver.vocabulary.access import Actor
 
 __all__ = ["Caller"]
 
 
 class Caller:
-    """Stands where an answer is waited for. Safe to use from any thread."""
+    """A client that waits for an answer. Safe to use from any thread.
 
-    def __init__(self, *, on_taken: Callable[[], None] = lambda: None) -> None:
+    Attributes:
+        has_left: nobody waits for the answer any more.
+        actor: who it is.
+    """
+
+    def __init__(
+        self, *, on_taken: Callable[[], None] = lambda: None, actor: Actor | None = None
+    ) -> None:
         """Stay until `leave`.
 
         Args:
             on_taken: called when the configuration is in effect, and only its models are waited
                 for; in the thread that applies it.
+            actor: who it is; None where nobody has said.
         """
+        self.actor = actor or Actor()
         self._on_taken = on_taken
         self._lock = threading.Lock()  # guards what follows
-        self._has_left = False
+        self.has_left = False
         self._on_leave: list[Callable[[], object]] = []
-
-    @property
-    def has_left(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._has_left
 
     def taken(self) -> None:
         """The configuration is in effect."""
@@ -33,15 +39,15 @@ class Caller:
     def leave(self) -> None:
         """Nobody waits for the answer any more."""
         with self._lock:
-            self._has_left = True
-            telling, self._on_leave = self._on_leave, []
-        for tell in telling:
-            tell()
+            self.has_left = True
+            callbacks, self._on_leave = self._on_leave, []
+        for callback in callbacks:
+            callback()
 
-    def on_leave(self, tell: Callable[[], object]) -> None:
+    def on_leave(self, callback: Callable[[], object]) -> None:
         """Have something called when it leaves; at once if it has left."""
         with self._lock:
-            if not self._has_left:
-                self._on_leave.append(tell)
+            if not self.has_left:
+                self._on_leave.append(callback)
                 return
-        tell()
+        callback()

@@ -3,9 +3,8 @@
 Readers take no lock: they read one immutable table, swapped whole by the writers. A handle pins
 its version until it is released, and a version that has been withdrawn hands out no new handles.
 
-A pin is an element of a list, because `append` and `pop` are atomic and cheap where `+= 1` under a
-lock is neither: acquire and release of the newest version cost 0.14 µs together against 0.36 µs
-with a lock per entry (CPython 3.11, two dictionary look-ups and two calls included).
+A pin is an element of a list, because `append` and `pop` are atomic, and cheaper than a counter
+under a lock: see `docs/decisions/pins.md`.
 """
 
 import threading
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from salver.errors import InvalidArgument, NotFound
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Entry", "Labels", "ServingMap"]
 
@@ -188,6 +187,12 @@ class ServingMap(Generic[T]):
         """Labels that will mean another version once that version is available."""
         return self._table.moving
 
+    @property
+    def all_labels(self) -> tuple[Labels, Labels]:
+        """Both of one moment."""
+        table = self._table
+        return table.labels, table.moving
+
     def available(self, name: str) -> tuple[int, ...]:
         """The versions of `name` that answer now, highest first."""
         return tuple(
@@ -197,6 +202,16 @@ class ServingMap(Generic[T]):
     def answers(self, name: str) -> bool:
         """Whether a version of `name` answers now."""
         return name in self._table.newest
+
+    def has(self, name: str, version: int) -> bool:
+        """Whether a version of `name` answers now."""
+        return (name, version) in self._table.exact
+
+    def has_label(self, name: str, label: str) -> bool:
+        """Whether the version that a label means answers now."""
+        table = self._table
+        version = table.labels.get(name, {}).get(label)
+        return version is not None and (name, version) in table.exact
 
     def in_flight(self) -> dict[ServableId, int]:
         """How many requests hold each available version."""

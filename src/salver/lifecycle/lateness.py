@@ -1,6 +1,6 @@
-"""Which loads take longer than loads usually do: when to say so, and when to give one up.
+"""Which loads take longer than loads usually do: when to report it, and when to give one up.
 
-Pure: whoever keeps the time looks here, and does what is to be done.
+Pure: the caller keeps the time, and does what is to be done.
 """
 
 import math
@@ -11,10 +11,10 @@ from typing import Final, Generic, TypeVar
 __all__ = ["WARN_S", "Late", "Lateness"]
 
 WARN_S: Final = 60.0
-"""After so long a load is told of, keeps no other from a thread, and is given up if nobody wants
+"""After so long a load is reported, keeps no other from a thread, and is given up if nobody wants
 its version any more."""
 
-_LONGEST_PAUSE_S: Final = 3600.0  # between two times that a load is told of
+_LONGEST_PAUSE_S: Final = 3600.0  # between two reports of a load
 
 K = TypeVar("K", bound=Hashable)
 
@@ -22,7 +22,7 @@ K = TypeVar("K", bound=Hashable)
 @dataclass(slots=True)
 class _Run:
     begun_s: float
-    next_s: float  # when to look at it
+    next_s: float  # when it is due
     is_late: bool = False
 
 
@@ -33,7 +33,7 @@ class Late(Generic[K]):
     Attributes:
         key: of the load.
         for_s: how long it has been running.
-        is_first: whether this is the first time that it is told of.
+        is_first: whether this is the first report of it.
         is_over: whether it is given up; it is forgotten then.
     """
 
@@ -65,18 +65,18 @@ class Lateness(Generic[K]):
         return run is not None and run.is_late
 
     def hurry(self, key: K) -> None:
-        """Look at one again as soon as it is late: nobody wants it any more, perhaps."""
+        """Have one due as soon as it is late: nobody wants it any more, perhaps."""
         run = self._runs.get(key)
         if run is not None:
             run.next_s = min(run.next_s, run.begun_s + WARN_S)
 
     @property
     def due_s(self) -> float | None:
-        """When to look again; None for not at all."""
+        """When to check again; None for not at all."""
         return min((run.next_s for run in self._runs.values()), default=None)
 
-    def look(self, now_s: float, is_wanted: Callable[[K], bool]) -> list[Late[K]]:
-        """Those that are to be told of, or given up, now."""
+    def check(self, now_s: float, is_wanted: Callable[[K], bool]) -> list[Late[K]]:
+        """Those that are to be reported, or given up, now."""
         due = [(key, run) for key, run in self._runs.items() if run.next_s <= now_s]
         return [self._late(key, run, now_s, is_wanted(key)) for key, run in due]
 

@@ -1,12 +1,13 @@
-"""What the lifecycle asks of those who load: a callable, and a model that can be closed."""
+"""The protocol of loaders: a callable, and a model that can be closed."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from salver.errors import Internal, ResourceExhausted, ServingError, drop_frames
-from salver.files import Footprint
-from salver.servable import ServableId
+from salver.instruments.files import Footprint
+from salver.vocabulary.servable import ServableId
 
 __all__ = [
     "Closable",
@@ -15,12 +16,16 @@ __all__ = [
     "Load",
     "LoadOptions",
     "as_serving_error",
-    "look_at",
+    "close_model",
+    "followed_by",
+    "footprint_of",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 class Closable(Protocol):
-    """A loaded model, as far as the lifecycle cares."""
+    """A loaded model, as far as the lifecycle uses it."""
 
     def close(self) -> None:
         """Give back what the model holds. Called last and once, with no request inside it."""
@@ -46,7 +51,7 @@ Footprinter = Callable[[str], Footprint]
 """Looks at the files of a version directory, or raises `ServingError`."""
 
 
-def look_at(path: str, look: Footprinter) -> Footprint | None:
+def footprint_of(path: str, look: Footprinter) -> Footprint | None:
     """The footprint of a version directory; None when it has none that can be taken."""
     try:
         return look(path)
@@ -104,3 +109,23 @@ def as_serving_error(error: Exception) -> ServingError:
             shown = Internal(f"{type(error).__name__}: {error}")
     drop_frames(shown)
     return shown
+
+
+def close_model(id: ServableId, model: Closable) -> None:
+    """Close the model of a version; whatever is wrong with it goes to the log."""
+    try:
+        model.close()
+    except Exception:
+        _logger.exception("Servable version %s could not give back what it held", id)
+
+
+def followed_by(after_change: Callable[[], None]) -> Callable[[], None]:
+    """The same call, which never fails."""
+
+    def changed() -> None:
+        try:
+            after_change()
+        except Exception:
+            _logger.exception("What follows a load or unload failed")
+
+    return changed

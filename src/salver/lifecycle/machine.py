@@ -1,4 +1,4 @@
-"""The life of every servable version, as pure state: events in, instructions out.
+"""The states of every servable version, as pure state: events in, instructions out.
 
 No thread, no clock, no file is touched here. `manager` performs the instructions and feeds the
 outcomes back as events, so every race the server can meet is a sequence a test can write down.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from salver.lifecycle.policy import Policy, Verb
 from salver.lifecycle.state import FINAL, LEAVING, TRANSITIONS, Event, Snapshot, State
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = [
     "CancelLoad",
@@ -22,39 +22,29 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadServable:
+@dataclass(frozen=True)
+class _OfVersion:
+    id: ServableId
+
+
+class LoadServable(_OfVersion):
     """Run the loader of `id`; report `LOADED` or `LOAD_FAILED`."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class CancelLoad:
+class CancelLoad(_OfVersion):
     """Nobody wants `id` any more: try no further. Its `LoadServable` still owes its report."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class PublishServable:
+class PublishServable(_OfVersion):
     """Put `id`, which is loaded, into the serving map; there is nothing to report."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class WithdrawServable:
+class WithdrawServable(_OfVersion):
     """Take `id` out of the serving map; report `DRAINED` when its last handle is gone."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class UnloadServable:
+class UnloadServable(_OfVersion):
     """Free what the loader of `id` holds; report `UNLOADED`."""
-
-    id: ServableId
 
 
 Instruction = LoadServable | CancelLoad | PublishServable | WithdrawServable | UnloadServable
@@ -64,7 +54,7 @@ Instruction = LoadServable | CancelLoad | PublishServable | WithdrawServable | U
 class _Version:
     state: State = State.NEW
     is_aspired: bool = True
-    is_condemned: bool = False
+    is_quarantined: bool = False
 
 
 @dataclass(slots=True)
@@ -105,8 +95,8 @@ class Machine:
         version = self._streams[id.name][id.version]
         if event is Event.LOADED and not version.is_aspired:
             event = Event.LOADED_IN_VAIN
-        if event is Event.UNLOADED and version.is_condemned:
-            event, version.is_condemned = Event.UNLOADED_CONDEMNED, False
+        if event is Event.UNLOADED and version.is_quarantined:
+            event, version.is_quarantined = Event.UNLOADED_QUARANTINED, False
         version.state = TRANSITIONS[version.state, event]
         instructions: list[Instruction] = []
         if version.state is State.READY:
@@ -115,7 +105,7 @@ class Machine:
             instructions.append(UnloadServable(id))
         return instructions + self._advance(id.name)
 
-    def condemn(self, id: ServableId) -> list[Instruction]:
+    def quarantine(self, id: ServableId) -> list[Instruction]:
         """Withdraw a version that does harm, though it is wanted; then it has failed.
 
         Returns:
@@ -124,12 +114,12 @@ class Machine:
         version = self._streams.get(id.name, {}).get(id.version)
         if version is None or version.state is not State.READY:
             return []
-        version.is_condemned = True
-        version.state = TRANSITIONS[version.state, Event.CONDEMN]
+        version.is_quarantined = True
+        version.state = TRANSITIONS[version.state, Event.QUARANTINE]
         return [WithdrawServable(id), *self._advance(id.name)]
 
     def state(self, id: ServableId) -> State | None:
-        """Where a version stands; None for one that is not managed."""
+        """Presence a version stands; None for one that is not managed."""
         version = self._streams.get(id.name, {}).get(id.version)
         return None if version is None else version.state
 

@@ -1,13 +1,15 @@
-"""What is told to one thread by others, which may want to know when it has been decided on."""
+"""Messages to one thread, whose senders can wait until they have been decided on."""
 
 import queue
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from salver.lifecycle.messages import Settle
+__all__ = ["Mailbox", "Message", "release_waiting"]
 
-__all__ = ["Mailbox", "release_waiting"]
+Message = Callable[[], Any] | threading.Event
+"""What the thread is to call; or what is set when all before it has been decided on."""
 
 _LONGEST_WAIT_S: Final = 3600.0  # a retry interval may be longer than a queue can wait
 # SimpleQueue.get sleeps for ever when its timeout passes before it has begun to (CPython 3.11).
@@ -19,19 +21,19 @@ class Mailbox:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
 
-    def put(self, message: object) -> None:
+    def put(self, message: Message) -> None:
         """Add a message."""
         self._messages.put(message)
 
-    def ask(self) -> threading.Event:
-        """Add a `Settle`; set when all messages before it have been decided on."""
+    def put_settle(self) -> threading.Event:
+        """Add an event that is set when all messages before it have been decided on."""
         done = threading.Event()
-        self._messages.put(Settle(done))
+        self._messages.put(done)
         return done
 
-    def take(self, within_s: float | None) -> list[object]:
+    def take(self, within_s: float | None) -> list[Message]:
         """All messages there are; waits for the first.
 
         Args:
@@ -45,17 +47,17 @@ class Mailbox:
             return []
         return [first, *self.take_rest()]
 
-    def take_rest(self) -> list[object]:
+    def take_rest(self) -> list[Message]:
         """All messages there are now."""
-        rest: list[object] = []
+        rest: list[Message] = []
         with suppress(queue.Empty):
             while True:
                 rest.append(self._messages.get_nowait())
         return rest
 
 
-def release_waiting(messages: list[object]) -> None:
-    """Tell those who wait for a decision that it has been made."""
+def release_waiting(messages: list[Message]) -> None:
+    """Wake those who wait for a decision: it has been made."""
     for message in messages:
-        if isinstance(message, Settle):
-            message.done.set()
+        if isinstance(message, threading.Event):
+            message.set()

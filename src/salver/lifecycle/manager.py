@@ -13,16 +13,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from salver.errors import Cancelled, ServingError
-from salver.files import Footprint, footprint
-from salver.lifecycle.attempt import Attempt
+from salver.instruments.files import Footprint, footprint
+from salver.lifecycle.attempt import Attempt, Local
 from salver.lifecycle.budget import Budget, Queue
+from salver.lifecycle.fetching import Fetch, Fetcher, Fetching
+from salver.lifecycle.file_changes import FileChanges, Findings, Retryable
 from salver.lifecycle.handles import ServingMap
-from salver.lifecycle.late_loads import CANCELLED, LateLoads, LateUnloads
-from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions
+from salver.lifecycle.late_loads import CANCELLED
+from salver.lifecycle.loader import Closable, Footprinter, Load, LoadOptions, followed_by
 from salver.lifecycle.machine import (
     CancelLoad,
     Instruction,
@@ -33,29 +36,11 @@ from salver.lifecycle.machine import (
     WithdrawServable,
 )
 from salver.lifecycle.mailbox import Mailbox, release_waiting
-from salver.lifecycle.messages import (
-    Again,
-    Aspire,
-    Begun,
-    Condemn,
-    Discarded,
-    Drained,
-    Failed,
-    FilesChanged,
-    Loaded,
-    NoRoom,
-    Stop,
-    Troubled,
-    UnloadBegun,
-    Unloaded,
-    Wake,
-)
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.lifecycle.policy import availability_preserving
 from salver.lifecycle.pools import Pools
 from salver.lifecycle.state import LEAVING, Event, State
-from salver.lifecycle.unrest import Findings, Unrest
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Manager"]
 
@@ -64,18 +49,28 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Closable)
 
 
-_ORDER: dict[type[Instruction], int] = {
-    CancelLoad: 0,
-    PublishServable: 1,
-    WithdrawServable: 2,
-    UnloadServable: 3,
-    LoadServable: 4,
-}
+_ORDER: Final = (CancelLoad, PublishServable, WithdrawServable, UnloadServable, LoadServable)
 """When several things are to be done, what frees comes before what loads."""
 
 
 def _left_s(until_s: float | None) -> float | None:
     return None if until_s is None else max(0.0, until_s - time.monotonic())
+
+
+@dataclass(slots=True)
+class _LoadedVersion(Generic[T]):
+    """A version in memory.
+
+    Attributes:
+        seen: how its files looked before it was loaded.
+        local: what was fetched for it, until it is unloaded.
+        is_in_vain: nobody wanted it any more when it had been loaded.
+    """
+
+    model: T
+    seen: Footprint | None
+    local: Local | None
+    is_in_vain: bool = False
 
 
 class Manager(Generic[T]):
@@ -90,7 +85,11 @@ class Manager(Generic[T]):
         monitor: Monitor,
         after_change: Callable[[], None] = lambda: None,
         abandon: Callable[[ServableId], None] = lambda _id: None,
+        copies: Callable[[ServableId], int] = lambda _id: 1,
+        is_current: Callable[[T], bool] = lambda _model: True,
         look: Footprinter = footprint,
+        fetcher: Fetcher | None = None,
+        is_fetched_first: Callable[[ServableId], bool] = lambda _id: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the manager's thread.
@@ -101,36 +100,44 @@ class Manager(Generic[T]):
             serving: where loaded versions are published.
             monitor: where their states are.
             after_change: called in the manager's thread after each load and unload that succeeded.
+            copies: how many processes hold a version, of each that loads it.
             abandon: called in the manager's thread when a load that is running was given up, for
-                whoever can make it return; it must return at once itself.
-            look: takes the footprint of a version directory.
+                who can make it return; it must return at once itself.
+            is_current: whether a model is as it would be loaded now; see `reload`.
+            look: takes the footprint of a version directory, or of a version that is elsewhere.
+            fetcher: brings versions that are elsewhere; None where all are on this machine.
+            is_fetched_first: whether a version that is elsewhere is fetched before `load` is
+                called; else that sees to it.
             clock: seconds, monotonic; call `wake` after moving one that is not real.
         """
         self._options = options
         self._serving = serving
         self._monitor = monitor
-        self._after_change = after_change
+        self._changed = followed_by(after_change)
+        self._is_current = is_current
         self._clock = clock
         self._machine = Machine(availability_preserving)
         self._paths: dict[str, dict[int, str]] = {}
         self._attempts: dict[ServableId, Attempt] = {}
         self._delayed: dict[ServableId, Attempt] = {}  # of these, those that wait for their time
         self._restarts: dict[ServableId, int] = {}  # of versions about to be tried anew
-        self._failed: dict[ServableId, Troubled] = {}
-        self._troubled: tuple[Troubled, ...] = ()
-        self._models: dict[ServableId, T] = {}
-        self._seen: dict[ServableId, Footprint | None] = {}  # of these, before they were loaded
-        self._condemned: frozenset[ServableId] = frozenset()  # replaced whole: others read it
-        self._pardoned: set[ServableId] = set()  # of the condemned: to be loaded again when gone
-        self._in_vain: set[ServableId] = set()
+        self._failed: dict[ServableId, Retryable] = {}
+        self._retryable: tuple[Retryable, ...] = ()
+        self._loaded: dict[ServableId, _LoadedVersion[T]] = {}
+        self._quarantined: frozenset[ServableId] = frozenset()  # replaced whole: others read it
+        self._to_load_again: set[ServableId] = set()  # of these: as soon as they are unloaded
+        self._outdated: set[ServableId] = set()  # being taken away, to be loaded again
         self._is_stopping = False
         self._ending = threading.Condition()
         self._has_ended = False
         self._has_only_loads = False  # in the way of its end
         self._messages = Mailbox()
-        self._unrest = Unrest(look, clock)
+        self._file_changes = FileChanges(look, clock)
         self._budget = Budget(
-            options.max_model_memory_bytes, options.transient_load_bytes, options.num_copies
+            options.max_model_memory_bytes,
+            options.transient_load_bytes,
+            options.num_copies,
+            copies=copies,
         )
         self._queue = Queue(self._budget)
         self._pools: Pools[T] = Pools(
@@ -138,35 +145,40 @@ class Manager(Generic[T]):
             budget=self._budget,
             monitor=monitor,
             post=self._messages.put,
+            on_tried=self._tried,
+            abandon=abandon,
+            clock=clock,
         )
-        self._late = LateLoads(
-            options.load_timeout_s,
-            threads=self._pools.loads,
+        self._fetching = Fetching(
+            fetcher,
+            look,
             budget=self._budget,
             monitor=monitor,
-            abandon=abandon,
+            post=self._messages.put,
+            on_end=self._fetched,
+            clock=clock,
+            is_due=is_fetched_first,
         )
-        self._late_unloads = LateUnloads(self._pools.unloads)
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
 
     # -- what others call ------------------------------------------------------------------------
 
     def aspire(self, name: str, versions: Mapping[int, str]) -> None:
-        """Set the versions of `name` to serve: version → its directory. Returns at once."""
-        self._messages.put(Aspire(name, dict(versions)))
+        """Set the versions of `name` to serve: version → where it is. Returns at once."""
+        self._messages.put(partial(self._aspired, name, dict(versions)))
 
     def settle(self) -> None:
-        """Wait until everything asked for before this call has been decided on, if not done."""
+        """Wait until everything requested before this call has been decided on, if not done."""
         with self._ending:
             if self._has_ended:
                 return
-            done = self._messages.ask()
+            done = self._messages.put_settle()
         done.wait()
 
     def wake(self) -> None:
-        """Look at the clock again."""
-        self._messages.put(Wake())
+        """Poll the clock again."""
+        self._messages.put(lambda: None)
 
     @property
     def reserved(self) -> Mapping[ServableId, int]:
@@ -177,30 +189,42 @@ class Manager(Generic[T]):
         """Go from the load threads of start-up to those of ordinary times."""
         self._pools.end_initial_load()
 
-    def condemn(self, id: ServableId, error: ServingError) -> None:
+    def quarantine(self, id: ServableId, error: ServingError) -> None:
         """Have a version that is ready fail, since it does harm. Returns at once.
 
         It is withdrawn and unloaded, and loaded again when its files change or `again` is called.
         """
-        self._messages.put(Condemn(id, error))
+        self._messages.put(partial(self._quarantine, id, error))
 
     def again(self, id: ServableId) -> None:
-        """Load a version that has failed or was condemned. Returns at once."""
-        self._messages.put(Again(id))
+        """Load a version that has failed or was quarantined. Returns at once."""
+        self._messages.put(partial(self._load_again, id))
 
-    def is_condemned(self, id: ServableId) -> bool:
-        """Whether a version that is wanted stays away because it was condemned."""
-        return id in self._condemned
+    def reload(self, name: str) -> None:
+        """Load the versions of a name again that would be loaded in another way now.
+
+        A version is unloaded before it is loaded again. One that has failed is tried again, since
+        the new way may be a better one. Returns at once.
+        """
+        self._messages.put(partial(self._reload_all, name))
+
+    def is_quarantined(self, id: ServableId) -> bool:
+        """Whether a version that is wanted stays away because it was quarantined."""
+        return id in self._quarantined
 
     def recheck(self) -> Findings:
         """Look at the files of versions that failed or wait; try again those that have changed.
 
         Runs in the calling thread and reads directories.
         """
-        findings = self._unrest.examine(self._troubled)
+        findings = self._file_changes.check(self._retryable)
         for version in findings.rested:
-            self._messages.put(FilesChanged(version.id, version.seen))
+            self._messages.put(partial(self._files_changed, version.id, version.seen))
         return findings
+
+    def interrupt(self) -> None:
+        """Fetch nothing more, now and for ever. May be called from a signal handler."""
+        self._fetching.interrupt()
 
     def close(self, timeout_s: float | None = None, load_grace_s: float | None = None) -> bool:
         """Unload everything and join all threads.
@@ -217,14 +241,17 @@ class Manager(Generic[T]):
             Whether everything was unloaded and all threads are gone.
         """
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        self._messages.put(Stop())
+        self._messages.put(self._stop)
         if not self._wait_for_end(until_s, load_grace_s):
             return False
         self._thread.join()
         left_s = _left_s(until_s)
-        if self._late.num_abandoned and load_grace_s is not None:  # they run yet, perhaps for ever
-            left_s = load_grace_s if left_s is None else min(left_s, load_grace_s)
-        return self._pools.close(left_s)
+        grace_s = left_s
+        if load_grace_s is not None:
+            grace_s = load_grace_s if left_s is None else min(left_s, load_grace_s)
+        # What was given up runs yet, perhaps for ever.
+        has_ended = self._pools.close(grace_s if self._pools.late.num_abandoned else left_s)
+        return self._fetching.close(grace_s) and has_ended
 
     def _wait_for_end(self, until_s: float | None, load_grace_s: float | None) -> bool:
         with self._ending:
@@ -242,7 +269,7 @@ class Manager(Generic[T]):
         while not (self._is_stopping and not self._machine.names):
             try:
                 self._step()
-            except Exception:  # noqa: PERF203 - nobody else would go on managing
+            except Exception:  # noqa: PERF203 - the thread must go on
                 _logger.exception("The manager failed to take a step")
         with self._ending:
             self._has_ended = True
@@ -250,31 +277,32 @@ class Manager(Generic[T]):
             release_waiting(self._messages.take_rest())
 
     def _step(self) -> None:
-        messages = self._messages.take(self._pause_s())
+        taken = self._messages.take(self._pause_s())
         try:
             instructions: list[Instruction] = []
-            for message in messages:
-                instructions += self._guarded(partial(self._handle, message))
+            for message in taken:
+                if not isinstance(message, threading.Event):
+                    instructions += self._guarded(message)
             self._perform(instructions)
             while self._serve_queue():
                 pass
             self._begin_due_tries()
-            self._look_for_late()
-            self._refresh_troubled()
-            self._tell_what_is_left()
+            self._report_late()
+            self._refresh_retryable()
+            self._note_what_is_left()
         finally:
-            release_waiting(messages)
+            release_waiting(taken)
 
     @staticmethod
-    def _guarded(do: Callable[[], list[Instruction]]) -> list[Instruction]:
+    def _guarded(do: Callable[[], list[Instruction] | None]) -> list[Instruction]:
         """Whatever is wrong with one message or instruction, the others are still due."""
         try:
-            return do()
+            return do() or []
         except Exception:
             _logger.exception("The manager failed to take a step")
             return []
 
-    def _tell_what_is_left(self) -> None:
+    def _note_what_is_left(self) -> None:
         if self._is_stopping:
             with self._ending:
                 self._has_only_loads = self._machine.states == {State.LOADING}
@@ -283,39 +311,13 @@ class Manager(Generic[T]):
     def _pause_s(self) -> float | None:
         """How long nothing is to be done by itself: until a try is due, or late; None for ever."""
         due = [a.due_s for a in self._delayed.values()]
-        due += [self._late.due_s, self._late_unloads.due_s]
+        due += [self._pools.late.due_s, self._pools.late_unloads.due_s, self._fetching.due_s]
         times = [due_s for due_s in due if due_s is not None]
         return min(times) - self._clock() if times else None
 
-    def _handle(self, message: object) -> list[Instruction]:
-        match message:
-            case Aspire(name, paths):
-                return self._aspired(name, paths)
-            case Begun(attempt):
-                self._late.begin(attempt, self._clock())
-                return []
-            case Loaded() | Failed() | NoRoom():
-                return self._returned(message)
-            case Drained(id):
-                _logger.info("Done quiescing servable version %s", id)
-                return self._machine.happened(id, Event.DRAINED)
-            case UnloadBegun(id):
-                self._late_unloads.begin(id, self._clock())
-                return []
-            case Unloaded(id):
-                self._late_unloads.end(id)
-                return self._unloaded(id)
-            case Discarded(id):
-                self._late_unloads.end(id)
-                self._changed()
-                return []
-            case FilesChanged() | Condemn() | Again():
-                return self._reconsider(message)
-            case Stop():
-                self._is_stopping = True
-                return [i for n in self._machine.names for i in self._machine.aspire(n, [])]
-            case _:
-                return []  # Wake and Settle only end the wait
+    def _stop(self) -> list[Instruction]:
+        self._is_stopping = True
+        return [i for name in self._machine.names for i in self._machine.aspire(name, [])]
 
     def _aspired(self, name: str, paths: Mapping[int, str]) -> list[Instruction]:
         if self._is_stopping:
@@ -330,33 +332,56 @@ class Manager(Generic[T]):
             del self._paths[name]
         return self._machine.aspire(name, paths)
 
-    def _returned(self, message: "Loaded[T] | Failed | NoRoom") -> list[Instruction]:
-        """A try is over, be it that nobody waits for it any more."""
-        self._late.end(message.attempt)
-        match message:
-            case Loaded(attempt, model) if attempt.is_abandoned:
-                _logger.info("%s has returned after it was given up", attempt.description)
-                self._pools.discard(attempt.id, model)
-            case Failed(attempt, error) if attempt.is_abandoned:
-                _logger.info("%s failed after it was given up: %s", attempt.id, error.status)
-            case NoRoom(attempt) if attempt.is_abandoned:
+    def _fetched(self, fetch: Fetch) -> list[Instruction]:
+        attempt = fetch.attempt
+        if not self._fetching.end(fetch):
+            return []
+        attempt.seen = fetch.files
+        if fetch.files is not None and fetch.is_too_large:
+            return self._no_room(attempt, fetch.files)
+        if fetch.error is not None:
+            attempt.failed(fetch.error)
+            return self._failed_try(attempt, fetch.error)
+        assert fetch.local is not None, "one of the three came of it"
+        attempt.fetched(fetch.local)
+        self._fetching.tell_of(fetch)
+        self._monitor.fetched(attempt.id, attempt.directory)
+        self._pools.try_load(attempt)
+        return []
+
+    def _tried(self, attempt: Attempt, outcome: T | ServingError | Footprint) -> list[Instruction]:
+        """A try is over."""
+        if attempt.is_abandoned:
+            attempt.let_go()
+            return self._returned_in_vain(attempt, outcome)
+        match outcome:
+            case ServingError():
+                return self._failed_try(attempt, outcome)
+            case Footprint():
+                return self._no_room(attempt, outcome)
+            case _:
+                return self._came_up(attempt, outcome)
+
+    def _returned_in_vain(
+        self, attempt: Attempt, outcome: T | ServingError | Footprint
+    ) -> list[Instruction]:
+        """A try is over that had been given up."""
+        match outcome:
+            case ServingError():
+                _logger.info("%s failed after it was given up: %s", attempt.id, outcome.status)
+            case Footprint():
                 pass
-            case Loaded(attempt, model):
-                return self._loaded(attempt, model)
-            case Failed(attempt, error):
-                return self._failed_try(attempt, error)
-            case NoRoom(attempt, files):  # pragma: no branch - the last one there is
-                return self._no_room(attempt, files)
+            case _:
+                _logger.info("%s has returned after it was given up", attempt.description)
+                self._pools.unload(attempt.id, outcome, self._changed)
         return self._room_made()
 
-    def _loaded(self, attempt: Attempt, model: T) -> list[Instruction]:
+    def _came_up(self, attempt: Attempt, model: T) -> list[Instruction]:
         del self._attempts[attempt.id]
-        self._models[attempt.id] = model
-        self._seen[attempt.id] = attempt.seen
+        loaded = self._loaded[attempt.id] = _LoadedVersion(model, attempt.seen, attempt.local)
         self._budget.loaded(attempt.id)
         instructions = self._machine.happened(attempt.id, Event.LOADED)
-        if self._machine.state(attempt.id) is State.UNLOADING:
-            self._in_vain.add(attempt.id)
+        loaded.is_in_vain = self._machine.state(attempt.id) is State.UNLOADING
         return instructions
 
     def _failed_try(self, attempt: Attempt, error: ServingError) -> list[Instruction]:
@@ -382,15 +407,19 @@ class Manager(Generic[T]):
         return self._give_up(attempt)
 
     def _no_room(self, attempt: Attempt, files: Footprint) -> list[Instruction]:
-        attempt.seen, attempt.failed_s = files, self._clock()
+        attempt.failed_s = self._clock()
         if not self._machine.is_aspired(attempt.id):
             return self._cancel(attempt)
         self._queue.wait(attempt, files)
         return []
 
+    def _drained(self, id: ServableId) -> list[Instruction]:
+        _logger.info("Done quiescing servable version %s", id)
+        return self._machine.happened(id, Event.DRAINED)
+
     def _serve_queue(self) -> bool:
         """Go on with those for whom there is room by now; refuse one if nothing can make room."""
-        for attempt in self._queue.take_seated():
+        for attempt in self._queue.take_fitting():
             self._submit(attempt)
         if not self._queue.waiting:
             return False
@@ -407,7 +436,7 @@ class Manager(Generic[T]):
         """Try those again that were refused for want of room, now that there is some."""
         return [
             instruction
-            for id in self._queue.take_hopeful()
+            for id in self._queue.take_retryable()
             if self._machine.state(id) is State.ERROR and self._machine.is_aspired(id)
             for instruction in self._machine.happened(id, Event.RETRY)
         ]
@@ -416,79 +445,100 @@ class Manager(Generic[T]):
         id, error = attempt.id, reason or attempt.final_error or Cancelled(CANCELLED)
         del self._attempts[id]
         self._delayed.pop(id, None)
+        if not attempt.is_abandoned:  # else its load still reads the files
+            attempt.let_go()
         self._budget.release(id)
-        self._failed[id] = Troubled.of(attempt)
+        self._failed[id] = Retryable.of(attempt)
         self._monitor.publish(id, VersionState.END, error)
         _logger.info("Encountered an error for servable version %s: %s", id, error.status)
         return [*self._machine.happened(id, Event.LOAD_FAILED), *self._room_made()]
 
     def _unloaded(self, id: ServableId) -> list[Instruction]:
         _logger.info("Done unloading servable version %s", id)
-        error: ServingError | None = None
-        if id in self._in_vain:
-            self._in_vain.remove(id)
-            error = Cancelled(CANCELLED)
-        seen = self._seen.pop(id, None)
-        if id in self._condemned:  # which has ended for all who look
+        loaded = self._loaded.pop(id)
+        seen, local, is_in_vain = loaded.seen, loaded.local, loaded.is_in_vain
+        del loaded  # the model must be gone when `after_change` is called
+        if local is not None:
+            local.close()
+        if id in self._quarantined:  # which has ended for all who look
             path = self._paths.get(id.name, {}).get(id.version, "")
-            self._failed[id] = Troubled(id, path, seen, self._clock(), 0)
+            self._failed[id] = Retryable(id, path, seen, self._clock(), 0)
         else:
+            error = Cancelled(CANCELLED) if is_in_vain else None
             self._monitor.publish(id, VersionState.END, error)
         self._budget.release(id)
         self._changed()
         instructions = [*self._machine.happened(id, Event.UNLOADED), *self._room_made()]
-        if id in self._pardoned:
-            self._pardoned.remove(id)
+        if id in self._outdated:
+            self._outdated.remove(id)
+            if self._machine.state(id) is State.ERROR and self._machine.is_aspired(id):
+                instructions += self._machine.happened(id, Event.RETRY)
+        if id in self._to_load_again:
+            self._to_load_again.remove(id)
             instructions += self._load_again(id)
         return instructions
 
     def _files_changed(self, id: ServableId, seen: Footprint | None) -> list[Instruction]:
         attempt, failed = self._attempts.get(id), self._failed.get(id)
         if attempt is not None and attempt.due_s is not None and attempt.seen == seen:
-            _logger.info("Files of servable version %s have changed: trying again", id)
+            self._log_restart(id, attempt.path, seen)
             attempt.restarts += 1
+            attempt.let_go()
             self._submit(attempt)
         elif failed is not None and failed.seen == seen and self._machine.is_aspired(id):
-            _logger.info("Files of servable version %s have changed: trying again", id)
+            self._log_restart(id, failed.path, seen)
             del self._failed[id]
             self._restarts[id] = failed.restarts + 1
             return self._machine.happened(id, Event.RETRY)
         return []
 
-    def _reconsider(self, message: FilesChanged | Condemn | Again) -> list[Instruction]:
-        match message:
-            case FilesChanged(id, seen):
-                return self._files_changed(id, seen)
-            case Condemn(id, error):
-                return self._condemn(id, error)
-            case Again(id):  # pragma: no branch - the last one there is
-                return self._load_again(id)
+    def _log_restart(self, id: ServableId, path: str, seen: Footprint | None) -> None:
+        if seen is None and self._fetching.is_remote(path):
+            _logger.info("Servable version %s is to be fetched again", id)
+        else:
+            _logger.info("Files of servable version %s have changed: trying again", id)
 
-    def _condemn(self, id: ServableId, error: ServingError) -> list[Instruction]:
-        instructions = self._machine.condemn(id)
+    def _quarantine(self, id: ServableId, error: ServingError) -> list[Instruction]:
+        instructions = self._machine.quarantine(id)
         if instructions:
             _logger.error("Servable version %s is taken away: %s", id, error.status)
-            self._condemned |= {id}
+            self._quarantined |= {id}
             self._monitor.publish(id, VersionState.END, error)
         return instructions
 
     def _load_again(self, id: ServableId) -> list[Instruction]:
-        if id in self._condemned and id not in self._failed:
-            self._pardoned.add(id)  # for when it is unloaded
+        if id in self._quarantined and id not in self._failed:
+            self._to_load_again.add(id)
         if id not in self._failed or not self._machine.is_aspired(id):
             return []
         del self._failed[id]
         return self._machine.happened(id, Event.RETRY)
 
+    def _reload_all(self, name: str) -> list[Instruction]:
+        return [i for each in self._machine.snapshots(name) for i in self._reload(each.id)]
+
+    def _reload(self, id: ServableId) -> list[Instruction]:
+        attempt = self._attempts.get(id)
+        if attempt is not None and attempt.due_s is not None:
+            attempt.let_go()
+            self._submit(attempt)  # one that runs is looked at when it has loaded
+        if self._machine.state(id) is not State.READY:
+            return self._load_again(id)
+        if self._is_current(self._loaded[id].model):
+            return []
+        _logger.info("Servable version %s is loaded again, in another way", id)
+        self._outdated.add(id)
+        return self._machine.quarantine(id)
+
     # -- the manager's thread: instructions ------------------------------------------------------
 
     def _perform(self, instructions: list[Instruction]) -> None:
         # By kinds, each in the order it came: a thousand models are a thousand instructions.
-        waiting: list[deque[Instruction]] = [deque() for _ in _ORDER]
+        waiting: dict[type, deque[Instruction]] = {kind: deque() for kind in _ORDER}
         while True:
             for instruction in instructions:
-                waiting[_ORDER[type(instruction)]].append(instruction)
-            first = next(filter(None, waiting), None)
+                waiting[type(instruction)].append(instruction)
+            first = next(filter(None, waiting.values()), None)
             if first is None:
                 return
             instructions = self._guarded(partial(self._carry_out, first.popleft()))
@@ -503,11 +553,11 @@ class Manager(Generic[T]):
                 self._publish(id)
             case WithdrawServable(id):
                 _logger.info("Quiescing servable version %s", id)
-                if id not in self._condemned:
+                if id not in self._quarantined:
                     self._monitor.publish(id, VersionState.UNLOADING)
-                self._serving.withdraw(id, partial(self._messages.put, Drained(id)))
+                self._serving.withdraw(id, partial(self._messages.put, partial(self._drained, id)))
             case UnloadServable(id):  # pragma: no branch - the last one there is
-                self._pools.unload(id, self._models.pop(id))
+                self._pools.unload(id, self._loaded[id].model, partial(self._unloaded, id))
         return []
 
     def _begin_load(self, id: ServableId) -> list[Instruction]:
@@ -522,22 +572,25 @@ class Manager(Generic[T]):
     def _submit(self, attempt: Attempt) -> None:
         attempt.due_s = None
         self._delayed.pop(attempt.id, None)
-        self._pools.try_load(attempt)
+        if not self._fetching.begin(attempt):
+            self._pools.try_load(attempt)
 
     def _cancel_load(self, id: ServableId) -> list[Instruction]:
         attempt = self._attempts.get(id)
         if attempt is None or self._machine.is_aspired(id):
             return []
         is_idle = attempt.due_s is not None or self._queue.withdraw(id)
-        if is_idle or self._pools.withdraw(id):
+        if is_idle or self._fetching.cancel(id) or self._pools.withdraw(id):
             return self._cancel(attempt)
-        self._late.hurry(id)
+        self._pools.late.hurry(attempt)
         return []  # it runs; its outcome will find that nobody wants it
 
     def _publish(self, id: ServableId) -> None:
-        self._serving.publish(id, self._models[id])
+        self._serving.publish(id, self._loaded[id].model)
         self._monitor.publish(id, VersionState.AVAILABLE)
         _logger.info("Successfully loaded servable version %s", id)
+        if not self._is_current(self._loaded[id].model):  # it has changed meanwhile
+            self._messages.put(partial(self._reload_all, id.name))
         self._changed()
 
     def _begin_due_tries(self) -> None:
@@ -547,31 +600,26 @@ class Manager(Generic[T]):
                 _logger.info("Retrying of %s retry: %d", attempt.description, attempt.tries)
                 self._submit(attempt)
 
-    def _look_for_late(self) -> None:
-        for attempt, error in self._late.look(self._clock(), self._machine.is_aspired):
+    def _report_late(self) -> None:
+        for attempt, error in self._pools.late.report(self._clock(), self._machine.is_aspired):
             attempt.failed_s = self._clock()
             _logger.error("%s is given up: %s", attempt.description, error.status)
             self._perform(self._give_up(attempt, error))
-        self._late_unloads.look(self._clock())
+        self._pools.late_unloads.report(self._clock())
+        self._fetching.look(self._clock())
 
-    def _refresh_troubled(self) -> None:
+    def _refresh_retryable(self) -> None:
         self._failed = {
             id: failed
             for id, failed in self._failed.items()
             if self._machine.state(id) is State.ERROR
         }
-        self._condemned = frozenset(
+        self._quarantined = frozenset(
             id
-            for id in self._condemned
+            for id in self._quarantined
             if self._machine.is_aspired(id)
             and self._machine.state(id) in (State.QUIESCING, State.UNLOADING, State.ERROR)
         )
-        self._pardoned &= self._condemned
+        self._to_load_again &= self._quarantined
         self._queue.keep_refused(self._failed.keys())
-        self._troubled = (*self._failed.values(), *map(Troubled.of, self._delayed.values()))
-
-    def _changed(self) -> None:
-        try:
-            self._after_change()
-        except Exception:
-            _logger.exception("What follows a load or unload failed")
+        self._retryable = (*self._failed.values(), *map(Retryable.of, self._delayed.values()))

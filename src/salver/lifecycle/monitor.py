@@ -1,4 +1,4 @@
-"""What the outside sees of every version: five states, remembered after the version is gone.
+"""The published state of every version: one of five, remembered after the version is gone.
 
 Source: TensorFlow Serving `core/servable_state_monitor.cc`; the numbers are those of
 `ModelVersionStatus.State` in `apis/get_model_status.proto`.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from salver.errors import Cancelled, NotInstalled, ServingError
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Monitor", "VersionState", "VersionStatus", "Wait"]
 
@@ -33,8 +33,9 @@ class VersionStatus:
         id: the version.
         state: where it stands.
         error: why it ended; None while nothing has gone wrong.
-        is_in_memory: of an available version that is loaded when it is asked for; else None.
-        note: what else is worth telling, such as that it has been loading for long.
+        is_in_memory: of an available version that is loaded when a request needs it; else None.
+        note: what else is worth reporting, such as that it has been loading for long.
+        directory: where its files are, if they were fetched.
     """
 
     id: ServableId
@@ -42,12 +43,13 @@ class VersionStatus:
     error: ServingError | None = None
     is_in_memory: bool | None = None
     note: str | None = None
+    directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
     status: VersionStatus
-    born: int  # when its present life began, in events
+    began: int  # when its present generation began, in events
     changed: int  # when this was published, in events
     trouble: ServingError | None = None  # what its last try failed with, if that is all we know
     failure: VersionStatus | None = None  # its last end with an error, until it is available
@@ -55,39 +57,39 @@ class _Record:
 
     def following(self, status: VersionStatus, event: int) -> "_Record":
         """What is known when `status` is published next."""
-        born = event if status.state is VersionState.START else self.born
+        began = event if status.state is VersionState.START else self.began
         match status:
             case VersionStatus(state=VersionState.AVAILABLE):
-                return _Record(status, born, event)
+                return _Record(status, began, event)
             case VersionStatus(state=VersionState.END, error=error):
                 is_failure = error is not None and not isinstance(error, Cancelled)
                 trouble = error if is_failure else None
                 failure = status if is_failure else None
-                return _Record(status, born, event, trouble, failure, event)
+                return _Record(status, began, event, trouble, failure, event)
             case _:
-                return replace(self, status=status, born=born, changed=event)
+                return replace(self, status=status, began=began, changed=event)
 
     def decision(self, since: int) -> VersionStatus | None:
         """What this version says to a wait that began at `since`; None when it says nothing yet.
 
-        The end of an earlier life is no news of the present one: a model taken away and given
-        back while it still unloads, or loads, ends and then starts again. But a version that
+        The end of an earlier generation says nothing about the present one: a model taken away and
+        given back while it still unloads, or loads, ends and then starts again. But a version that
         failed has failed, even if a change of its files has it tried once more.
         """
         match self.status.state:
             case VersionState.AVAILABLE:
                 return self.status
             case VersionState.END if self.failure is None:
-                return self.status if self.changed > since and self.born > since else None
+                return self.status if self.changed > since and self.began > since else None
             case _:
                 return self.failure if self.failed > since else None
 
 
 class _All:
-    """Whether something holds of all of many names, for one who asks at each of many changes.
+    """Whether something holds of all of many names, to be called at each of many changes.
 
-    Asks on from the name of which it did not hold the last time, so that a thousand models which
-    come up one by one are not a million questions.
+    Goes on from the name of which it did not hold the last time, so that a thousand models which
+    come up one by one are not a million checks.
     """
 
     def __init__(self, names: Sequence[str], holds: Callable[[str], bool]) -> None:
@@ -105,7 +107,7 @@ class _All:
 
 
 class Wait:
-    """A wait for models, which others may look at and end. Its state belongs to the monitor.
+    """A wait for models, which others may read and end. Its state belongs to the monitor.
 
     Attributes:
         since: the servable streams, each with a moment given by `Monitor.now`; ends before it do
@@ -140,6 +142,7 @@ class Monitor:
         # Condition's own lock can be taken twice by one thread, so a signal handler may interrupt.
         self._changed = threading.Condition()
         self._records: Mapping[str, Mapping[int, _Record]] = {}
+        self._remarks: Mapping[str, Mapping[int, str]] = {}
         self._unreachable: Mapping[str, ServingError] = {}
         self._events = 0
         self._is_interrupted = False
@@ -150,9 +153,11 @@ class Monitor:
         """Record where a version stands now, and wake those who wait for it."""
         with self._changed:
             self._events += 1
-            status = VersionStatus(id, state, error)
             before = self._of(id.name).get(id.version)
-            record = _Record(status, born=self._events, changed=self._events)
+            is_present = state not in (VersionState.START, VersionState.END)
+            directory = before.status.directory if before and is_present else None
+            status = VersionStatus(id, state, error, directory=directory)
+            record = _Record(status, began=self._events, changed=self._events)
             self._put(id, (before or record).following(status, self._events))
             if state is VersionState.END:
                 self._forget_ended(id.name)
@@ -164,22 +169,48 @@ class Monitor:
             self._put(id, replace(self._records[id.name][id.version], trouble=error))
         self._on_change(id.name)
 
-    def note(self, id: ServableId, text: str) -> None:
-        """Add to the status of a version, until it changes, what is worth telling."""
+    def fetched(self, id: ServableId, directory: str) -> None:
+        """Add to the status of a version where its files are, until it ends."""
         with self._changed:
             record = self._records[id.name][id.version]
+            self._put(id, replace(record, status=replace(record.status, directory=directory)))
+        self._on_change(id.name)
+
+    def note(self, id: ServableId, text: str | None) -> None:
+        """Add to the status of a version, until it changes, what is worth reporting.
+
+        Args:
+            id: the version; nothing happens where it is unknown.
+            text: None takes it away.
+        """
+        with self._changed:
+            record = self._records.get(id.name, {}).get(id.version)
+            if record is None or record.status.note == text:
+                return
             self._put(id, replace(record, status=replace(record.status, note=text)))
         self._on_change(id.name)
+
+    def set_remarks(self, name: str, remarks: Mapping[int, str]) -> None:
+        """Say with the status of each of these versions, as long as it is available, a text.
+
+        A note goes before it. Those of earlier calls for the name are gone.
+        """
+        with self._changed:
+            others = {other: of for other, of in self._remarks.items() if other != name}
+            self._remarks = {**others, name: dict(remarks)} if remarks else others
+            self._changed.notify_all()
+        self._on_change(name)
 
     def status(self, id: ServableId) -> VersionStatus | None:
         """The last thing published of one version; None for one never seen."""
         record = self._of(id.name).get(id.version)
-        return None if record is None else record.status
+        return None if record is None else self._remarked(record.status)
 
     def statuses(self, name: str) -> tuple[VersionStatus, ...]:
         """The last thing published of each version of `name`, highest first."""
         of_name = self._of(name)
-        return tuple(of_name[version].status for version in sorted(of_name, reverse=True))
+        statuses = (of_name[version].status for version in sorted(of_name, reverse=True))
+        return tuple(map(self._remarked, statuses))
 
     def last_error(self, name: str) -> ServingError | None:
         """Why loading `name` failed last, be it to be tried again; None while nothing has failed.
@@ -224,29 +255,15 @@ class Monitor:
         with self._changed:
             return self._events
 
-    def wait_until_available(
-        self, names: Collection[str], *, since: int = 0
-    ) -> tuple[VersionStatus, ...]:
+    def wait(self, wait: Wait) -> tuple[VersionStatus, ...]:
         """Wait until each name has a version that is available, or one that has ended.
 
-        The versions of a name are looked at from the highest down, and the first of the two kinds
+        The versions of a name are considered from the highest down, and the first of the two kinds
         decides. There is no time limit: a name without a version is waited for.
-
-        Args:
-            names: the servable streams.
-            since: a moment given by `now`; ends before it do not count.
 
         Returns:
             The versions that ended and so decided for their name, in order; empty when all names
             are available.
-
-        Raises:
-            Cancelled: `interrupt` was called.
-        """
-        return self.wait(Wait(dict.fromkeys(names, since)))
-
-    def wait(self, wait: Wait) -> tuple[VersionStatus, ...]:
-        """The same, unless the wait is ended before.
 
         Raises:
             ServingError: what `end` was called with.
@@ -296,11 +313,11 @@ class Monitor:
             for record in self._of(name).values()
         )
 
-    def watch(self, pause_s: Callable[[], float | None]) -> None:
-        """Wait until the states are as somebody wants them.
+    def wait_while(self, pause_s: Callable[[], float | None]) -> None:
+        """Wait until the states are as the caller wants them.
 
         Args:
-            pause_s: asked after each change, and after so many seconds as it returned the last
+            pause_s: called after each change, and after so many seconds as it returned the last
                 time; None ends the wait. Called under the lock of the states.
 
         Raises:
@@ -314,8 +331,8 @@ class Monitor:
                     return
                 self._changed.wait(timeout_s)
 
-    def look_again(self) -> None:
-        """Have those in `watch` look, though no state has changed."""
+    def wake_all(self) -> None:
+        """Have those in `wait_while` check, though no state has changed."""
         with self._changed:
             self._changed.notify_all()
 
@@ -360,6 +377,12 @@ class Monitor:
         gone = {record.status.id for record in ended[: -self._max_ended]}
         kept = {v: record for v, record in of_name.items() if record.status.id not in gone}
         self._records = {**self._records, name: kept}
+
+    def _remarked(self, status: VersionStatus) -> VersionStatus:
+        remarks = self._remarks.get(status.id.name)
+        if remarks is None or status.note or status.state is not VersionState.AVAILABLE:
+            return status
+        return replace(status, note=remarks.get(status.id.version))
 
     def _of(self, name: str) -> Mapping[int, _Record]:
         return self._records.get(name, {})

@@ -1,44 +1,52 @@
-"""Versions that are brought into memory when they are asked for, and may have to leave it again.
+"""Versions that are loaded when a request needs them, and may have to leave memory again.
 
-To the rest of the lifecycle a version that is kept so has loaded as soon as it has a `Seat` here:
-it is published, and unloaded, as any other. What the seat holds is another matter: the model comes
-at the first request, and when there are more than may be, the one that was asked longest ago goes.
+To the rest of the lifecycle such a version has loaded as soon as it has a `Placeholder`: it is
+published, and unloaded, as any other. Its model comes at the first request, and when there are more
+than may be, the one that was used longest ago goes.
 
-All is decided under one lock, which no load, close or wait is ever made with.
+All is decided under one lock; no load, close or wait is made while it is held.
 """
 
-import itertools
 import logging
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Final, Generic, TypeVar
 
-from salver.errors import ServingError, Unavailable
-from salver.files import footprint
+from salver.errors import STOPPING, ResourceExhausted, ServingError, Unavailable, error_of
+from salver.instruments.cache import NoRoomBeside
+from salver.instruments.files import Footprint, footprint
+from salver.instruments.threads import Job, Pool
+from salver.lifecycle.attempt import Local
 from salver.lifecycle.budget import Budget
-from salver.lifecycle.late_loads import given_up_after, still_loading
+from salver.lifecycle.disk_room import DiskRoom
+from salver.lifecycle.file_changes import pause_s
+from salver.lifecycle.late_fetches import LateFetch, LateFetches
+from salver.lifecycle.late_loads import LoadWatch, given_up_after, still_loading
 from salver.lifecycle.lateness import Late
-from salver.lifecycle.load_watch import LoadWatch
-from salver.lifecycle.loader import Closable, Footprinter, as_serving_error, look_at
-from salver.lifecycle.seat_loads import SeatLoad, Todo, anew, is_queued, settle
-from salver.lifecycle.seats import Claim, NotLoaded, Seat, Where
-from salver.lifecycle.unrest import pause_s
-from salver.servable import ServableId
-from salver.threads import Pool
+from salver.lifecycle.loader import (
+    Closable,
+    Footprinter,
+    as_serving_error,
+    close_model,
+    followed_by,
+    footprint_of,
+)
+from salver.lifecycle.placeholders import Claim, FetchLate, NotLoaded, Placeholder, Presence
+from salver.lifecycle.room import Room
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Counts", "Residency", "ResidencyOptions"]
 
 _logger = logging.getLogger(__name__)
 
-_STOPPING: Final = "The server is stopping"
-_NO_LIFE: Final = -1
+_ADVICE: Final = "It is tried again after a while, and when the files of the version have changed."
 
 T = TypeVar("T", bound=Closable)
 
@@ -75,8 +83,42 @@ class Counts:
     evictions: dict[str, int]
 
 
+@dataclass(slots=True, eq=False)
+class _RunningLoad(Generic[T]):
+    """A load that is running. What follows the first two is changed under the residency's lock.
+
+    Attributes:
+        placeholder: what for.
+        seen: how the files looked just before.
+        is_late: it has been reported, and its thread made up for.
+        is_abandoned: it was given up, so that its outcome is of no use.
+        has_returned: it is over.
+        abandoned_bytes: memory that is set aside for it until it returns.
+        local: what was fetched for it.
+    """
+
+    placeholder: Placeholder[T]
+    seen: Footprint | None
+    is_late: bool = False
+    is_abandoned: bool = False
+    has_returned: bool = False
+    abandoned_bytes: int = 0
+    local: Local | None = None
+
+
+class _Actions(Generic[T]):
+    """What was decided under the lock, to be done once that has been given back."""
+
+    def __init__(self) -> None:
+        self.loads: list[Placeholder[T]] = []
+        self.fetches: list[Placeholder[T]] = []
+        self.locals: list[Local] = []  # that are needed no more
+        self.closes: list[Placeholder[T]] = []
+        self.settled: list[tuple[Future[None], ServingError | None]] = []
+
+
 class Residency(Generic[T]):
-    """Who is in memory. Safe to use from any thread.
+    """Which versions are in memory. Safe to use from any thread.
 
     Attributes:
         watch: notices loads that do not return.
@@ -89,91 +131,104 @@ class Residency(Generic[T]):
         clock: Callable[[], float],
         after_change: Callable[[], None] = lambda: None,
         look: Footprinter = footprint,
+        copies: Callable[[ServableId], int] = lambda _id: 1,
         now: Callable[[], float] = time.time,  # noqa: TID251 - the clock that is injected
     ) -> None:
-        """Begin with nobody.
+        """Begin with none.
 
         Args:
             options: see there.
             clock: seconds, monotonic.
             after_change: called after each load and each eviction, from some thread.
             look: takes the footprint of a version directory.
+            copies: how many processes hold a version.
             now: seconds since 1970.
         """
-        self._options = options
         self._now = now
         self._clock = clock
-        self._after_change = after_change
+        self._changed = followed_by(after_change)
         self._look = look
         self._lock = threading.Lock()
-        self._queue: deque[Seat[T]] = deque()
-        self._recent: OrderedDict[Seat[T], None] = OrderedDict()  # all that are in, oldest first
-        self._taken: set[Seat[T]] = set()
-        self._late: set[Seat[T]] = set()  # of these, those whose load does not return
-        self._failed: set[Seat[T]] = set()
-        self._evictions: dict[str, int] = {}
+        self._failed: set[Placeholder[T]] = set()
         self._is_closed = False
-        self._budget = Budget(options.max_memory_bytes, options.transient_load_bytes)
+        self._budget = Budget(options.max_memory_bytes, options.transient_load_bytes, copies=copies)
+        self._room: Room[T] = Room(options.max_loaded, self._budget)
+        self._disk: DiskRoom[T] = DiskRoom(self._room)
+        self._fetches = LateFetches()
         self._loads = Pool("salver-lazy-load", options.num_threads)
         self._closes = Pool("salver-lazy-unload", options.num_threads)
-        self.watch: LoadWatch[SeatLoad[T]] = LoadWatch(
+        self.watch: LoadWatch[_RunningLoad[T]] = LoadWatch(
             options.load_timeout_s,
             clock=clock,
-            is_wanted=lambda load: load.seat.where is not Where.GONE,
-            on_late=self._noted_late,
+            is_wanted=lambda load: load.placeholder.presence is not Presence.GONE,
+            on_late=self._report_late,
         )
 
     # -- the lifecycle ---------------------------------------------------------------------------
 
-    def seat(
-        self, id: ServableId, path: str, load: Callable[[], T], definitions: bytes | None = None
-    ) -> Seat[T]:
-        """A seat for a version; its model is loaded when it is asked for.
+    def add(
+        self,
+        id: ServableId,
+        path: str,
+        load: Callable[[], T],
+        info: ModelInfo | None = None,
+        *,
+        fetch: FetchLate | None = None,
+        lane: str = "",
+    ) -> Placeholder[T]:
+        """A placeholder for a version; its model is loaded when a request needs it.
 
         Where another version of the same name is in memory, it is loaded at once: the one that
         replaces it, which no request should have to wait for.
 
         Args:
             id: the version.
-            path: its directory.
+            path: its directory, or where it has to be fetched from.
             load: loads it; called from a thread of this, whenever it has to come.
-            definitions: see `NotLoaded`.
+            info: see `NotLoaded`.
+            fetch: brings its files before each load; what it returns is closed when the model has
+                left. None where they are here.
+            lane: see `fetching.Fetcher.lane`; where there is something to fetch.
 
         Raises:
             ServingError: the directory cannot be looked at; or it was loaded, and that failed.
         """
-        seat = Seat(self, id, path, load, definitions, self._look(path))
-        with self._lock:
-            is_wanted = any(
-                other.id.name == id.name and other.where is not Where.GONE for other in self._taken
-            )
-        if is_wanted:
-            with seat.claim() as claim:
+        added = Placeholder(self, id, path, load, info, self._look(path), fetch, lane)
+        if self.is_in_use(id.name):
+            with added.claim() as claim:
                 try:
                     claim.loading.result()
                 except ServingError:
-                    self.forget(seat)
+                    self.forget(added)
                     raise
-        return seat
+        return added
 
-    def forget(self, seat: Seat[T]) -> None:
-        """Give up a seat which no request holds any more; frees its model before it returns.
+    def is_in_use(self, name: str) -> bool:
+        """Whether a version of a name is in memory, or on its way."""
+        with self._lock:
+            return any(
+                other.id.name == name and other.presence is not Presence.GONE
+                for other in self._room.taken
+            )
+
+    def forget(self, placeholder: Placeholder[T]) -> None:
+        """Give up a placeholder which no request holds; frees its model before it returns.
 
         A load that is running is left to end, and what it brings is freed by its own thread.
         """
-        todo: Todo[T] = Todo()
-        with self._lock:
-            where, seat.where = seat.where, Where.GONE
-            self._failed.discard(seat)
-            if where is Where.QUEUED:
-                self._queue.remove(seat)
-            todo.settled += [(seat.loading, None), (seat.next_loading, None)]
-            is_mine = where in (Where.IN, Where.LEAVING)
-            self._recent.pop(seat, None)
-            self._advance(todo)
-        self._do(todo)
-        if is_mine:
-            self._close(seat)
+        with self._deciding() as actions:
+            presence, placeholder.presence = placeholder.presence, Presence.GONE
+            self._failed.discard(placeholder)
+            if presence is Presence.QUEUED:
+                self._room.queue.remove(placeholder)
+                self._drop_files(placeholder, actions)
+            if placeholder.fetching is not None:
+                placeholder.fetching.cancel()
+            self._disk.discard(placeholder)
+            actions.settled += [(placeholder.loading, None), (placeholder.next_loading, None)]
+            self._room.recent.pop(placeholder, None)
+        if presence in (Presence.IN, Presence.LEAVING):
+            self._close(placeholder)
 
     def recheck(self) -> tuple[str, ...]:
         """Let versions that failed be tried again whose files have changed, and rest.
@@ -185,72 +240,84 @@ class Residency(Generic[T]):
         """
         with self._lock:
             failed = list(self._failed)
-        for seat in failed:
-            found = look_at(seat.path, self._look)
+        for placeholder in failed:
+            found = footprint_of(placeholder.path, self._look)
             with self._lock:
-                if found != seat.seen and found == seat.looked:
-                    seat.retry_s = self._clock()
+                if found != placeholder.seen and found == placeholder.rechecked:
+                    placeholder.retry_s = self._clock()
                     if found is not None:
-                        seat.files = found
-                seat.looked = found
-        return tuple(seat.path for seat in failed)
+                        placeholder.files = found
+                placeholder.rechecked = found
+        return tuple(placeholder.path for placeholder in failed)
 
     def stop(self) -> None:
-        """Load nothing more, now and for ever, and tell those who wait for room."""
-        todo: Todo[T] = Todo()
-        with self._lock:
+        """Load nothing more, now and for ever, and fail the requests that wait for room."""
+        with self._deciding() as actions:
             self._is_closed = True
-            error = Unavailable(_STOPPING)
-            for seat in self._queue:
-                seat.where = Where.OUT
-                todo.settled.append((seat.loading, error))
-            self._queue.clear()
-        self._do(todo)
+            for placeholder in self._room.queue:
+                placeholder.presence = Presence.OUT
+                self._drop_files(placeholder, actions)
+                actions.settled.append((placeholder.loading, Unavailable(STOPPING)))
+            self._room.queue.clear()
+            for placeholder in self._disk.take_all():
+                placeholder.presence = Presence.OUT
+                actions.settled.append((placeholder.loading, Unavailable(STOPPING)))
+        self._fetches.stop()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """The same, and join the threads; False when time ran out.
 
-        To be called when the lifecycle has given up all seats, or has run out of time to.
+        To be called when the lifecycle has given up all placeholders, or has run out of time to.
         """
         self.stop()
-        has_ended = self._loads.close(timeout_s)
+        has_ended = self._fetches.close(timeout_s)
+        has_ended &= self._loads.close(timeout_s)
         return self._closes.close(timeout_s) and has_ended
 
     # -- requests --------------------------------------------------------------------------------
 
-    def pin(self, seat: Seat[T]) -> T:
-        """See `Seat.pin`."""
+    def pin(self, placeholder: Placeholder[T]) -> T:
+        """See `Placeholder.pin`."""
         with self._lock:
-            model = seat.model
+            model = placeholder.model
             if model is not None:
-                if seat.where is Where.IN:
-                    self._recent.move_to_end(seat)
-                    seat.pins += 1
+                if placeholder.presence is Presence.IN:
+                    self._room.recent.move_to_end(placeholder)
+                    placeholder.pins += 1
                     return model
-                if seat.where is Where.LEAVING and seat.claims:
-                    seat.pins += 1
+                if placeholder.presence is Presence.LEAVING and placeholder.claims:
+                    placeholder.pins += 1
                     return model
-            error = seat.error
-            if error is not None and self._clock() < seat.retry_s:
-                raise anew(error)
-        raise NotLoaded(seat)
+            error = placeholder.error
+            if error is not None and self._clock() < placeholder.retry_s:
+                raise _anew(error)
+        raise NotLoaded(placeholder)
 
-    def unpin(self, seat: Seat[T]) -> None:
-        """See `Seat.unpin`."""
+    def unpin(self, placeholder: Placeholder[T]) -> None:
+        """See `Placeholder.unpin`."""
         with self._lock:
-            seat.pins -= 1
-            if seat.where is not Where.LEAVING:
+            placeholder.pins -= 1
+            if placeholder.presence is not Presence.LEAVING:
                 return
-        self._leave(seat)
+        self._leave(placeholder)
 
-    def claim(self, seat: Seat[T]) -> Claim:
-        """See `Seat.claim`."""
-        todo: Todo[T] = Todo()
-        with self._lock:
-            loading, life = self._claimed(seat, todo)
-            self._advance(todo)
-        self._do(todo)
-        return Claim(loading, partial(self._unclaim, seat, life))
+    def claim(self, placeholder: Placeholder[T]) -> Claim:
+        """See `Placeholder.claim`."""
+        with self._deciding() as actions:
+            match placeholder.presence:
+                case Presence.OUT:
+                    placeholder.next_claims += 1
+                    self._begin_generation(placeholder, actions)
+                case Presence.FETCHING | Presence.QUEUED | Presence.LOADING:
+                    placeholder.claims += 1
+                case Presence.LEAVING | Presence.CLOSING:
+                    placeholder.next_claims += 1
+                    end = partial(self._unclaim, placeholder, placeholder.generation + 1)
+                    return Claim(placeholder.next_loading, end)
+                case _:  # in, or gone: it is time to try again
+                    return Claim(placeholder.loading, lambda: None)
+            end = partial(self._unclaim, placeholder, placeholder.generation)
+            return Claim(placeholder.loading, end)
 
     @property
     def reserved(self) -> dict[ServableId, int]:
@@ -261,255 +328,306 @@ class Residency(Generic[T]):
     def counts(self) -> Counts:
         """See there."""
         with self._lock:
-            return Counts(len(self._taken), dict(self._evictions))
+            return Counts(len(self._room.taken), dict(self._room.evictions))
 
-    def _claimed(self, seat: Seat[T], todo: Todo[T]) -> tuple["Future[None]", int]:
-        """Under the lock: what to wait for, and which life it is."""
-        match seat.where:
-            case Where.QUEUED | Where.LOADING:
-                seat.claims += 1
-            case Where.LEAVING | Where.CLOSING:
-                seat.next_claims += 1
-                return seat.next_loading, seat.life + 1
-            case Where.OUT:
-                seat.next_claims += 1
-                self._begin_life(seat, todo)
-            case _:  # in, or gone: it is time to ask again
-                return seat.loading, _NO_LIFE
-        return seat.loading, seat.life
+    def _unclaim(self, placeholder: Placeholder[T], generation: int) -> None:
+        with self._deciding() as actions:
+            if generation == placeholder.generation + 1:
+                placeholder.next_claims -= 1
+            elif generation == placeholder.generation and placeholder.claims:
+                placeholder.claims -= 1
+                if placeholder.presence is Presence.QUEUED and not placeholder.claims:
+                    self._room.queue.remove(placeholder)  # nobody waits for it any more
+                    placeholder.presence = Presence.OUT
+                    self._drop_files(placeholder, actions)
+            self._close_if_idle(placeholder, actions)
 
-    def _begin_life(self, seat: Seat[T], todo: Todo[T]) -> None:
-        seat.life += 1
-        seat.claims, seat.next_claims = seat.next_claims, 0
-        seat.loading, seat.next_loading = seat.next_loading, Future()
+    def _leave(self, placeholder: Placeholder[T]) -> None:
+        with self._deciding() as actions:
+            self._close_if_idle(placeholder, actions)
+
+    @contextmanager
+    def _deciding(self) -> Iterator[_Actions[T]]:
+        """Hold the lock; afterwards, go on with what there is room for, and do what was decided."""
+        actions: _Actions[T] = _Actions()
+        with self._lock:
+            yield actions
+            for hopeless in self._room.take_hopeless():
+                error = self._budget.refusal(hopeless.id, hopeless.files)
+                self._note_failure(hopeless, error, actions)
+            actions.loads += self._room.take_fitting()
+            for evicted in self._room.evict():
+                _logger.info("Evicting servable version %s from memory", evicted.id)
+                self._close_if_idle(evicted, actions)
+            self._make_room_on_disk(actions)
+        self._do(actions)
+
+    # -- under the lock --------------------------------------------------------------------------
+
+    def _make_room_on_disk(self, actions: _Actions[T]) -> None:
+        """For fetches that found none: have versions leave, one by one, and try again."""
+        for unclaimed in self._disk.take_unclaimed():
+            unclaimed.presence = Presence.OUT
+            actions.settled.append((unclaimed.loading, None))
+        if actions.locals:
+            for waiting in self._disk.take_all():
+                self._have_fetched(waiting, actions)
+        elif (victim := self._disk.victim()) is not None:
+            self._room.leave(victim)
+            _logger.info("Evicting servable version %s, to make room on the disk", victim.id)
+            self._close_if_idle(victim, actions)
+        elif self._disk.is_hopeless():
+            for refused, error in self._disk.take_all().items():
+                self._note_failure(refused, error, actions)
+
+    def _have_fetched(self, placeholder: Placeholder[T], actions: _Actions[T]) -> None:
+        self._disk.begin(placeholder)
+        actions.fetches.append(placeholder)
+
+    def _begin_generation(self, placeholder: Placeholder[T], actions: _Actions[T]) -> None:
+        placeholder.begin_generation()
         if self._is_closed:
-            seat.where = Where.OUT
-            todo.settled.append((seat.loading, Unavailable(_STOPPING)))
+            actions.settled.append((placeholder.loading, Unavailable(STOPPING)))
             return
-        seat.where = Where.QUEUED
-        self._queue.append(seat)
+        if placeholder.fetch is None:
+            placeholder.presence = Presence.QUEUED
+            self._room.queue.append(placeholder)
+        elif self._budget.can_ever_fit(placeholder.id, placeholder.files):
+            placeholder.presence = Presence.FETCHING
+            self._have_fetched(placeholder, actions)
+        else:
+            error = self._budget.refusal(placeholder.id, placeholder.files)
+            self._note_failure(placeholder, error, actions)
 
-    def _unclaim(self, seat: Seat[T], life: int) -> None:
-        with self._lock:
-            if life == seat.life + 1:
-                seat.next_claims -= 1
-            elif life == seat.life and seat.claims:
-                seat.claims -= 1
-                if seat.where is Where.QUEUED and not seat.claims:
-                    self._queue.remove(seat)  # nobody waits for it any more
-                    seat.where = Where.OUT
-            if seat.where is not Where.LEAVING:
-                return
-        self._leave(seat)
+    @staticmethod
+    def _drop_files(placeholder: Placeholder[T], actions: _Actions[T]) -> None:
+        """What was fetched is needed no more."""
+        local, placeholder.local = placeholder.local, None
+        if local is not None:
+            actions.locals.append(local)
 
-    # -- room ------------------------------------------------------------------------------------
+    def _close_if_idle(self, placeholder: Placeholder[T], actions: _Actions[T]) -> None:
+        if placeholder.presence is Presence.LEAVING and placeholder.is_idle:
+            placeholder.presence = Presence.CLOSING
+            actions.closes.append(placeholder)
 
-    def _advance(self, todo: Todo[T]) -> None:
-        """Under the lock: begin the loads there is room for, and make room for the next ones."""
-        self._refuse_hopeless(todo)
-        while self._queue and self._has_room(self._queue[0]):
-            seat = self._queue.popleft()
-            seat.where = Where.LOADING
-            self._taken.add(seat)
-            todo.loads.append(seat)
-        if not self._queue:
-            return
-        going = sum(s.where not in (Where.LOADING, Where.IN) for s in self._taken)
-        for _ in range(len(self._queue) - going):
-            victim = self._victim()
-            if victim is None:
-                return
-            self._evict(victim, todo)
+    def _note_failure(
+        self, placeholder: Placeholder[T], error: ServingError, actions: _Actions[T]
+    ) -> None:
+        self._drop_files(placeholder, actions)
+        placeholder.error = error
+        is_final = error.is_final
+        placeholder.retry_s = (
+            math.inf if is_final else self._clock() + pause_s(placeholder.failures)
+        )
+        placeholder.failures += 1
+        if placeholder.presence is not Presence.GONE:
+            placeholder.presence = Presence.OUT
+            self._failed.add(placeholder)
+        actions.settled.append((placeholder.loading, error))
 
-    def _refuse_hopeless(self, todo: Todo[T]) -> None:
-        """What does not fit even alone must not drive out others, nor keep them waiting."""
-        hopeless = [seat for seat in self._queue if not self._budget.can_ever_fit(seat.files)]
-        for seat in hopeless:
-            self._queue.remove(seat)
-            self._note_failure(seat, self._budget.refusal(seat.id, seat.files))
-            todo.settled.append((seat.loading, seat.error))
-
-    def _has_room(self, seat: Seat[T]) -> bool:
-        # A load that does not return, perhaps never, must not keep out all others.
-        num_taken = len(self._taken) - len(self._late)
-        if self._options.max_loaded and num_taken >= self._options.max_loaded:
-            return False
-        # What is still there of an earlier life of the version must go first.
-        if any(taken.id == seat.id for taken in self._taken):
-            return False
-        return self._budget.reserve(seat.id, seat.files)
-
-    def _victim(self) -> Seat[T] | None:
-        """Who has to leave: the one asked longest ago, of those nobody is asking if there are."""
-        idle = (seat for seat in self._recent if not seat.pins and not seat.claims)
-        return next(itertools.chain(idle, self._recent), None)
-
-    def _evict(self, seat: Seat[T], todo: Todo[T]) -> None:
-        del self._recent[seat]
-        seat.where = Where.LEAVING
-        self._evictions[seat.id.name] = self._evictions.get(seat.id.name, 0) + 1
-        _logger.info("Evicting servable version %s from memory", seat.id)
-        if not seat.pins and not seat.claims:
-            seat.where = Where.CLOSING
-            todo.closes.append(seat)
-
-    def _leave(self, seat: Seat[T]) -> None:
-        todo: Todo[T] = Todo()
-        with self._lock:
-            if seat.where is Where.LEAVING and not seat.pins and not seat.claims:
-                seat.where = Where.CLOSING
-                todo.closes.append(seat)
-        self._do(todo)
-
-    def _note_failure(self, seat: Seat[T], error: ServingError) -> None:
-        seat.error = error
-        seat.retry_s = inf if error.is_final else self._clock() + pause_s(seat.failures)
-        seat.failures += 1
-        if seat.where is not Where.GONE:
-            seat.where = Where.OUT
-            self._failed.add(seat)
+    def _abandon(self, load: _RunningLoad[T], for_s: float, actions: _Actions[T]) -> None:
+        """Wait no more for a load; what it brings will be freed."""
+        placeholder = load.placeholder
+        load.is_abandoned = True
+        load.abandoned_bytes = self._budget.abandon(placeholder.id)
+        self._room.taken.discard(placeholder)
+        self._room.late.discard(placeholder)
+        self._note_failure(placeholder, given_up_after(placeholder.id, for_s), actions)
+        placeholder.seen = placeholder.rechecked = load.seen
+        placeholder.note = None
+        placeholder.retry_s = math.inf  # until it returns, or its files change
 
     # -- outside the lock ------------------------------------------------------------------------
 
-    def _do(self, todo: Todo[T]) -> None:
-        for future, error in todo.settled:
-            settle(future, error)
-        for seat in todo.closes:
-            if not is_queued(self._closes, partial(self._close, seat)):
-                self._close(seat)
-        for seat in todo.loads:
-            if not is_queued(self._loads, partial(self._load, seat)):
-                error = Unavailable(f"No thread to load {seat.id} in")
-                self._loaded(SeatLoad(seat, None), None, error)
+    def _do(self, actions: _Actions[T]) -> None:
+        for future, error in actions.settled:
+            _settle(future, error)
+        for local in actions.locals:
+            local.close()
+        for placeholder in actions.fetches:
+            self._begin_fetch(placeholder)
+        for placeholder in actions.closes:
+            if not _submitted(self._closes, partial(self._close, placeholder)):
+                self._close(placeholder)
+        for placeholder in actions.loads:
+            if not _submitted(self._loads, partial(self._load, placeholder)):
+                error = Unavailable(f"No thread to load {placeholder.id} in")
+                self._returned(_RunningLoad(placeholder, None), error)
 
-    def _load(self, seat: Seat[T]) -> None:
-        model: T | None = None
-        error: ServingError | None = None
-        load = SeatLoad(seat, look_at(seat.path, self._look))
-        self.watch.begin(load)
-        try:
-            if self._is_closed or seat.where is Where.GONE:
-                raise Unavailable(_STOPPING)  # noqa: TRY301 - one way out for all that fails
-            _logger.info("Bringing servable version %s into memory", seat.id)
-            model = seat.load()
-        except Exception as caught:  # noqa: BLE001 - whatever it is, it is this version's state
-            error = as_serving_error(caught)
-            _logger.error("Bringing servable version %s into memory: %s", seat.id, error.status)  # noqa: TRY400 - it says what a person needs
-        self.watch.end(load)
-        self._loaded(load, model, error)
+    def _begin_fetch(self, placeholder: Placeholder[T]) -> None:
+        assert placeholder.fetch is not None, "or there is nothing to fetch"
 
-    def _loaded(self, load: SeatLoad[T], model: T | None, error: ServingError | None) -> None:
-        seat = load.seat
-        if self._has_returned(load):
-            if model is not None:
-                self._free(seat.id, model)
-            self._changed()
-            return
-        todo: Todo[T] = Todo()
-        with self._lock:
-            is_in_vain = model is not None and seat.where is Where.GONE
-            if model is None:
-                self._taken.discard(seat)
-                self._budget.release(seat.id)
-            if error is not None:
-                self._note_failure(seat, error)
-                seat.seen = seat.looked = load.seen
+        def note(text: str | None) -> None:
+            placeholder.note = text
+
+        fetch = LateFetch(
+            *(placeholder.id, placeholder.lane, placeholder.fetch),
+            size_bytes=placeholder.files.size_bytes,
+            on_note=note,
+        )
+        placeholder.fetching = fetch
+        seen = footprint_of(placeholder.path, self._look)
+        self._fetches.begin(fetch, partial(self._fetched, placeholder, seen))
+
+    def _fetched(
+        self, placeholder: Placeholder[T], seen: Footprint | None, outcome: Local | ServingError
+    ) -> None:
+        """A fetch is over: wait for room, unless nobody waits for the version any more."""
+        with self._deciding() as actions:
+            placeholder.fetching = None
+            is_wanted = placeholder.presence is Presence.FETCHING and not self._is_closed
+            if isinstance(outcome, NoRoomBeside) and is_wanted:
+                self._disk.end(placeholder, outcome)
+                return
+            self._disk.end(placeholder)
+            if isinstance(outcome, ServingError):
+                if placeholder.presence is Presence.FETCHING:
+                    _logger.error(
+                        "Fetching servable version %s: %s", placeholder.id, outcome.status
+                    )
+                self._note_failure(placeholder, outcome, actions)
+                placeholder.seen = placeholder.rechecked = seen
+                return
+            placeholder.local = outcome
+            if placeholder.presence is not Presence.FETCHING:  # it was forgotten meanwhile
+                self._drop_files(placeholder, actions)
+            elif self._is_closed or not placeholder.claims:
+                placeholder.presence = Presence.OUT
+                self._drop_files(placeholder, actions)
+                error = Unavailable(STOPPING) if self._is_closed else None
+                actions.settled.append((placeholder.loading, error))
             else:
-                seat.model = model
-                self._budget.loaded(seat.id)
-            if model is not None and not is_in_vain:
-                seat.where = Where.IN
-                seat.error, seat.failures = None, 0
-                self._failed.discard(seat)
-                self._recent[seat] = None
-            todo.settled.append((seat.loading, error))
-            self._advance(todo)
-        self._do(todo)
+                placeholder.presence = Presence.QUEUED
+                self._room.queue.append(placeholder)
+
+    def _load(self, placeholder: Placeholder[T]) -> None:
+        load = _RunningLoad(placeholder, footprint_of(placeholder.path, self._look))
+        load.local, placeholder.local = placeholder.local, None
+        self.watch.begin(load)
+        outcome: T | ServingError
+        try:
+            if self._is_closed or placeholder.presence is Presence.GONE:
+                raise Unavailable(STOPPING)  # noqa: TRY301 - one way out for all that fails
+            _logger.info("Bringing servable version %s into memory", placeholder.id)
+            outcome = placeholder.load()
+        except Exception as caught:  # noqa: BLE001 - whatever it is, it is this version's state
+            outcome = error = as_serving_error(caught)
+            _logger.error(  # noqa: TRY400 - it says what a person needs
+                "Bringing servable version %s into memory: %s", placeholder.id, error.status
+            )
+        self.watch.end(load)
+        self._returned(load, outcome)
+
+    def _returned(self, load: _RunningLoad[T], outcome: T | ServingError) -> None:
+        placeholder = load.placeholder
+        if self._was_abandoned(load):
+            if not isinstance(outcome, ServingError):
+                close_model(placeholder.id, outcome)
+            if load.local is not None:
+                load.local.close()
+            self._give_back(load)
+            return
+        with self._deciding() as actions:
+            is_in_vain = False
+            if isinstance(outcome, ServingError):
+                self._room.release(placeholder)
+                placeholder.local = load.local or placeholder.local
+                self._note_failure(placeholder, outcome, actions)
+                placeholder.seen = placeholder.rechecked = load.seen
+            else:
+                placeholder.model, placeholder.local = outcome, load.local
+                self._budget.loaded(placeholder.id)
+                is_in_vain = placeholder.presence is Presence.GONE
+                if not is_in_vain:
+                    placeholder.presence = Presence.IN
+                    placeholder.error, placeholder.failures = None, 0
+                    self._failed.discard(placeholder)
+                    self._room.recent[placeholder] = None
+                actions.settled.append((placeholder.loading, None))
         if is_in_vain:
-            self._close(seat)
+            self._close(placeholder)
         else:
             self._changed()
 
-    def _has_returned(self, load: SeatLoad[T]) -> bool:
-        """Note that a load has; whether it had been given up."""
-        seat, todo = load.seat, Todo[T]()
-        with self._lock:
+    def _was_abandoned(self, load: _RunningLoad[T]) -> bool:
+        """Note that a load has returned; whether it had been given up."""
+        placeholder = load.placeholder
+        with self._deciding():
             load.has_returned = True
-            if load.is_abandoned:
-                self._budget.returned(load.abandoned_bytes)
-                if seat.retry_s == math.inf:
-                    seat.retry_s = self._clock()
-                self._advance(todo)
-            else:
-                self._late.discard(seat)
-                seat.note = None
+            if not load.is_abandoned:
+                self._room.late.discard(placeholder)
+                placeholder.note = None
         if load.is_late:
             self._loads.take_back()
-        if load.is_abandoned:
-            _logger.info("Servable version %s was loaded after that had been given up", seat.id)
-        self._do(todo)
         return load.is_abandoned
 
-    def _noted_late(self, late: Late[SeatLoad[T]]) -> None:
-        load, seat, todo = late.key, late.key.seat, Todo[T]()
-        with self._lock:
+    def _give_back(self, load: _RunningLoad[T]) -> None:
+        """Let others have the memory of a load that returned after it was given up."""
+        placeholder = load.placeholder
+        with self._deciding():
+            self._budget.returned(load.abandoned_bytes)
+            if placeholder.retry_s == math.inf:
+                placeholder.retry_s = self._clock()
+        _logger.info("Servable version %s was loaded after that had been given up", placeholder.id)
+        self._changed()
+
+    def _report_late(self, late: Late[_RunningLoad[T]]) -> None:
+        load, placeholder = late.key, late.key.placeholder
+        with self._deciding() as actions:
             if load.has_returned:
                 return
             is_first, load.is_late = not load.is_late, True
             if late.is_over:
-                self._abandon(load, late.for_s, todo)
+                self._abandon(load, late.for_s, actions)
             else:
-                self._late.add(seat)
-                seat.note = still_loading(late.for_s, self._now)
-            self._advance(todo)
+                self._room.late.add(placeholder)
+                placeholder.note = still_loading(late.for_s, self._now)
         if is_first:
             self._loads.lend()
         what = "is given up" if late.is_over else "goes on, and other loads beside it"
         _logger.warning(
             "Bringing servable version %s into memory has not returned for %.0f s: it %s",
-            *(seat.id, late.for_s, what),
+            *(placeholder.id, late.for_s, what),
         )
-        self._do(todo)
 
-    def _abandon(self, load: SeatLoad[T], for_s: float, todo: Todo[T]) -> None:
-        """Under the lock: wait no more for a load; what it brings will be freed."""
-        seat = load.seat
-        load.is_abandoned = True
-        load.abandoned_bytes = self._budget.abandon(seat.id)
-        self._taken.discard(seat)
-        self._late.discard(seat)
-        error = given_up_after(seat.id, for_s)
-        self._note_failure(seat, error)
-        seat.seen = seat.looked = load.seen
-        seat.note = None
-        seat.retry_s = math.inf  # until it returns, or its files change
-        todo.settled.append((seat.loading, error))
-
-    def _close(self, seat: Seat[T]) -> None:
-        model, seat.model = seat.model, None
+    def _close(self, placeholder: Placeholder[T]) -> None:
+        model, placeholder.model = placeholder.model, None
         if model is not None:
-            self._free(seat.id, model)
+            close_model(placeholder.id, model)
         del model
-        todo: Todo[T] = Todo()
-        with self._lock:
-            self._taken.discard(seat)
-            self._budget.release(seat.id)
-            if seat.where is Where.CLOSING:
-                seat.where = Where.OUT
-                if seat.next_claims:
-                    self._begin_life(seat, todo)
-            self._advance(todo)
-        self._do(todo)
+        with self._deciding() as actions:
+            self._drop_files(placeholder, actions)
+            self._room.release(placeholder)
+            if placeholder.presence is Presence.CLOSING:
+                placeholder.presence = Presence.OUT
+                if placeholder.next_claims:
+                    self._begin_generation(placeholder, actions)
         self._changed()
 
-    def _free(self, id: ServableId, model: T) -> None:
-        try:
-            model.close()
-        except Exception:
-            _logger.exception("Servable version %s could not give back what it held", id)
 
-    def _changed(self) -> None:
-        try:
-            self._after_change()
-        except Exception:
-            _logger.exception("What follows a load or unload failed")
+def _submitted(pool: Pool, job: Job) -> bool:
+    """Whether a pool took a job: not if it is closed, or there is no thread for it."""
+    try:
+        pool.submit(job)
+    except (ResourceExhausted, RuntimeError):
+        return False
+    return True
+
+
+def _settle(future: "Future[None]", error: ServingError | None) -> None:
+    """End a future, unless that has been done."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(_anew(error))
+
+
+def _anew(error: ServingError) -> ServingError:
+    """The same error, for one more request: raising it adds to its traceback."""
+    again = error_of(error.code, error.message)
+    again.hint = error.hint or _ADVICE
+    again.is_final = error.is_final
+    return again

@@ -7,13 +7,13 @@ that is missing is a bug in the caller, never something to be tolerated.
 import enum
 from dataclasses import dataclass
 
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["FINAL", "LEAVING", "TRANSITIONS", "Event", "Snapshot", "State"]
 
 
 class State(enum.Enum):
-    """Where one version stands. The API shows a coarser view of this; see `monitor`."""
+    """Presence one version stands. The API shows a coarser view of this; see `monitor`."""
 
     NEW = "new"  # known, nothing done yet
     LOADING = "loading"  # the loader is running, queued, or waiting for its next try
@@ -21,7 +21,7 @@ class State(enum.Enum):
     QUIESCING = "quiescing"  # out of the serving map, requests still hold handles
     UNLOADING = "unloading"  # the loader is freeing
     DISABLED = "disabled"  # gone
-    ERROR = "error"  # gave up loading, or condemned, until its files change
+    ERROR = "error"  # gave up loading, or quarantined, until its files change
 
 
 class Event(enum.Enum):
@@ -34,8 +34,8 @@ class Event(enum.Enum):
     WITHDRAW = "withdraw"
     DRAINED = "drained"
     UNLOADED = "unloaded"
-    CONDEMN = "condemn"  # it is not to answer any more, though it is wanted
-    UNLOADED_CONDEMNED = "unloaded condemned"
+    QUARANTINE = "quarantine"  # it is not to answer any more, though it is wanted
+    UNLOADED_QUARANTINED = "unloaded quarantined"
     RETRY = "retry"  # the files of a failed version have changed
 
 
@@ -47,8 +47,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.READY, Event.WITHDRAW): State.QUIESCING,
     (State.QUIESCING, Event.DRAINED): State.UNLOADING,
     (State.UNLOADING, Event.UNLOADED): State.DISABLED,
-    (State.READY, Event.CONDEMN): State.QUIESCING,
-    (State.UNLOADING, Event.UNLOADED_CONDEMNED): State.ERROR,
+    (State.READY, Event.QUARANTINE): State.QUIESCING,
+    (State.UNLOADING, Event.UNLOADED_QUARANTINED): State.ERROR,
     (State.ERROR, Event.RETRY): State.NEW,
 }
 

@@ -59,7 +59,7 @@ _SERVING: Final = "/tensorflow/serving/"
 _BATCHING: Final = "/tensorflow/serving/batching_session/"
 _MODEL: Final = ("model_name",)
 _VERSION: Final = ("model_name", "version")
-_CALL: Final = ("model_name", "version", "signature", "method", "entrypoint")
+_CALL: Final = ("model_name", "version", "signature", "method", "entrypoint", "protocol")
 
 CATALOGUE: Final[tuple[Metric, ...]] = (
     # -- the reference's ------------------------------------------------------------------------
@@ -195,7 +195,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric(
         "salver_failed_requests_total",
         _C,
-        ("model_name", "version", "code", "entrypoint"),
+        ("model_name", "version", "code", "entrypoint", "protocol"),
         "Requests that failed, by canonical code; an empty version where none was found for it.",
     ),
     Metric(
@@ -203,6 +203,29 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         _G,
         _VERSION,
         "Requests that hold a version now, runs nobody waits for any more included.",
+    ),
+    Metric(
+        "salver_runs_total",
+        _C,
+        ("model_name", "placement"),
+        "Runs of a model by where they were made: `inline` in the event loop, `pool` in threads, "
+        "`batch` in batch threads, `child` in processes of the model's own; those that failed, and "
+        "those of warmup, included.",
+    ),
+    Metric(
+        "salver_child_restarts_total",
+        _C,
+        ("model_name", "cause"),
+        "Processes of a model that have ended and were replaced, by why: `crash` (a signal), "
+        "`exit`, `killed`, `memory` (see `max_resident_bytes`), `timeout` (see `on_timeout`).",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_inline_demotions_total",
+        _C,
+        _MODEL,
+        "How often runs of a model were kept out of the event loop for a time, because one held "
+        "it for long.",
     ),
     # -- ours: models ---------------------------------------------------------------------------
     Metric(
@@ -245,6 +268,35 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         _MODEL,
         "How often a version of a model had to leave memory to make room for another.",
     ),
+    Metric(
+        "salver_remote_requests_total",
+        _C,
+        ("scheme", "operation", "code"),
+        "Requests to stores such as `s3`: `list`, `head`, `get`, `put` and `delete`, by `ok`, the "
+        "status of HTTP, or a word for why there was no answer.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_fetched_bytes_total",
+        _C,
+        _MODEL,
+        "Bytes of versions that were fetched from stores.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_model_cache_bytes",
+        _G,
+        (),
+        "What the model cache takes on its disk: fetched versions and converted Keras files.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_fetch_seconds_total",
+        _C,
+        _MODEL,
+        "Time spent on fetching versions, failed tries included.",
+        is_silent_when_unused=True,
+    ),
     # -- ours: batches --------------------------------------------------------------------------
     Metric("salver_batch_rows", _H, _VERSION, "Rows of requests in a batch, without padding.", P14),
     Metric(
@@ -268,8 +320,73 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         _C,
         ("model_name", "reason"),
         "Requests that were refused because the server has too much to do: the `queue` of runs of "
-        "the model is full, or requests in flight hold all `memory` they may; the model's name is "
-        "empty then.",
+        "the model is full, or takes longer than the `deadline` of the request, or requests in "
+        "flight hold all `memory` they may; or because their client has had what its role may "
+        "have: its `rate`, its `concurrency`. Of the last three the model's name is empty.",
+    ),
+    Metric(
+        "salver_principal_requests_total",
+        _C,
+        ("principal", "model_name", "code"),
+        "Requests by who has sent them, and by canonical code, where `--auth_config_file` says who "
+        "may. Past 1000 principals their name is empty; a model's is where no such one is "
+        "configured.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_auth_decisions_total",
+        _C,
+        ("outcome",),
+        "What was decided of requests where access is controlled: `allowed`, `no_credentials`, "
+        "`wrong_credentials` (expired and revoked ones too), `denied` by the role, `no_keys` of "
+        "the issuer of a token.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_forwarded_requests_total",
+        _C,
+        ("outcome",),
+        "Requests for models that are not here, with `--peer_map_file`: `answered` by another "
+        "server, `unreachable` where none could be asked, `lost` where one was asked and has not "
+        "answered, `overloaded` where too many wait for it, `late`, `cancelled` by who has asked.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_peer_requests_total",
+        _C,
+        ("peer", "outcome"),
+        "What became of asking other servers: `answered`, `absent` (it has not got the model "
+        "either), `not_begun` (it cannot be reached, or has closed before it had the request), "
+        "`refused` our token, `lost`, `late`, `cancelled`. A request may ask several.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_peer_outstanding_requests",
+        _G,
+        ("peer",),
+        "Requests that wait for another server now.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_peer_connections",
+        _G,
+        ("peer",),
+        "Connections to another server.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_peers_put_aside",
+        _G,
+        (),
+        "Other servers that are not asked for a while, because they have failed.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
+        "salver_peer_map_generation",
+        _G,
+        (),
+        "Generation of the map of other servers that is in effect.",
+        is_silent_when_unused=True,
     ),
     Metric(
         "salver_dropped_log_records_total",
@@ -283,6 +400,14 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         (),
         "How late the event loop came to a timer, taken twice a second.",
         SECONDS,
+    ),
+    Metric(
+        "salver_dropped_spans_total",
+        _C,
+        (),
+        "Spans that were to be exported and were not, because too many waited or the collector did "
+        "not take them; absent where nothing is traced.",
+        is_silent_when_unused=True,
     ),
     Metric(
         "salver_build_info",

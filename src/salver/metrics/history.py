@@ -168,7 +168,7 @@ def _counts_of(report: Report, breathe: Breathe) -> dict[_Key, _Counts]:
             else:
                 of.batches = _summed(of.batches, value.counts)
                 of.rows += value.total
-    for (model, version, code, _), failures in report.get(_FAILURES, ()):
+    for (model, version, code, *_), failures in report.get(_FAILURES, ()):
         assert isinstance(failures, (int, float))
         found.setdefault((model, version), _Counts()).failures[code] += int(failures)
     return found

@@ -1,6 +1,6 @@
 """Loads and warmups of versions. Any thread may call anything here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
@@ -10,17 +10,24 @@ from salver.metrics.catalogue import BY_NAME
 from salver.metrics.cells import Counters, Histograms
 from salver.metrics.text import Family
 
-__all__ = ["MOST_PATHS", "LoadMetrics"]
+__all__ = ["MOST_PATHS", "LoadMetrics", "OnLoad"]
 
 MOST_PATHS: Final = 1000
 """Version directories that are listed at a time; a server may see a new one every minute."""
+
+OnLoad = Callable[[str, int, float, bool], object]
+"""Told of a try to load a version: the model, the version, its seconds, whether it succeeded."""
 
 _SAVED_MODEL: Final = "/tensorflow/cc/saved_model/"
 _SERVING: Final = "/tensorflow/serving/"
 
 
 class LoadMetrics:
-    """All that is counted of loads."""
+    """All that is counted of loads.
+
+    Attributes:
+        on_load: hears of each; set while the server is made.
+    """
 
     def __init__(self) -> None:
         """Start at nothing."""
@@ -37,6 +44,7 @@ class LoadMetrics:
         self._loads = Counters(BY_NAME["salver_loads_total"])
         self._seconds = Counters(BY_NAME["salver_load_seconds_total"])
         self._last_seconds = Counters(BY_NAME["salver_last_load_seconds"])
+        self.on_load: OnLoad = _nobody
 
     def model_loaded(self, path: str, seconds: float, *, is_success: bool) -> None:
         """A backend has tried to load a version, its warmup not included.
@@ -63,9 +71,14 @@ class LoadMetrics:
             yield
 
     @contextmanager
-    def timed_version(self, model: str) -> Iterator[None]:
+    def timed_version(self, model: str, version: int) -> Iterator[None]:
         """Within it a version is loaded and warmed up; see `version_loaded`."""
-        with _timed(partial(self.version_loaded, model)):
+
+        def tell(seconds: float, /, *, is_success: bool) -> None:
+            self.version_loaded(model, seconds, is_success=is_success)
+            self.on_load(model, version, seconds, is_success)
+
+        with _timed(tell):
             yield
 
     def warmed_up(self, path: str, status: str, micros: int, records: int) -> None:
@@ -92,6 +105,10 @@ class LoadMetrics:
 
 class _Told(Protocol):
     def __call__(self, seconds: float, /, *, is_success: bool) -> None: ...
+
+
+def _nobody(_model: str, _version: int, _seconds: float, _is_success: bool) -> None:
+    """The default of `on_load`."""
 
 
 @contextmanager

@@ -39,6 +39,7 @@ GAUGES: Final[Mapping[str, Rule]] = {
     "salver_last_load_seconds": Rule.MOST,  # loaded is what the slowest has loaded
     "salver_reserved_memory_bytes": Rule.SUM,
     "salver_resident_versions": Rule.SUM,
+    "salver_model_cache_bytes": Rule.MOST,  # of all processes it is the same
     "salver_connections": Rule.SUM,
     "salver_memory_in_flight_bytes": Rule.SUM,
     "salver_build_info": Rule.FIRST,
@@ -50,6 +51,10 @@ GAUGES: Final[Mapping[str, Rule]] = {
     "salver_workers": Rule.FIRST,
     "salver_quarantined_versions": Rule.FIRST,
     "salver_worker_resident_memory_bytes": Rule.FIRST,
+    "salver_peer_outstanding_requests": Rule.SUM,
+    "salver_peer_connections": Rule.SUM,
+    "salver_peers_put_aside": Rule.MOST,
+    "salver_peer_map_generation": Rule.LEAST,  # of the process that is behind
 }
 """The rule of each gauge in the catalogue."""
 
@@ -130,7 +135,12 @@ def _added(one: Value, other: Value) -> Value:
     if isinstance(one, Distribution):
         assert isinstance(other, Distribution)
         counts = [a + b for a, b in zip(one.counts, other.counts, strict=True)]
-        return Distribution(counts, one.total + other.total)
+        exemplars = dict(one.exemplars)
+        for bucket, exemplar in other.exemplars:
+            known = exemplars.get(bucket)
+            if known is None or known.moment < exemplar.moment:
+                exemplars[bucket] = exemplar
+        return Distribution(counts, one.total + other.total, tuple(sorted(exemplars.items())))
     return _number(one) + _number(other)
 
 

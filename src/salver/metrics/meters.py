@@ -10,19 +10,27 @@ with the loop is under one lock.
 """
 
 import threading
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from salver.metrics.buckets import G20, L33
+from salver.metrics.buckets import G20, L33, SECONDS
+from salver.metrics.text import Exemplar
 
-__all__ = ["Meter", "MeterKey", "Meters", "Readings"]
+__all__ = ["Meter", "MeterKey", "Meters", "Protocol", "Readings"]
 
 Integers: TypeAlias = "NDArray[np.int64]"
 Floats: TypeAlias = "NDArray[np.float64]"
 
+Protocol: TypeAlias = Literal["tfs", "v2"]
+"""Whose API a request came by: TensorFlow Serving's or the Open Inference Protocol."""
+
+_V2_METHOD: Final = "infer"  # the only one of the Open Inference Protocol that runs models
 _FULL: Final = 3 * 1024  # numbers; sorting them holds the loop for less than 0.1 ms
 _FIRST_ROWS: Final = 64
 _BOUNDS: Final = np.array(L33)
@@ -38,7 +46,8 @@ class MeterKey:
     Attributes:
         version: None for what is left of versions that were forgotten.
         signature: empty for what is left of them, and for calls without one.
-        method: `predict`, `classify`, `regress`, `multi_inference` or `session_run`.
+        method: `predict`, `classify`, `regress`, `multi_inference` or `session_run`; `infer` of the
+            Open Inference Protocol.
         entrypoint: `REST`, `GRPC` or, for what is asked before a version serves, `WARMUP`.
         is_batched: its runs are counted as graph runs elsewhere, by the batch.
     """
@@ -49,6 +58,11 @@ class MeterKey:
     method: str
     entrypoint: str
     is_batched: bool = False
+
+    @property
+    def protocol(self) -> Protocol:
+        """Whose method it is."""
+        return "v2" if self.method == _V2_METHOD else "tfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Readings:
         micros: shape (rows, 2): their sums.
         graph_counts: shape (buckets,): graph runs by `G20`.
         graph_micros: their sum.
+        exemplars: (row, 0 for whole requests and 1 for runs, bucket of `SECONDS`) → the last one.
     """
 
     keys: "tuple[MeterKey | None, ...]"
@@ -68,6 +83,7 @@ class Readings:
     micros: Floats
     graph_counts: Integers
     graph_micros: float
+    exemplars: Mapping[tuple[int, int, int], Exemplar] = field(default_factory=dict)
 
 
 class Meter:
@@ -96,6 +112,16 @@ class Meter:
         if len(pending) >= _FULL:
             self._meters.sort_pending()
 
+    def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
+        """Name the trace of an answer as an example; see `Exemplar`.
+
+        Args:
+            trace_id: of it.
+            total_s: see `succeeded`.
+            run_s: likewise.
+        """
+        self._meters.exemplify(self._row, trace_id, total_s, run_s)
+
     def move(self, row: int) -> None:
         """Count for another row from here on; called under the lock of the table."""
         self._row = row
@@ -104,7 +130,8 @@ class Meter:
 class Meters:
     """The table of all meters; see the head of this module for who may call what."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:  # noqa: TID251 - injected
+        """Start at nothing; `clock` gives seconds since the epoch."""
         self._pending: list[float] = []  # row, seconds, seconds; always this one list
         self._lock = threading.Lock()  # guards all that follows
         self._meters: dict[MeterKey, Meter] = {}
@@ -117,6 +144,8 @@ class Meters:
         self._is_graph_run = np.zeros(_FIRST_ROWS, np.bool_)
         self._graph_counts: Integers = np.zeros(_N_GRAPH_BUCKETS, np.int64)
         self._graph_micros = 0.0
+        self._exemplars: dict[tuple[int, int, int], Exemplar] = {}
+        self._clock = clock
 
     def meter(self, key: MeterKey) -> Meter:
         """The meter of a key, made when it is asked for first. From any thread."""
@@ -136,6 +165,13 @@ class Meters:
                 # whoever read it has appended them before, both on the loop.
                 self._leaving.append((self._rows.pop(key), rest))
 
+    def exemplify(self, row: int, trace_id: int, total_s: float, run_s: float) -> None:
+        """See `Meter.exemplify`. On the loop."""
+        moment = self._clock()
+        for which, seconds in ((0, total_s), (1, run_s)):
+            bucket = bisect_right(SECONDS, seconds)
+            self._exemplars[row, which, bucket] = Exemplar(trace_id, seconds, moment)
+
     def sort_pending(self) -> None:
         """Take what is pending into the buckets. On the loop."""
         pending = self._pending
@@ -150,6 +186,8 @@ class Meters:
                 self._micros[row] = 0
                 self._keys[row] = None
                 self._free.append(row)
+                for gone in [each for each in self._exemplars if each[0] == row]:
+                    del self._exemplars[gone]
             self._leaving.clear()
 
     def read(self) -> Readings:
@@ -163,6 +201,7 @@ class Meters:
                 self._micros[:n_rows].copy(),
                 self._graph_counts.copy(),
                 self._graph_micros,
+                self._exemplars.copy(),
             )
 
     def _sort(self, pending: Floats) -> None:

@@ -1,4 +1,4 @@
-"""What came of requests, as the front doors see it: failures, and successes without a model run.
+"""What came of requests, as the APIs see it: failures, and successes without a model run.
 
 Belongs to the loop. Clients choose the names they ask for, so names that no configuration has
 cannot be remembered without bound: past a number of them, and where they could spoil the page, they
@@ -13,15 +13,16 @@ from typing import Final
 
 from salver.errors import Code
 from salver.metrics.buckets import L33
+from salver.metrics.meters import Protocol
 from salver.metrics.text import Distribution
 
-__all__ = ["MOST_STRANGERS", "OutcomeReadings", "Outcomes"]
+__all__ = ["MOST_STRANGERS", "FailureKey", "OutcomeReadings", "Outcomes"]
 
 MOST_STRANGERS: Final = 1000
 LONGEST_NAME: Final = 256  # characters of a name that no configuration has
 
-FailureKey = tuple[str, "int | None", Code, str]
-"""Model, version, code, entrypoint."""
+FailureKey = tuple[str, "int | None", Code, str, Protocol]
+"""Model, version, code, entrypoint, protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class OutcomeReadings:
     """What has been counted by some moment.
 
     Attributes:
-        failures: by model, version, code and entrypoint.
+        failures: by model, version, code, entrypoint and protocol.
         answers: model → latencies of its successes, by `L33` in microseconds.
     """
 
@@ -53,7 +54,13 @@ class Outcomes:
         self._leaving: deque[tuple[str, int]] = deque()
 
     def failed(
-        self, model: str, code: Code, *, entrypoint: str, version: int | None = None
+        self,
+        model: str,
+        code: Code,
+        *,
+        entrypoint: str,
+        version: int | None = None,
+        protocol: Protocol = "tfs",
     ) -> None:
         """A request has failed.
 
@@ -62,12 +69,13 @@ class Outcomes:
             code: what with.
             entrypoint: `REST` or `GRPC`.
             version: that was found for it, if one was.
+            protocol: whose API it came by; the reference's counters have those of `tfs` alone.
         """
-        key = (model, version, code, entrypoint)
+        key = (model, version, code, entrypoint, protocol)
         count = self._failures.get(key)
         if count is None:
             self._fold()
-            key = (self._known(model), version, code, entrypoint)
+            key = (self._known(model), version, code, entrypoint, protocol)
             count = self._failures.get(key, 0)
         self._failures[key] = count + 1
 

@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from salver.errors import Code
+from salver.instruments.threads import Breather
 from salver.metrics import request_families
 from salver.metrics.batches import BatchMetrics
 from salver.metrics.catalogue import BY_NAME, CATALOGUE
 from salver.metrics.cells import Counters, Histograms
+from salver.metrics.fetches import FetchMetrics
 from salver.metrics.loads import LoadMetrics
 from salver.metrics.logs import LogMetrics
 from salver.metrics.loop_lag import LoopLag
 from salver.metrics.meters import Meter, MeterKey, Meters, Readings
 from salver.metrics.outcomes import OutcomeReadings, Outcomes
+from salver.metrics.principals import PrincipalRequests
 from salver.metrics.process import process_families
 from salver.metrics.text import Cell, Distribution, Family, page
-from salver.threads import Breather
 
 __all__ = ["Collector", "Metrics"]
 
@@ -33,11 +35,13 @@ class Metrics:
     """The instruments of one server, made by whoever assembles it.
 
     Attributes:
-        outcomes: for the front doors; on the loop only.
+        outcomes: for the APIs; on the loop only.
         batches: for the batch threads.
         loads: for the load threads.
         loop_lag: to be started with the loop.
         logs: for the request logs.
+        fetches: for the sources of models.
+        principals: for what lets requests pass by whose they are; on the loop only.
     """
 
     def __init__(self, is_configured: Callable[[str], bool] = lambda _name: False) -> None:
@@ -51,6 +55,8 @@ class Metrics:
         self.loads = LoadMetrics()
         self.loop_lag = LoopLag()
         self.logs = LogMetrics()
+        self.fetches = FetchMetrics()
+        self.principals = PrincipalRequests(is_configured)
         self._meters = Meters()
         self._examples = Histograms(BY_NAME[f"{_SERVING}request_example_counts"])
         self._example_count = Counters(BY_NAME[f"{_SERVING}request_example_count_total"])
@@ -162,7 +168,9 @@ class Metrics:
             *self.loads.families(),
             *(self._examples.family(), self._example_count.family()),
             *self.logs.families(),
+            *self.fetches.families(),
             self.loop_lag.family(),
+            self.principals.family(),
         ]
         for family in mine:
             found[family.metric.name] = family
@@ -189,8 +197,9 @@ def _request_count(readings: Readings, outcomes: OutcomeReadings) -> list[Cell]:
     counts = {(model, "OK"): n for model, n in request_families.ok_counts(readings).items()}
     for model, latencies in outcomes.answers.items():
         counts[model, "OK"] = counts.get((model, "OK"), 0) + sum(latencies.counts)
-    for (model, _, code, _), n in outcomes.failures.items():
-        counts[model, code.name] = counts.get((model, code.name), 0) + n
+    for (model, _, code, _, protocol), n in outcomes.failures.items():
+        if protocol == "tfs":
+            counts[model, code.name] = counts.get((model, code.name), 0) + n
     return list(counts.items())
 
 
@@ -203,6 +212,6 @@ def _request_latency(readings: Readings, outcomes: OutcomeReadings) -> list[Cell
 
 def _failures(outcomes: OutcomeReadings) -> list[Cell]:
     return [
-        ((model, "" if version is None else str(version), Code(code).name, entrypoint), n)
-        for (model, version, code, entrypoint), n in outcomes.failures.items()
+        ((model, "" if version is None else str(version), Code(code).name, *came_by), n)
+        for (model, version, code, *came_by), n in outcomes.failures.items()
     ]

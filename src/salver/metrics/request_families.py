@@ -8,7 +8,7 @@ import numpy as np
 from salver.metrics.buckets import L33, SECONDS
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.meters import MeterKey, Readings
-from salver.metrics.text import Cell, Distribution, Family
+from salver.metrics.text import Cell, Distribution, Exemplar, Family
 
 __all__ = [
     "COUNTED_METHODS",
@@ -64,16 +64,25 @@ def ours(readings: Readings) -> list[Family]:
     run = Family(BY_NAME["salver_run_seconds"])
     coarse = np.add.reduceat(readings.counts, _STARTS, axis=2).tolist()
     sums = readings.micros.tolist()
+    exemplars: dict[tuple[int, int], list[tuple[int, Exemplar]]] = {}
+    for (row, which, bucket), exemplar in sorted(readings.exemplars.items(), key=_place):
+        exemplars.setdefault((row, which), []).append((bucket, exemplar))
     for row, key in enumerate(readings.keys):
         if key is None or key.version is None or key.entrypoint == WARMUP:
             continue
         if not sum(coarse[row][_TOTAL]):
             continue
-        labels = (key.model, str(key.version), key.signature, key.method, key.entrypoint)
+        called = (key.signature, key.method, key.entrypoint, key.protocol)
+        labels = (key.model, str(key.version), *called)
         for family, which in ((request, _TOTAL), (run, _RUN)):
-            value = Distribution(coarse[row][which], sums[row][which] / 1e6)
+            examples = tuple(exemplars.get((row, which), ()))
+            value = Distribution(coarse[row][which], sums[row][which] / 1e6, examples)
             family.cells.append((labels, value))
     return [request, run]
+
+
+def _place(item: tuple[tuple[int, int, int], Exemplar]) -> tuple[int, int, int]:
+    return item[0]
 
 
 def graph_families(readings: Readings, batches: Distribution) -> list[Family]:

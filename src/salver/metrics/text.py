@@ -14,7 +14,31 @@ from typing import TypeAlias
 
 from salver.metrics.catalogue import Kind, Metric
 
-__all__ = ["Cell", "Distribution", "Family", "exported_name", "label_name", "label_value", "page"]
+__all__ = [
+    "Cell",
+    "Distribution",
+    "Exemplar",
+    "Family",
+    "exported_name",
+    "label_name",
+    "label_value",
+    "page",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One of the values of a bucket, and what it is an example of.
+
+    Attributes:
+        trace_id: of the request whose value it is.
+        value: itself.
+        moment: when it was, in seconds since the epoch.
+    """
+
+    trace_id: int
+    value: float
+    moment: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +48,12 @@ class Distribution:
     Attributes:
         counts: how many values each bucket has by itself, the last one up to infinity.
         total: their sum.
+        exemplars: number of a bucket and one of its values, of those for which there is one.
     """
 
     counts: Sequence[int]
     total: float
+    exemplars: tuple[tuple[int, Exemplar], ...] = ()
 
 
 Cell: TypeAlias = "tuple[tuple[str, ...], int | float | Distribution]"

@@ -4,14 +4,14 @@ Nothing comes from elsewhere, nothing is inline, and no script may make markup o
 model's name, labels and answers stay text whatever they hold.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from salver.protocols.etags import etag_of, is_known_to
 from salver.transport.messages import HttpRequest, HttpResponse
 
-__all__ = ["SECURITY_HEADERS", "StaticFiles", "is_known_to"]
+__all__ = ["SECURITY_HEADERS", "StaticFiles"]
 
 SECURITY_HEADERS: Final = (
     (
@@ -80,14 +80,8 @@ class StaticFiles:
         return HttpResponse(200, file.body, file.content_type, file.headers)
 
 
-def is_known_to(request: HttpRequest, etag: str) -> bool:
-    """Whether a client says that it has this content. Source: RFC 9110 §13.1.2."""
-    known = (request.header(b"if-none-match") or b"").decode("latin-1")
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in known.split(","))
-
-
 def _read(path: Path) -> _File:
     body = path.read_bytes()
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    etag = etag_of(body)
     headers = (*SECURITY_HEADERS, _CACHING, ("ETag", etag))
     return _File(body, _TYPES[path.suffix], etag, headers)

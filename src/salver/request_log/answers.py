@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from salver.codecs.json_text import bytes_of
-from salver.codecs.json_value import base64_text, decode_base64
-from salver.codecs.prediction_log import LogKind
-from salver.codecs.tensor_proto import decode_tensor
-from salver.codecs.wire import parse_message
+from salver.codecs.json.text import base64_text, bytes_of, decode_base64
+from salver.codecs.protobuf.prediction_log import LogKind
+from salver.codecs.protobuf.tensor_proto import decode_tensor
+from salver.codecs.protobuf.wire import parse_message
 from salver.errors import DataLoss
 from salver.request_log.json_forms import (
     MESSAGE_NAMES,
@@ -19,7 +18,7 @@ from salver.request_log.json_forms import (
     outputs_of,
     regression_of,
 )
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 __all__ = ["Answer", "Comparison", "Tolerance", "answer_of_json", "answer_of_message", "compare"]
 

@@ -1,23 +1,23 @@
 """Sends calls of a log over gRPC, whatever form they were logged in."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import grpc
 
-from salver.codecs.json_document import parse_document
-from salver.codecs.model_spec import ModelSpec, encode_model_spec
-from salver.codecs.prediction_log import LogKind
-from salver.codecs.request_messages import encode_examples_request, encode_predict_request
-from salver.codecs.wire import length_delimited, parse_message
-from salver.dtypes import base_dtype
+from salver.codecs.json.document import Document
+from salver.codecs.protobuf.model_spec import ModelSpec, encode_model_spec
+from salver.codecs.protobuf.prediction_log import LogKind
+from salver.codecs.protobuf.request_messages import encode_examples_request, encode_predict_request
+from salver.codecs.protobuf.signature_def import signatures_of
+from salver.codecs.protobuf.wire import length_delimited, parse_message
 from salver.errors import FailedPrecondition, error_of
 from salver.request_log.answers import Answer, answer_of_message
 from salver.request_log.json_forms import MESSAGE_NAMES, message_from_json
 from salver.request_log.reading import LoggedRecord
 from salver.request_log.sending import Redirection
-from salver.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, Signature
 
 __all__ = ["GrpcSender"]
 
@@ -37,8 +37,15 @@ _UNLIMITED: Final = (("grpc.max_receive_message_length", -1), ("grpc.max_send_me
 class GrpcSender:
     """Asks over gRPC, with one channel."""
 
-    def __init__(self, target: str, redirection: Redirection, timeout_s: float) -> None:
-        """Connect to nobody yet."""
+    def __init__(
+        self,
+        target: str,
+        redirection: Redirection,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connect to nobody yet; `headers` are the metadata of each call."""
+        self._metadata = tuple((headers or {}).items()) or None
         self._redirection = redirection
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(target, options=_UNLIMITED)
@@ -54,6 +61,8 @@ class GrpcSender:
             request = record.request
         else:
             request = self._message(record.kind, spec, record.request)
+            wanted = [length_delimited(3, name.encode()) for name in record.output_filter]
+            request = b"".join([request, *wanted])
         if spec != record.spec:
             request = _redirected(record.kind, request, spec, self._redirection.signature)
         return answer_of_message(record.kind, self._ask(_METHODS[record.kind], request))
@@ -64,14 +73,14 @@ class GrpcSender:
 
     def _ask(self, path: str, request: bytes) -> bytes:
         try:
-            return self._calls[path](request, timeout=self._timeout_s)
+            return self._calls[path](request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_of(error.code().value[0], error.details() or "") from error
 
     def _message(self, kind: LogKind, spec: ModelSpec, body: dict[str, Any]) -> bytes:
         if kind not in _HAS_REST:
             return message_from_json(kind, body, part=0)
-        document = parse_document(json.dumps(body).encode())
+        document = Document(json.dumps(body).encode())
         if kind is not LogKind.PREDICT:
             method: Literal["classify", "regress"]
             method = "classify" if kind is LogKind.CLASSIFY else "regress"
@@ -100,17 +109,7 @@ class GrpcSender:
 def _signatures_in(data: bytes) -> dict[str, Signature]:
     response = parse_message("tensorflow.serving.GetModelMetadataResponse", data)
     packed = response.metadata["signature_def"].value
-    definitions = parse_message("tensorflow.serving.SignatureDefMap", packed).signature_def
-    return {
-        name: Signature(
-            {
-                alias: TensorSpec(info.name, base_dtype(info.dtype), None)
-                for alias, info in sorted(definition.inputs.items())
-            },
-            {},
-        )
-        for name, definition in definitions.items()
-    }
+    return signatures_of(parse_message("tensorflow.serving.SignatureDefMap", packed).signature_def)
 
 
 def _redirected(kind: LogKind, data: bytes, spec: ModelSpec, signature: str | None) -> bytes:

@@ -13,14 +13,14 @@ import numpy as np
 from google.protobuf import json_format
 
 from salver._pb import message_class
-from salver.codecs.json_response import encode_classify, encode_predict, encode_regress
-from salver.codecs.json_text import bytes_of, quote
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.prediction_log import LogKind
-from salver.codecs.tensor_proto import decode_tensor
-from salver.codecs.wire import parse_message
+from salver.codecs.json.response import encode_classify, encode_predict, encode_regress
+from salver.codecs.json.text import bytes_of, quote
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.prediction_log import LogKind
+from salver.codecs.protobuf.tensor_proto import decode_tensor
+from salver.codecs.protobuf.wire import parse_message
 from salver.errors import DataLoss, Unimplemented
-from salver.requests import Array, ClassifyResult, RegressResult
+from salver.vocabulary.requests import Array, ClassifyResult, RegressResult
 
 __all__ = [
     "MESSAGE_NAMES",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from salver.codecs.tfrecord import write_record
-from salver.codecs.wire import length_delimited
+from salver.codecs.protobuf.tfrecord import write_record
+from salver.codecs.protobuf.wire import length_delimited
 from salver.config.request_log import LoggingConfig, parse_logging_config
 from salver.errors import InvalidArgument, NotFound, ResourceExhausted
 from salver.inference.logged import LoggedCall
@@ -20,7 +20,7 @@ from salver.request_log.options import RequestLogOptions
 from salver.request_log.rotation import RotatingFile
 from salver.request_log.writer import NO_OBSERVER, Encode, LogObserver, RecordWriter
 
-__all__ = ["RequestLogger", "RequestLogs"]
+__all__ = ["RequestLogger", "RequestLogs", "check_logs"]
 
 _CLOSE_S: Final = 5.0  # what a reload waits for the logs it takes away
 
@@ -126,16 +126,7 @@ class RequestLogs:
     def _make(self, data: bytes) -> RequestLogger:
         options = self._options
         config = parse_logging_config(data, dc=options.dc, task_index=options.task_index)
-        collector = _COLLECTORS.get(config.collector_type)
-        if collector is None:
-            raise NotFound(
-                f"Cannot find LogCollector::Factory for type: {config.collector_type}",
-                hint=f"Types that are known here: {', '.join(_COLLECTORS)}.",
-            )
-        if not config.filename_prefix:
-            raise InvalidArgument(
-                f"log_collector_config of type {config.collector_type} has no filename_prefix"
-            )
+        collector = _collector_of(config)
         file = RotatingFile(
             config.filename_prefix,
             collector.suffix,
@@ -177,6 +168,33 @@ _COLLECTORS: Final[Mapping[str, _Collector]] = {
     "file": _Collector(".tfrecord", False, _prediction_logs),
     "jsonl": _Collector(".jsonl", True, _json_lines),
 }
+
+
+def check_logs(configs: Mapping[str, bytes]) -> None:
+    """Refuse what `RequestLogs.update` would refuse, before anything is done. Opens nothing.
+
+    Raises:
+        NotFound: there is no collector of the type asked for.
+        InvalidArgument: it names no files.
+    """
+    for data in dict.fromkeys(configs.values()):
+        _collector_of(parse_logging_config(data))
+
+
+def _collector_of(config: LoggingConfig) -> _Collector:
+    collector = _COLLECTORS.get(config.collector_type)
+    if collector is None:
+        raise NotFound(
+            f"Cannot find LogCollector::Factory for type: {config.collector_type}",
+            hint=f"Types that are known here: {', '.join(_COLLECTORS)}.",
+        )
+    if not config.filename_prefix:
+        raise InvalidArgument(
+            f"log_collector_config of type {config.collector_type} has no filename_prefix"
+        )
+    if "\0" in config.filename_prefix:
+        raise InvalidArgument("filename_prefix has a zero byte, as no file has")
+    return collector
 
 
 def _metadata(config: LoggingConfig, options: RequestLogOptions) -> bytes:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeVar
 
-from salver.codecs.model_spec import ModelSpec, model_spec_of
-from salver.codecs.prediction_log import LogKind, decode_prediction_log
-from salver.codecs.tfrecord import read_records
-from salver.codecs.wire import parse_message
+from salver.codecs.protobuf.model_spec import ModelSpec, model_spec_of
+from salver.codecs.protobuf.prediction_log import LogKind, decode_prediction_log
+from salver.codecs.protobuf.tfrecord import read_records
+from salver.codecs.protobuf.wire import parse_message
 from salver.errors import DataLoss, ServingError, Unimplemented
 from salver.request_log.answers import Answer, answer_of_json, answer_of_message
 from salver.request_log.json_forms import MESSAGE_NAMES
@@ -32,6 +32,7 @@ class LoggedRecord:
         spec: which servable and signature the request named.
         request: a serialized request, or its JSON.
         response: what was answered; None where that was not logged.
+        output_filter: the outputs that a Predict names; none for all.
     """
 
     where: str
@@ -39,6 +40,7 @@ class LoggedRecord:
     spec: ModelSpec
     request: bytes | dict[str, Any]
     response: Answer | None
+    output_filter: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,13 @@ def _record_of_message(data: bytes, where: str) -> LoggedRecord | None:
         return None
     if logged.kind not in MESSAGE_NAMES:
         raise Unimplemented(f"A call of the kind {logged.kind.name} cannot be replayed")
-    spec = asked_by(logged.kind, parse_message(MESSAGE_NAMES[logged.kind][0], logged.request))
+    message = parse_message(MESSAGE_NAMES[logged.kind][0], logged.request)
+    spec = asked_by(logged.kind, message)
+    wanted = tuple(message.output_filter) if logged.kind is LogKind.PREDICT else ()
     response = None
     if logged.response is not None:
         response = answer_of_message(logged.kind, logged.response)
-    return LoggedRecord(where, logged.kind, spec, logged.request, response)
+    return LoggedRecord(where, logged.kind, spec, logged.request, response, wanted)
 
 
 def asked_by(kind: LogKind, request: Any) -> ModelSpec:
@@ -136,11 +140,11 @@ def _record_of_line(line: bytes, where: str) -> LoggedRecord:
             _typed(value.get("asked_label"), str, type(None)),
             _typed(request.get("signature_name", ""), str),
         )
+        wanted = tuple([_typed(of, str) for of in value.get("output_filter", ())])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataLoss(f"This is no line of a request log: {error!r}") from error
-    return LoggedRecord(
-        where, kind, spec, request, None if response is None else answer_of_json(kind, response)
-    )
+    answer = None if response is None else answer_of_json(kind, response)
+    return LoggedRecord(where, kind, spec, request, answer, wanted)
 
 
 def _typed(value: Any, *kinds: type) -> Any:

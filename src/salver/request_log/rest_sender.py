@@ -4,13 +4,14 @@ import http.client
 import json
 import ssl
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.prediction_log import LogKind
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import DataLoss, InvalidArgument, Unavailable, Unimplemented, Unknown
 from salver.request_log.answers import Answer, answer_of_json
 from salver.request_log.json_forms import request_json
@@ -29,12 +30,19 @@ _VERBS: Final = {
 class RestSender:
     """Asks over REST, with one connection per thread."""
 
-    def __init__(self, url: str, redirection: Redirection, timeout_s: float) -> None:
-        """Connect to nobody yet.
+    def __init__(
+        self,
+        url: str,
+        redirection: Redirection,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connect to nobody yet; `headers` are sent with each call.
 
         Raises:
             InvalidArgument: the URL has no host.
         """
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
         parts = urlsplit(url)
         try:
             host, port = parts.hostname, parts.port
@@ -86,7 +94,7 @@ class RestSender:
                 self._opened.append(connection)
                 is_fresh = True
             try:
-                connection.request("POST", path, body, {"Content-Type": "application/json"})
+                connection.request("POST", path, body, self._headers)
                 response = connection.getresponse()
                 return response.status, response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -125,9 +133,9 @@ def _error_text(body: bytes) -> str:
 
 def _filtered(answer: Answer, record: LoggedRecord) -> Answer:
     """Only the outputs that the request asked for: REST always gives all of them."""
-    if record.kind is not LogKind.PREDICT or not isinstance(record.request, bytes):
-        return answer
-    wanted = decode_predict_request(record.request).output_filter
+    wanted = record.output_filter
+    if not wanted and record.kind is LogKind.PREDICT and isinstance(record.request, bytes):
+        wanted = decode_predict_request(record.request).output_filter
     if not wanted or not set(wanted) <= answer.outputs.keys():
         return answer
     return Answer({name: answer.outputs[name] for name in wanted}, answer.is_typed)

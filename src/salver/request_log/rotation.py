@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
 
-from salver.files import NotRegular, open_regular
+from salver.instruments.files import NotRegular, open_regular
 
 __all__ = ["OPEN_SUFFIX", "FileLimits", "RotatingFile"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from salver.codecs.model_spec import ModelSpec
+from salver.codecs.protobuf.model_spec import ModelSpec
 from salver.request_log.answers import Answer
 from salver.request_log.reading import LoggedRecord
 

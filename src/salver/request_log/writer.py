@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from salver.errors import Code, ServingError
-from salver.files import error_of_os
 from salver.inference.logged import LoggedCall
+from salver.instruments.files import error_of_os
 from salver.request_log.rotation import RotatingFile
 
 __all__ = ["NO_OBSERVER", "DropReason", "LogObserver", "QueueLimits", "RecordWriter"]
@@ -106,8 +106,8 @@ class RecordWriter:
         self._clock = clock
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         # One is written by the loop alone and one by the thread alone, so neither needs a lock.
-        self._put_bytes = 0
-        self._done_bytes = 0
+        self._put_bytes = self._num_put = 0
+        self._done_bytes = self._num_done = 0
         self._is_closing = False
         self._has_ended = False
         self._linger_s = linger_s
@@ -135,15 +135,17 @@ class RecordWriter:
             self._drop(call, Code.RESOURCE_EXHAUSTED, "queue_full")
         else:
             self._put_bytes += size
+            self._num_put += 1
             self._queue.put((call, time_s, size))
-            if self._is_half_full(waiting + size):
+            if self._is_half_full():
                 self._hurry.set()
             if self._has_ended:
                 self._drop_rest()
 
-    def _is_half_full(self, n_bytes: int) -> bool:
-        limits = self._limits
-        return 2 * self._queue.qsize() >= limits.max_records or 2 * n_bytes >= limits.max_bytes
+    def _is_half_full(self) -> bool:
+        """Whether so much waits, what the thread has taken and not written included."""
+        num_calls, n_bytes = self._num_put - self._num_done, self._put_bytes - self._done_bytes
+        return 2 * num_calls >= self._limits.max_records or 2 * n_bytes >= self._limits.max_bytes
 
     def begin_close(self) -> None:
         """Take no more calls, and end the thread when all that wait are written."""
@@ -210,6 +212,7 @@ class RecordWriter:
         else:
             self._lose([call for call, _, _ in entries])
         self._done_bytes += sum(size for _, _, size in entries)
+        self._num_done += len(entries)
 
     def _encoded(self, entries: list[_Entry]) -> tuple[list[LoggedCall], list[bytes]]:
         """Those calls that have a form in the log, and these forms."""
@@ -227,7 +230,7 @@ class RecordWriter:
         except ServingError as error:
             self._drop(call, error.code, "not_writable")
         except Exception:
-            _logger.exception("A call of model %s cannot be logged", call.asked.name)
+            _logger.exception("A call of model %s cannot be logged", call.servable.name)
             self._drop(call, Code.INTERNAL, "not_writable")
         return None
 
@@ -247,7 +250,7 @@ class RecordWriter:
             self._failing_until = None
             _logger.warning("A request log can be written again")
         for call in calls:
-            self._observer.written(call.asked.name)
+            self._observer.written(call.servable.name)
 
     def _lose(self, calls: list[LoggedCall]) -> None:
         for call in calls:
@@ -271,4 +274,4 @@ class RecordWriter:
                 self._drop(entry[0], Code.UNAVAILABLE, "closed")
 
     def _drop(self, call: LoggedCall, code: Code, reason: DropReason) -> None:
-        self._observer.dropped(call.asked.name, code, reason)
+        self._observer.dropped(call.servable.name, code, reason)

@@ -1,1 +1,1 @@
-"""The gRPC front door."""
+"""gRPC: its transports, and the services of TensorFlow Serving's API."""

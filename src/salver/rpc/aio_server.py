@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -18,14 +18,16 @@ import grpc
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
 from salver.errors import Internal, InvalidArgument, Overloaded, ServingError, drop_frames
-from salver.hints import HINT_METADATA
+from salver.protocols.methods import OTHERS, MethodTable, Stream, StreamMethod, UnaryMethod
+from salver.protocols.version_header import VERSION_HEADER
+from salver.rpc.aio_call import AioCall
 from salver.rpc.errors import CannotListen, rpc_status
 from salver.rpc.http2_metadata import percent_encoded
-from salver.rpc.http2_running import broken
-from salver.rpc.table import Call, MethodTable, Stream, StreamMethod, UnaryMethod
+from salver.rpc.http2_running import NO_MESSAGE, broken
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.listeners import open_listeners, unix_socket_refusal
 from salver.transport.tls import server_context
+from salver.vocabulary.hints import HINT_METADATA
 
 __all__ = ["CannotListen", "RpcServer", "Security"]
 
@@ -43,7 +45,6 @@ _OUR_ARGUMENTS: Final[tuple[ChannelArgument, ...]] = (
 _QUIET_S: Final = 0.005  # so long is nothing handed over when there is nothing more
 _MOST_TURNS: Final = 20
 _PARTING_S: Final = 0.5  # for clients to hang up when nothing is in flight any more
-_NO_MESSAGE: Final = "The call ended without its message"  # INTERNAL, as a C++ server's
 _STATUS: Final = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -72,7 +73,7 @@ class RpcServer:
         self._memory = memory
         self._calls: set[asyncio.Task[Any]] = set()  # from their messages until they are answered
         self._taken = 0
-        self._handlers = {path: self._handler(method) for path, method in table.items()}
+        self._handlers = {path: self._handler(path, method) for path, method in table.items()}
         self._server = grpc.aio.server(
             handlers=(self,), options=tuple(dict((*_OUR_ARGUMENTS, *arguments)).items())
         )
@@ -201,19 +202,19 @@ class RpcServer:
 
     def service(self, details: Any) -> Any:
         """Find the handler of a method; the library calls this."""
-        return self._handlers.get(details.method)
+        return self._handlers.get(details.method) or self._handlers.get(OTHERS)
 
-    def _handler(self, method: UnaryMethod | Stream) -> Any:
+    def _handler(self, path: str, method: UnaryMethod | Stream) -> Any:
         # The library never answers a call that should have one message and has none. So to it
         # every method takes a stream.
         if isinstance(method, Stream):
-            return grpc.stream_stream_rpc_method_handler(self._streaming(method))
-        return grpc.stream_unary_rpc_method_handler(self._unary(method))
+            return grpc.stream_stream_rpc_method_handler(self._streaming(path, method))
+        return grpc.stream_unary_rpc_method_handler(self._unary(path, method))
 
-    def _unary(self, method: UnaryMethod) -> Any:
+    def _unary(self, path: str, method: UnaryMethod) -> Any:
         async def answer(_requests: Any, context: Any) -> bytes:
             self._taken += 1
-            answered = await self._answered(method, context)
+            answered = await self._answered(method, path, context)
             if self._goaway is not None:
                 await asyncio.shield(self._goaway)
             # The library keeps the frame that aborts; the message must not be in it.
@@ -224,12 +225,12 @@ class RpcServer:
 
         return answer
 
-    async def _answered(self, method: UnaryMethod, context: Any) -> bytes | ServingError:
+    async def _answered(self, method: UnaryMethod, path: str, context: Any) -> bytes | ServingError:
         if (request := await context.read()) is grpc.aio.EOF:
-            return Internal(_NO_MESSAGE)
+            return Internal(NO_MESSAGE)
         self._hold()
         try:
-            made = method(request, Call(context.time_remaining()))
+            made = method(request, AioCall(context, path))
             return made if isinstance(made, bytes) else await self._held(made, len(request))
         except ServingError as error:
             failure = error
@@ -238,15 +239,14 @@ class RpcServer:
         drop_frames(failure)  # this one among them
         return failure
 
-    async def _held(self, answer: Awaitable[bytes], size: int) -> bytes:
+    async def _held(self, answer: Coroutine[Any, Any, bytes], size: int) -> bytes:
         """Wait for an answer, and count its request meanwhile."""
         holding = Holding(self._memory)
         try:
             holding.grow(size)
             return await answer
         except Overloaded:
-            if isinstance(answer, Coroutine):
-                answer.close()
+            answer.close()
             raise
         finally:
             holding.release()
@@ -257,26 +257,30 @@ class RpcServer:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    def _streaming(self, stream: Stream) -> Any:
+    def _streaming(self, path: str, stream: Stream) -> Any:
         async def answer(_requests: Any, context: Any) -> None:
             if not stream.is_request_single:
                 self._hold()
-                await self._respond(stream.method, self._requests(context), context)
+                await self._respond(stream.method, self._requests(context), path, context)
             elif (request := await context.read()) is grpc.aio.EOF:
-                await _abort(context, Internal(_NO_MESSAGE))
+                await _abort(context, Internal(NO_MESSAGE))
             else:
                 self._hold()
-                await self._respond(stream.method, _one(request), context)
+                await self._respond(stream.method, _one(request), path, context)
 
         return answer
 
     async def _respond(
-        self, method: StreamMethod, requests: "AsyncGenerator[bytes, None]", context: Any
+        self,
+        method: StreamMethod,
+        requests: "AsyncGenerator[bytes, None]",
+        path: str,
+        context: Any,
     ) -> None:
         try:
             async with (
                 aclosing(requests),
-                aclosing(method(requests, Call(context.time_remaining()))) as responses,
+                aclosing(method(requests, AioCall(context, path))) as responses,
             ):
                 async for response in responses:
                     await context.write(response)
@@ -343,6 +347,9 @@ def _authorities(security: TlsConfig, context: ssl.SSLContext) -> bytes:
 async def _abort(context: Any, error: ServingError) -> None:
     drop_frames(error)
     status = rpc_status(error)
-    hint = percent_encoded(status.hint).decode()
-    metadata = ((HINT_METADATA, hint),) if hint else ()
-    await context.abort(_STATUS[status.code], status.message, metadata)
+    metadata = [*(context.trailing_metadata() or ())]
+    if status.hint:
+        metadata.append((HINT_METADATA, percent_encoded(status.hint).decode()))
+    if status.version is not None:
+        metadata.append((VERSION_HEADER, str(status.version)))
+    await context.abort(_STATUS[status.code], status.message, tuple(metadata))

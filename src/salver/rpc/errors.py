@@ -49,16 +49,20 @@ class RpcStatus:
         code: gRPC's number.
         message: can be written as UTF-8.
         hint: likewise; empty for none. It travels beside the message, which is the reference's.
+        version: of the model that has failed the call; None where none was found for it.
     """
 
     code: int
     message: str
     hint: str = ""
+    version: int | None = None
 
 
 def rpc_status(error: ServingError) -> RpcStatus:
     """The status a failed call ends with."""
-    return RpcStatus(GRPC_STATUS[error.code], _cut(error.message), _cut(error.hint or ""))
+    return RpcStatus(
+        GRPC_STATUS[error.code], _cut(error.message), _cut(error.hint or ""), error.version
+    )
 
 
 def _cut(message: str) -> str:

@@ -3,73 +3,45 @@
 A call whose method answers at once has neither task nor future nor timer.
 """
 
-import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
-from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError, drop_frames
-from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of
+from salver.errors import Internal, ServingError
+from salver.inference.later import Later
+from salver.instruments.threads import LARGE_BYTES
+from salver.rpc.http2_blocks import head_of, refusal_of
+from salver.rpc.http2_call import Http2Call
 from salver.rpc.http2_messages import HEAD_BYTES, Message, MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
-from salver.rpc.http2_running import (
-    EXPIRED,
-    LARGE_BYTES,
-    NO_MESSAGE,
-    OVERTIME_S,
-    Data,
-    Running,
-    broken,
-)
-from salver.rpc.table import Call
+from salver.rpc.http2_running import NO_MESSAGE, Data, Running, broken
 from salver.transport.http2.stream import Stream
 from salver.transport.in_flight import Holding
 
 __all__ = ["UnaryCall"]
 
 
-class UnaryCall:
+class UnaryCall(Http2Call):
     """A call of one message, answered by one."""
 
-    __slots__ = (
-        "_expires",
-        "_holding",
-        "_is_asked",
-        "_is_over",
-        "_message",
-        "_reader",
-        "_route",
-        "_running",
-        "_stream",
-        "_task",
-        "_timer",
-    )
+    __slots__ = ("_holding", "_is_called", "_message", "_reader")
 
     def __init__(self, running: Running, stream: Stream, route: Route) -> None:
-        self._running = running
-        self._stream = stream
-        self._route = route
+        Http2Call.__init__(self, running, stream, route)
         self._reader: MessageReader | None = None
         self._message: Message | None = None
         self._holding: Holding | None = None
-        self._is_asked = False
-        self._is_over = False
-        self._task: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._expires: float | None = None
-        if route.timeout_s is not None:
-            self._expires = running.loop.time() + route.timeout_s
-            running.time(self)
+        self._is_called = False  # the method
 
     @property
     def is_silent(self) -> bool:
         """Whether its message has not come."""
-        return not (self._is_asked or self._is_over)
+        return not (self._is_called or self._is_over)
 
     # What the client does.
 
     def received(self, data: Data, is_last: bool) -> None:
         """Take bytes of the message; the call is made when it is whole."""
-        if self._is_over or self._is_asked:
+        if self._is_over or self._is_called:
             return
         try:
             if is_last and self._reader is None:
@@ -81,17 +53,11 @@ class UnaryCall:
                     and int.from_bytes(data[1:HEAD_BYTES], "big") == size
                     and size <= self._running.limits.max_receive_bytes
                 ):
-                    self._ask(bytes(data[HEAD_BYTES:]))
+                    self._call(bytes(data[HEAD_BYTES:]))
                     return
             self._gather(data, is_last)
         except MemoryError as error:
             self._fail(broken(error))
-
-    def left(self) -> None:
-        """The client waits no more."""
-        self._end()
-        if self._task is not None:
-            self._task.cancel()
 
     @property
     def _held(self) -> Holding:
@@ -125,7 +91,7 @@ class UnaryCall:
     # What the method does.
 
     def _go_on(self) -> None:
-        if self._is_over or self._is_asked or self._message is None:
+        if self._is_over or self._is_called or self._message is None:
             return
         message, self._message = self._message, None
         try:
@@ -137,69 +103,53 @@ class UnaryCall:
             self._fail(broken(error))
             return
         if isinstance(data, bytes):
-            self._ask(data)
+            self._call(data)
         else:
-            self._is_asked = True
-            self._await(self._ask_later(data), 0)
+            self._is_called = True
+            self._await(self._call_later(data), 0)
 
-    async def _ask_later(self, message: Coroutine[Any, Any, bytes]) -> bytes:
+    async def _call_later(self, message: Coroutine[Any, Any, bytes]) -> bytes:
         data = await message
-        answer = self._method(data)
+        self._note_time_left()
+        method: Any = self._route.method
+        answer = method(data, self)
         return answer if isinstance(answer, bytes) else await answer
 
-    def _method(self, data: bytes) -> bytes | Awaitable[bytes]:
+    def _call(self, data: bytes) -> None:
+        self._is_called = True
+        self._note_time_left()
         method: Any = self._route.method
-        expires = self._expires
-        made: bytes | Awaitable[bytes] = method(
-            data, Call(None if expires is None else expires - self._running.loop.time())
-        )
-        return made
-
-    def _ask(self, data: bytes) -> None:
-        self._is_asked = True
         try:
-            answer = self._method(data)
+            answer = method(data, self)
         except ServingError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
             self._fail(broken(error))
         else:
             if isinstance(answer, bytes):
-                self._answer(answer)
+                self._succeed(answer)
             else:
                 self._await(answer, len(data))
 
-    def _await(self, answer: Awaitable[bytes], size: int) -> None:
+    def _await(self, answer: Coroutine[Any, Any, bytes], size: int) -> None:
         try:
             self._held.grow_to(size)
         except ServingError as error:
-            if isinstance(answer, Coroutine):
-                answer.close()
+            answer.close()
             self._fail(error)
             return
-        self._stream.hold()
-        self._task = self._running.begin(answer)
-        self._task.add_done_callback(self._answered)
+        if self._route.answer_encoding is None:
+            answer = Later(self._answered(answer), answer.close)
+        self._begin(answer)
 
-    def _answered(self, task: "asyncio.Future[Any]") -> None:
-        self._running.tasks.discard(task)
-        self._stream.let_go()
-        self._release()
-        self._task = None  # its failure knows the call, and what that has read; no cycle of them
-        if task.cancelled():
-            error: BaseException | None = Cancelled("Cancelled on the server side")
-        else:
-            error = task.exception()
-        if self._is_over:
-            if error is not None:
-                drop_frames(error)
-            return
-        if error is None:
-            self._answer(task.result())
-        else:
-            self._fail(error if isinstance(error, ServingError) else broken(error))
+    async def _answered(self, answer: Coroutine[Any, Any, bytes]) -> bytes:
+        """Answer as soon as the method has, not in a further turn of the loop."""
+        made = await answer
+        if not self._is_over:
+            self._succeed(made)
+        return made
 
-    def _answer(self, answer: bytes) -> None:
+    def _succeed(self, answer: bytes) -> None:
         running = self._running
         try:
             running.check_sent(answer)
@@ -231,7 +181,7 @@ class UnaryCall:
     def _respond(self, data: bytes, encoding: bytes | None, *, is_compressed: bool = False) -> None:
         self._end()
         stream = self._stream
-        stream.respond(head_of(encoding), framed(data, is_compressed), TRAILERS_OK)
+        stream.respond(head_of(encoding), framed(data, is_compressed), self._route.trailers)
         if not stream.is_gone:
             stream.count_unread(Holding(self._running.memory))
             # What its client takes slowly is in flight until it is sent.
@@ -240,34 +190,16 @@ class UnaryCall:
 
     # Ends.
 
-    def _fail(self, error: ServingError) -> None:
-        drop_frames(error)
-        self._end()
-        self._stream.refuse(refusal_of(error))
+    def _refuse(self, error: ServingError) -> None:
+        self._stream.refuse(refusal_of(error, self._route.fields))
 
     def _end(self) -> None:
-        self._is_over = True
+        Http2Call._end(self)
         self._reader = self._message = None
         if self._task is None:
             self._release()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _release(self) -> None:
         if self._holding is not None:
             self._holding.release()
             self._holding = None
-
-    def start_timer(self) -> None:
-        """See `Running.time`."""
-        if not self._is_over and self._expires is not None:
-            loop = self._running.loop
-            self._timer = loop.call_at(self._expires + OVERTIME_S, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        if not self._is_over:
-            self._fail(DeadlineExceeded(EXPIRED))
-            if self._task is not None:
-                self._task.cancel()

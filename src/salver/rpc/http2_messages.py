@@ -62,7 +62,7 @@ class MessageReader:
     It keeps no more than what has come of one message, however long that says it is.
     """
 
-    __slots__ = ("_head", "_held", "_most_bytes", "_pieces", "_wanted")
+    __slots__ = ("_head", "_held", "_needed", "_pieces", "most_bytes")
 
     def __init__(self, most_bytes: int) -> None:
         """Begin before the first message.
@@ -70,11 +70,11 @@ class MessageReader:
         Args:
             most_bytes: of a message.
         """
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._pieces: deque[bytes | bytearray | memoryview] = deque()
         self._held = 0
         self._head: int | None = None  # the flags of the message that is being read
-        self._wanted = HEAD_BYTES
+        self._needed = HEAD_BYTES
 
     @property
     def is_between(self) -> bool:
@@ -89,23 +89,23 @@ class MessageReader:
         """
         self._hold(data)
         found = []
-        while self._held >= self._wanted:
+        while self._held >= self._needed:
             if self._head is None:
-                block = b"".join(self._take(self._wanted))
+                block = b"".join(self._take(self._needed))
                 size = int.from_bytes(block[1:], "big")
-                if size > self._most_bytes:
+                if size > self.most_bytes:
                     raise ResourceExhausted(
-                        f"SERVER: Received message larger than max ({size} vs. {self._most_bytes})"
+                        f"SERVER: Received message larger than max ({size} vs. {self.most_bytes})"
                     )
                 if block[0] > 1:
                     raise Internal(f"Bad GRPC frame type 0x{block[0]:02x}")
-                self._head, self._wanted = block[0], size
+                self._head, self._needed = block[0], size
             else:
-                pieces = self._take(self._wanted)
-                is_long = self._wanted > _LONG_TO_JOIN_BYTES
+                pieces = self._take(self._needed)
+                is_long = self._needed > _LONG_TO_JOIN_BYTES
                 body = pieces if is_long else b"".join(pieces)
                 found.append(Message(bool(self._head), body))
-                self._head, self._wanted = None, HEAD_BYTES
+                self._head, self._needed = None, HEAD_BYTES
         return found
 
     def _hold(self, data: Data) -> None:

@@ -1,12 +1,19 @@
 """What the header fields of a call ask for, read once for all calls that bring the same."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
 from salver.errors import Internal, InvalidArgument, Unimplemented
-from salver.rpc.http2_blocks import plain_refusal, refusal_of
+from salver.protocols.methods import OTHERS, MethodTable, Stream, UnaryMethod
+from salver.rpc.http2_blocks import (
+    TRAILERS_OK,
+    Field,
+    plain_refusal,
+    refusal_of,
+    trailers_ok,
+)
 from salver.rpc.http2_metadata import is_grpc, timeout_of
-from salver.rpc.table import MethodTable, Stream, UnaryMethod
 from salver.transport.http2.header_blocks import Headers
 
 __all__ = ["NO_LIMITS", "MessageLimits", "Route", "route_of"]
@@ -52,7 +59,7 @@ NO_LIMITS: Final = MessageLimits()
 
 
 class Route:
-    """What is asked for.
+    """Which method answers a call, and how.
 
     Attributes:
         refusal: the whole answer, where that is known already; None where it is not.
@@ -61,9 +68,14 @@ class Route:
         timeout_s: see `Call`.
         encoding: of messages that are flagged as compressed; None where the client names none.
         answer_encoding: of the answer; None leaves it as it is.
+        fields: of metadata behind the answer; most have none.
+        trailers: the block that ends an answer.
     """
 
-    __slots__ = ("answer_encoding", "encoding", "is_grpc", "method", "refusal", "timeout_s")
+    __slots__ = (
+        "answer_encoding", "encoding", "fields", "is_grpc", "method", "refusal", "timeout_s",
+        "trailers",
+    )  # fmt: skip
 
     def __init__(self, *, refusal: bytes | None = None, is_grpc: bool = True) -> None:
         self.refusal = refusal
@@ -72,6 +84,15 @@ class Route:
         self.timeout_s: float | None = None
         self.encoding: bytes | None = None
         self.answer_encoding: bytes | None = None
+        self.fields: tuple[Field, ...] = ()
+        self.trailers = TRAILERS_OK
+
+    def with_trailer(self, name: bytes, value: bytes) -> "Route":
+        """The same with one more field of metadata behind the answer, for one call."""
+        route = copy(self)
+        route.fields = (*self.fields, (name, value))
+        route.trailers = trailers_ok(route.fields)
+        return route
 
 
 def route_of(headers: Headers, table: MethodTable, encoding: bytes | None) -> Route:
@@ -89,7 +110,7 @@ def route_of(headers: Headers, table: MethodTable, encoding: bytes | None) -> Ro
         return Route(refusal=_NOT_GRPC_WEB if is_web else _NOT_GRPC, is_grpc=is_web)
     if headers.method != b"POST":
         return Route(refusal=_NOT_POSTED)
-    method = table.get(headers.path.decode("latin-1"))
+    method = table.get(headers.path.decode("latin-1")) or table.get(OTHERS)
     if method is None:
         return Route(refusal=_NO_METHOD)
     sent_encoding = get(b"grpc-encoding")

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from salver.errors import (
     Internal,
@@ -13,16 +13,15 @@ from salver.errors import (
     drop_frames,
     out_of_memory,
 )
-from salver.heap import joined
+from salver.instruments.heap import joined
+from salver.instruments.threads import LARGE_BYTES, VERY_LARGE_BYTES, InPool
 from salver.rpc.http2_messages import Message, Pieces, sent_too_large
 from salver.rpc.http2_route import MessageLimits
-from salver.threads import InPool
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.inflating import Broken, InflateLimits, Inflating, TooLarge
 
 __all__ = [
     "EXPIRED",
-    "LARGE_BYTES",
     "NO_MESSAGE",
     "OVERTIME_S",
     "Data",
@@ -36,18 +35,9 @@ Data = bytes | memoryview
 
 NO_MESSAGE: Final = "The call ended without its message"  # INTERNAL, as a C++ server's
 EXPIRED: Final = "Deadline Exceeded"  # gRPC's own words
-_VERY_LARGE_BYTES: Final = 16 << 20  # is worked on apart from other messages
-LARGE_BYTES: Final = 1 << 16  # what is larger is inflated and deflated in another thread
 OVERTIME_S: Final = 0.01
 """So much later than the method, which has the same deadline, the transport ends a call: then the
 failure is counted as what it is."""
-
-
-class Timed(Protocol):
-    """A call with a deadline."""
-
-    def start_timer(self) -> None:
-        """See `Running.time`."""
 
 
 class Running:
@@ -76,25 +66,22 @@ class Running:
         self.loop: AbstractEventLoop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Future[Any]] = set()
         self.draining: asyncio.Future[None] = self.loop.create_future()
-        self._timed: list[Timed] = []
+        self._timed: list[Callable[[], None]] = []
 
-    def time(self, call: "Timed") -> None:
+    def time(self, start_timer: Callable[[], None]) -> None:
         """Have a call end at its deadline, if it has not ended by the next turn of the loop."""
         if not self._timed:
             self.loop.call_soon(self._start_timers)
-        self._timed.append(call)
+        self._timed.append(start_timer)
 
     def _start_timers(self) -> None:
         timed, self._timed = self._timed, []
-        for call in timed:
-            call.start_timer()
+        for start_timer in timed:
+            start_timer()
 
-    def begin(self, answer: Awaitable[Any]) -> "asyncio.Future[Any]":
+    def begin(self, answer: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Wait for an answer, and have the drain wait for it."""
-        if isinstance(answer, Coroutine):
-            task: asyncio.Future[Any] = self.loop.create_task(answer)
-        else:
-            task = asyncio.ensure_future(answer)
+        task = self.loop.create_task(answer)
         self.tasks.add(task)
         return task
 
@@ -141,7 +128,7 @@ class Running:
         return Inflating(body, encoding, bounds, has_one_member=True, on_growth=holding.grow)
 
     async def _inflated(self, inflating: Inflating) -> bytes:
-        body: bytes | None = await self.in_pool(lambda: _whole(inflating, _VERY_LARGE_BYTES))
+        body: bytes | None = await self.in_pool(lambda: _whole(inflating, VERY_LARGE_BYTES))
         if body is None:
             most_bytes = self.limits.most_inflated_bytes
             body = await self.in_pool(lambda: _whole(inflating, most_bytes + 1), most_bytes)

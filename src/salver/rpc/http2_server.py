@@ -3,12 +3,12 @@
 import asyncio
 from typing import Final
 
-from salver.errors import Unavailable
+from salver.errors import STOPPING, Unavailable
+from salver.instruments.threads import InPool
+from salver.protocols.methods import MethodTable
 from salver.rpc.http2_arguments import TransportSettings, transport_settings
 from salver.rpc.http2_blocks import refusal_of
 from salver.rpc.http2_service import GrpcService
-from salver.rpc.table import MethodTable
-from salver.threads import InPool
 from salver.transport.http2.connection import Http2Connection
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.service import Service
@@ -16,7 +16,7 @@ from salver.transport.service import Service
 __all__ = ["Http2Rpc"]
 
 _PARTING_S: Final = 0.5  # for messages on their way when the server drains
-_STOPPED: Final = refusal_of(Unavailable("The server is stopping"))
+_STOPPED: Final = refusal_of(Unavailable(STOPPING))
 
 
 class Http2Rpc:

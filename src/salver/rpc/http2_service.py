@@ -2,13 +2,13 @@
 
 import asyncio
 
+from salver.instruments.threads import InPool
+from salver.protocols.methods import MethodTable
+from salver.protocols.methods import Stream as StreamMethods
 from salver.rpc.http2_calls import UnaryCall
 from salver.rpc.http2_route import NO_LIMITS, MessageLimits, Route, route_of
 from salver.rpc.http2_running import Running
 from salver.rpc.http2_streams import StreamCall
-from salver.rpc.table import MethodTable
-from salver.rpc.table import Stream as StreamMethods
-from salver.threads import InPool
 from salver.transport.http2.stream import Http2Service, Stream
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 
@@ -83,16 +83,6 @@ class GrpcService:
             stream.answerer = UnaryCall(self._running, stream, route)
         if is_last:
             stream.answerer.received(b"", True)
-
-    def received(self, stream: Stream, data: bytes | memoryview, is_last: bool) -> None:
-        """See `Http2Service`."""
-        if stream.answerer is not None:
-            stream.answerer.received(data, is_last)
-
-    def left(self, stream: Stream) -> None:
-        """See `Http2Service`."""
-        if stream.answerer is not None:
-            stream.answerer.left()
 
     def _pass_on(self, stream: Stream, is_last: bool) -> None:
         assert self._requests is not None

@@ -6,54 +6,28 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from salver.errors import Cancelled, DeadlineExceeded, Internal, ServingError, drop_frames
-from salver.rpc import table
-from salver.rpc.http2_blocks import TRAILERS_OK, head_of, refusal_of, trailers_of
+from salver.errors import Internal, ServingError
+from salver.instruments.threads import LARGE_BYTES
+from salver.protocols import methods
+from salver.rpc.http2_blocks import head_of, refusal_of, trailers_of
+from salver.rpc.http2_call import Http2Call
 from salver.rpc.http2_messages import Message, MessageReader, deflated, framed
 from salver.rpc.http2_route import Route
-from salver.rpc.http2_running import (
-    EXPIRED,
-    LARGE_BYTES,
-    NO_MESSAGE,
-    OVERTIME_S,
-    Data,
-    Running,
-    broken,
-)
-from salver.rpc.table import Call
+from salver.rpc.http2_running import NO_MESSAGE, Data, Running, broken
 from salver.transport.http2.stream import Stream
 from salver.transport.in_flight import Holding
 
 __all__ = ["StreamCall"]
 
 
-class StreamCall:
+class StreamCall(Http2Call):
     """A call of any number of messages, both ways."""
 
-    __slots__ = (
-        "_expires",
-        "_failure",
-        "_has_begun",
-        "_is_complete",
-        "_is_over",
-        "_messages",
-        "_method",
-        "_reader",
-        "_route",
-        "_running",
-        "_stream",
-        "_task",
-        "_timer",
-        "_uncredited",
-        "_waiter",
-    )
-
     def __init__(
-        self, running: Running, stream: Stream, route: Route, method: table.Stream
+        self, running: Running, stream: Stream, route: Route, method: methods.Stream
     ) -> None:
-        self._running = running
-        self._stream = stream
-        self._route = route
+        Http2Call.__init__(self, running, stream, route)
+        self.interceptors = ()
         self._method = method
         self._reader = MessageReader(running.limits.max_receive_bytes)
         self._messages: deque[Message] = deque()
@@ -62,17 +36,10 @@ class StreamCall:
         self._is_complete = False  # the client sends no more
         self._failure: ServingError | None = None  # of what it has sent
         self._has_begun = False  # the answer
-        self._is_over = False
-        self._task: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._expires: float | None = None
         stream.auto_credit = False
-        stream.is_patient = True
-        if route.timeout_s is not None:
-            self._expires = running.loop.time() + route.timeout_s
-            running.time(self)
+        stream.is_untimed = True
         if not method.is_request_single:
-            self._start()
+            self._begin(self._run())
 
     @property
     def is_silent(self) -> bool:
@@ -103,16 +70,10 @@ class StreamCall:
         if self._task is None and (self._messages or self._is_complete):
             self._start_single()
 
-    def left(self) -> None:
-        """The client waits no more."""
-        self._end()
-        if self._task is not None:
-            self._task.cancel()
-
     def _start_single(self) -> None:
         if self._messages:
             self._is_complete = True
-            self._start()
+            self._begin(self._run())
         else:
             self._fail(self._failure or Internal(NO_MESSAGE))
 
@@ -122,18 +83,12 @@ class StreamCall:
 
     # What the method does.
 
-    def _start(self) -> None:
-        self._stream.hold()
-        self._task = self._running.begin(self._run())
-        self._task.add_done_callback(self._ended)
-
     async def _run(self) -> None:
-        expires = self._expires
-        call = Call(None if expires is None else expires - self._running.loop.time())
+        self._note_time_left()
         stream = self._stream
         async with (
             aclosing(self._requests()) as requests,
-            aclosing(self._method.method(requests, call)) as responses,
+            aclosing(self._method.method(requests, self)) as responses,
         ):
             async for response in responses:
                 await self._send(response)
@@ -175,62 +130,30 @@ class StreamCall:
         encoding = self._route.answer_encoding
         made = None
         if encoding is not None:
-            wanted = encoding
+            chosen = encoding
             if len(response) <= LARGE_BYTES:
-                made = deflated(response, wanted)
+                made = deflated(response, chosen)
             else:
-                made = await running.in_pool(lambda: deflated(response, wanted))
+                made = await running.in_pool(lambda: deflated(response, chosen))
         if not self._has_begun:
             self._has_begun = True
             self._stream.send_head(head_of(encoding))
         self._stream.send_data(framed(response if made is None else made, made is not None))
 
-    def _ended(self, task: "asyncio.Future[Any]") -> None:
-        self._running.tasks.discard(task)
-        self._stream.let_go()
-        self._task = None  # see there: no cycle of call, task, failure and its frames
-        if task.cancelled():
-            error: BaseException | None = Cancelled("Cancelled on the server side")
-        else:
-            error = task.exception()
-        if self._is_over:
-            if error is not None:
-                drop_frames(error)
-            return
-        if error is not None:
-            self._fail(error if isinstance(error, ServingError) else broken(error))
-            return
+    # Ends.
+
+    def _succeed(self, _result: Any) -> None:
         self._end()
         if not self._has_begun:
             self._stream.send_head(head_of(self._route.answer_encoding))
-        self._stream.send_trailers(TRAILERS_OK)
+        self._stream.send_trailers(self._route.trailers)
 
-    # Ends.
-
-    def _fail(self, error: ServingError) -> None:
-        drop_frames(error)
-        self._end()
+    def _refuse(self, error: ServingError) -> None:
         if self._has_begun:
-            self._stream.send_trailers(trailers_of(error))
+            self._stream.send_trailers(trailers_of(error, self._route.fields))
         else:
-            self._stream.refuse(refusal_of(error))
+            self._stream.refuse(refusal_of(error, self._route.fields))
 
     def _end(self) -> None:
-        self._is_over = True
+        Http2Call._end(self)
         self._messages.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def start_timer(self) -> None:
-        """See `Running.time`."""
-        if not self._is_over and self._expires is not None:
-            loop = self._running.loop
-            self._timer = loop.call_at(self._expires + OVERTIME_S, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        if not self._is_over:
-            self._fail(DeadlineExceeded(EXPIRED))
-            if self._task is not None:
-                self._task.cancel()

@@ -11,12 +11,13 @@ from salver.config.models import ModelConfig
 from salver.config.options import Announcement, LoadProgress, ServedModel, ServeMode
 from salver.config.start_up import Configuration
 from salver.errors import NotFound, ServingError
+from salver.instruments.notices import NOTICE
+from salver.lifecycle.fetching import FETCHING
 from salver.lifecycle.monitor import VersionState
-from salver.lifecycle.seats import NotLoaded
-from salver.notices import NOTICE
-from salver.requests import ServableRequest
-from salver.server.core import ServerCore
+from salver.lifecycle.placeholders import NotLoaded
+from salver.management.core import ServerCore
 from salver.server.ports import crossing_of
+from salver.vocabulary.requests import ServableRequest
 
 __all__ = ["ANNOUNCE_AFTER_S", "Announcer", "announcement", "served_models"]
 
@@ -26,6 +27,7 @@ ANNOUNCE_AFTER_S: Final = 5.0
 """So long the start waits for models that load, and the announcement for models without files."""
 
 _LOOK_S: Final = 0.2  # between two looks at models that load
+_LOOKED_AT: Final = 100  # models that load, to find one that is being fetched
 _END_S: Final = 1.0
 
 
@@ -126,10 +128,16 @@ class Announcer:
                         total=len(names),
                         loading=loading,
                         seconds=seconds,
+                        fetching=self._fetching(loading),
                     )
                 )
             with self._woken:  # not at each change: a thousand models would be looked at each time
                 self._woken.wait_for(partial(self._is_elsewhere, place), _LOOK_S)
+
+    def _fetching(self, loading: Sequence[str]) -> str:
+        """What the status says of the first of some models that is being fetched."""
+        problems = (self._core.problem(name) or "" for name in loading[:_LOOKED_AT])
+        return next((text for text in problems if text.startswith(FETCHING)), "")
 
     def _is_elsewhere(self, place: object) -> bool:
         return self._is_stopped or self._place != place
@@ -175,6 +183,8 @@ def announcement(
     core: ServerCore, configuration: Configuration, *, rest_url: str, grpc_addresses: Iterable[str]
 ) -> Announcement:
     """What is to be announced of a server that answers there."""
+    for wildcard in ("//0.0.0.0:", "//[::]:"):  # no name of a machine, nor in a certificate
+        rest_url = rest_url.replace(wildcard, "//localhost:")
     has_page = configuration.options.enable_playground and rest_url
     grpc_address = next(iter(grpc_addresses), "")
     if not grpc_address and crossing_of(configuration).grpc_on_rest:
@@ -183,6 +193,7 @@ def announcement(
         rest_url=rest_url,
         grpc_address=grpc_address,
         playground_url=f"{rest_url}/" if has_page else "",
+        needs_key=bool(configuration.options.auth_config_file),
         models=served_models(core, configuration.models or ()),
     )
 

@@ -4,33 +4,36 @@ A change is noticed at once where the file system can tell, and by polling in an
 wrong with the file is logged at each poll, and what was served goes on. A pipe in its place is
 refused, since it might be waited for without end.
 
-Source: TensorFlow Serving `model_servers/server.cc`, PollFilesystemAndReloadConfig.
+A file is applied until that has succeeded once, and again only when its bytes have changed: until
+then what requests make of the configuration stays.
+
+Source: TensorFlow Serving `model_servers/server.cc`, PollFilesystemAndReloadConfig, which applies
+the file at each poll.
 """
 
 import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from salver.config.models import ModelConfig, parse_model_config
-from salver.config.options import ServerOptions
-from salver.config.text_format import read_file
+from salver.config.start_up import Configuration, mark_of
+from salver.config.text_format import ending_of, read_file
 from salver.errors import Cancelled, ServingError
-from salver.sources.watcher import Watcher
-from salver.threads import Breather
+from salver.instruments.threads import Breather
+from salver.sources.links import directories_of
+from salver.sources.polling import Polling, Wait
 
-__all__ = ["ConfigPolling", "Configurable", "directories_of", "make_config_polling"]
+__all__ = ["ConfigPolling", "Configurable", "apply_file", "make_config_polling"]
 
 _logger = logging.getLogger(__name__)
-
-_MOST_LINKS = 40  # as Linux follows
 
 # A watch begins at some moment after it was asked for, and what changes before that is not told. So
 # the file is read a few times more, soon.
 _SOON_S = 1.0
 _TIMES_SOON = 3
+
+_REST_S = 0.25  # between the two readings of a YAML file that has changed
 
 
 class Configurable(Protocol):
@@ -41,12 +44,18 @@ class Configurable(Protocol):
         """The present configuration; None when the last one was not applied whole."""
         ...
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
-        """Make `models` the configuration."""
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        is_anew: bool = False,
+    ) -> None:
+        """Make `models` the configuration; `is_anew`: also of models that were unloaded."""
         ...
 
 
-class ConfigPolling:
+class ConfigPolling(Polling):
     """One thread that reads a configuration file. Safe to use from any thread."""
 
     def __init__(
@@ -55,77 +64,34 @@ class ConfigPolling:
         poll_wait_seconds: float,
         core: Configurable,
         *,
+        begun_with: tuple[ModelConfig, ...] | None = None,
+        begun_mark: int | None = None,
         is_watching: bool = True,
-        wait: Callable[[threading.Event, float | None], bool] = threading.Event.wait,
+        wait: Wait = threading.Event.wait,
     ) -> None:
         """Do nothing before `start`.
 
         Args:
-            path: of a ModelServerConfig in text form.
+            path: of a ModelServerConfig, in a form that its ending says.
             poll_wait_seconds: pause between readings, positive.
             core: told of each configuration that differs from its own. What it would wait for is
                 not waited for, so a model that never comes keeps no later configuration waiting.
-            is_watching: whether a change on disk may wake the poll before its time.
-            wait: waits for an event so many seconds; a test's own clock goes in here.
+            begun_with: what the server has read in this file when it started.
+            begun_mark: of the bytes that it has read then; see `mark_of`.
+            is_watching: see `Polling`.
+            wait: see there.
         """
         self._path = os.path.abspath(path)
+        super().__init__("salver-config-poll", what=self._path, is_watching=is_watching, wait=wait)
         self._poll_wait_seconds = poll_wait_seconds
         self._core = core
-        self._wait = wait
+        self._begun_with = begun_with
+        self._begun_mark = begun_mark
         self._content: bytes | None = None  # what `_models` were read from; parsing takes long
         self._models: tuple[ModelConfig, ...] | None = None
-        self._wake = threading.Event()
-        self._is_closing = False
-        self._watcher = Watcher(self._wake.set) if is_watching else None
+        self._is_anew = False  # the content has changed, and was not applied yet
         self._watched: frozenset[str] = frozenset()
         self._times_soon = 0
-        self._thread = threading.Thread(target=self._run, name="salver-config-poll", daemon=True)
-
-    def start(self) -> None:
-        """Begin to poll: at once, then after each pause."""
-        self._thread.start()
-
-    def poke(self) -> None:
-        """Poll now."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Apply nothing more; `close` waits for the threads."""
-        self._is_closing = True
-        self._wake.set()
-        if self._watcher is not None:
-            self._watcher.stop()
-
-    def close(self, timeout_s: float | None = None) -> bool:
-        """Stop and join the threads.
-
-        Args:
-            timeout_s: how long to wait; a file system may hang for ever. None for any time.
-
-        Returns:
-            Whether the threads have ended.
-        """
-        self.stop()
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-        has_ended = self._watcher is None or self._watcher.close(left_s)
-        return has_ended and not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._is_closing:  # asked after the clearing, which may have undone a `stop`
-                return
-            self._watch()
-            try:
-                self._poll()
-            except Cancelled:  # the server stops
-                return
-            except Exception:
-                _logger.exception("The poll of %s failed", self._path)
-            self._wait(self._wake, self._pause_s())
 
     def _pause_s(self) -> float:
         if self._times_soon == 0:
@@ -142,15 +108,17 @@ class ConfigPolling:
         self._watcher.watch(directories)
 
     def _poll(self) -> None:
+        self._watch()
         try:
             models = self._read()
         except ServingError as error:
             _complain("Failed to read ModelServerConfig file", error)
             return
-        if models == self._core.applied:
+        if not self._is_anew:
             return
         try:
-            self._core.apply(models, is_awaited=False)
+            self._core.apply(models, is_awaited=False, is_anew=True)
+            self._is_anew = False
         except Cancelled:
             raise
         except ServingError as error:
@@ -159,11 +127,31 @@ class ConfigPolling:
     def _read(self) -> tuple[ModelConfig, ...] | None:
         # Read once, since what is parsed must be what is remembered.
         content = read_file(self._path)
+        if content != self._content and ending_of(self._path) in (".yaml", ".yml"):
+            content = self._at_rest(content)
         if content != self._content:
             # A megabyte takes 0.2 s, and requests are answered meanwhile.
             self._models = parse_model_config(content, self._path, Breather())
-            self._content = content
+            is_first, self._content = self._content is None, content
+            # At the first reading, what the server began with is what there was before.
+            has_none = self._core.applied is None and self._models is not None
+            is_begun = self._models == self._begun_with and not has_none
+            if self._begun_mark is not None:
+                is_begun &= mark_of(content) == self._begun_mark
+            self._is_anew |= not is_first or not is_begun
         return self._models
+
+    def _at_rest(self, content: bytes) -> bytes:
+        """What a file holds once two readings agree.
+
+        A YAML file that is just being written is whole after each line, only with fewer models.
+        """
+        while not self._closing.is_set():
+            self._wait(self._closing, _REST_S)
+            before, content = content, read_file(self._path)
+            if content == before:
+                return content
+        raise Cancelled("The server stops")
 
 
 def _complain(what: str, error: ServingError) -> None:
@@ -173,45 +161,30 @@ def _complain(what: str, error: ServingError) -> None:
         _logger.error("%s: %s", what, error.message)
 
 
-def make_config_polling(options: ServerOptions, core: Configurable) -> ConfigPolling | None:
+def make_config_polling(configuration: Configuration, core: Configurable) -> ConfigPolling | None:
     """The polling that the flags ask for, not yet begun; None when they ask for none."""
+    options = configuration.options
     if not options.model_config_file or options.model_config_file_poll_wait_seconds <= 0:
         return None
     return ConfigPolling(
-        options.model_config_file, options.model_config_file_poll_wait_seconds, core
+        options.model_config_file,
+        options.model_config_file_poll_wait_seconds,
+        core,
+        begun_with=configuration.models,
+        begun_mark=configuration.models_mark,
     )
 
 
-def directories_of(path: str) -> frozenset[str]:
-    """The directories in which a change may give a path another content.
-
-    That is where the file lies, and where each link on the way to it lies: Kubernetes gives a
-    ConfigMap new files by moving one link (`..data`), on which all others lead.
+def apply_file(path: str, core: Configurable) -> None:
+    """Make what a configuration file says the configuration, also where nothing in it has changed.
 
     Args:
-        path: absolute.
+        path: of a ModelServerConfig; empty for none, which leaves everything as it is.
+        core: what is configured. Its models are not waited for.
+
+    Raises:
+        ServingError: the file cannot be read, or is wrong; nothing has changed then.
     """
-    return frozenset(os.path.realpath(os.path.dirname(step)) for step in _steps(path))
-
-
-def _steps(path: str) -> Iterator[str]:
-    """The path, each link on the way, and where the links lead."""
-    for _ in range(_MOST_LINKS):
-        yield path
-        link = next((part for part in _parts(path) if os.path.islink(part)), None)
-        if link is None:
-            return
-        yield link
-        try:
-            target = os.path.join(os.path.dirname(link), os.readlink(link))
-        except OSError:  # it has just gone
-            return
-        path = target + path[len(link) :]
-
-
-def _parts(path: str) -> Iterator[str]:
-    """All beginnings of a path, the shortest first, and itself."""
-    parent = os.path.dirname(path)
-    if parent != path:
-        yield from _parts(parent)
-    yield path
+    if path:
+        models = parse_model_config(read_file(path), path, Breather())
+        core.apply(models, is_awaited=False, is_anew=True)

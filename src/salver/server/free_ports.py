@@ -15,7 +15,11 @@ _FIRST_UNPRIVILEGED: Final = 1024
 
 
 def port_hint(
-    flag: str, host: str, port: int, error: OSError | UnicodeError, others: Collection[int] = ()
+    flag: str,
+    host: str,
+    port: int,
+    error: OSError | OverflowError | UnicodeError,
+    others: Collection[int] = (),
 ) -> str | None:
     """Advice for an error of `bind`; None where there is none.
 

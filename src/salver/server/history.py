@@ -6,10 +6,10 @@ from time import monotonic, perf_counter
 from typing import Any, Final
 
 from salver.config.start_up import Configuration
+from salver.instruments.threads import Breather
 from salver.metrics.history import History
 from salver.metrics.merged import report_of
 from salver.metrics.registry import Metrics
-from salver.threads import Breather
 
 __all__ = ["Recorder", "is_history_kept", "make_history"]
 

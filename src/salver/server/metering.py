@@ -1,4 +1,4 @@
-"""What the metrics page asks the server when it is read: models, doors, the process."""
+"""What the metrics page asks the server when it is read: models, connections, the process."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,10 +13,11 @@ from salver.metrics.catalogue import BY_NAME
 from salver.metrics.installed import installed_version
 from salver.metrics.process import build_family, process_families
 from salver.metrics.text import Cell, Family
-from salver.servable import ServableId
+from salver.scheduling.run_pool import RunCounts
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
+from salver.vocabulary.servable import ServableId
 
-__all__ = ["Meterable", "ServerReadings"]
+__all__ = ["Meterable", "ServerReadings", "child_families", "run_families"]
 
 _FAILED: Final = "FAILED"
 
@@ -41,6 +42,8 @@ class ServerReadings:
         dropped_lines: how many the access log has lost.
         memory: that requests hold.
         rejected_runs: model → requests that found the queue of its runs full.
+        late_runs: model → requests whose time would have been over before their turn.
+        refused: limit → requests of principals that had had theirs.
     """
 
     core: Meterable
@@ -48,6 +51,8 @@ class ServerReadings:
     dropped_lines: Callable[[], int] = lambda: 0
     memory: MemoryInFlight = UNLIMITED
     rejected_runs: Callable[[], Mapping[str, int]] = dict
+    late_runs: Callable[[], Mapping[str, int]] = dict
+    refused: Callable[[], Mapping[str, int]] = dict
 
     def __call__(self) -> Iterable[Family]:
         """Ask."""
@@ -58,6 +63,8 @@ class ServerReadings:
         yield Family(BY_NAME["salver_connections"], [(("REST",), self.connections())])
         yield Family(BY_NAME["salver_memory_in_flight_bytes"], [((), self.memory.held_bytes)])
         rejected: list[Cell] = [((name, "queue"), n) for name, n in self.rejected_runs().items()]
+        rejected += [((name, "deadline"), n) for name, n in self.late_runs().items()]
+        rejected += [(("", limit), number) for limit, number in self.refused().items()]
         if self.memory.rejected:
             rejected.append((("", "memory"), self.memory.rejected))
         if rejected:
@@ -67,6 +74,32 @@ class ServerReadings:
             yield Family(BY_NAME["salver_dropped_log_records_total"], [(labels, dropped)])
         yield build_family(__version__, _tensorflow_version())
         yield from process_families()
+
+
+def run_families(counts: Mapping[str, RunCounts]) -> Iterable[Family]:
+    """What is told of the runs of models.
+
+    Args:
+        counts: model → its runs.
+    """
+    runs: list[Cell] = []
+    demotions: list[Cell] = []
+    for name, of_model in counts.items():
+        runs += [((name, placement), n) for placement, n in of_model.by_placement().items() if n]
+        if of_model.demotions:
+            demotions.append(((name,), of_model.demotions))
+    yield Family(BY_NAME["salver_runs_total"], runs)
+    yield Family(BY_NAME["salver_inline_demotions_total"], demotions)
+
+
+def child_families(restarts: Mapping[tuple[str, str], int]) -> Iterable[Family]:
+    """What is told of models in processes of their own.
+
+    Args:
+        restarts: (model, cause) → processes that were replaced.
+    """
+    if restarts:
+        yield Family(BY_NAME["salver_child_restarts_total"], list(restarts.items()))
 
 
 @cache

@@ -3,14 +3,26 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from salver.config.options import schedulable_cpus
+from salver.config.options import ServerOptions, schedulable_cpus
 from salver.config.start_up import Configuration
+from salver.instruments.cache import Cache
+from salver.instruments.cache_size import CacheSize
 from salver.lifecycle.loader import LoadOptions
-from salver.server.core import CoreOptions, ServerCore
-from salver.server.lazy import LazyModels, is_lazy
-from salver.server.loading import Loader
+from salver.management.applied import Applied
+from salver.management.base_paths import BasePaths, are_all_paths_allowed
+from salver.management.core import CoreOptions, ServerCore
+from salver.management.lazy import LazyModels, is_lazy
+from salver.management.loading import Loader
+from salver.metrics.fetches import FetchMetrics
+from salver.request_log.loggers import check_logs
+from salver.sources.by_scheme import Sources
+from salver.sources.fetching import is_kept
+from salver.sources.file_system import FileSystem
+from salver.sources.settings import SourceSettings
+from salver.sources.table import make_source
+from salver.sources.verification import Verification
 
-__all__ = ["core_options", "make_core", "run_threads"]
+__all__ = ["core_options", "make_core", "make_sources", "run_threads"]
 
 
 def run_threads(configuration: Configuration) -> int:
@@ -27,7 +39,9 @@ def make_core(
     *,
     after_change: Callable[[], None],
     update_logs: Callable[[Mapping[str, bytes]], None],
+    fetches: FetchMetrics,
     on_status: Callable[[str], None] = lambda _name: None,
+    on_applied: Callable[[Applied], None] = lambda _applied: None,
 ) -> ServerCore:
     """A core without models.
 
@@ -36,27 +50,66 @@ def make_core(
         loader: loads them.
         after_change: called after each load and unload, from the manager's thread.
         update_logs: see `ServerCore`.
-        on_status: see there.
+        fetches: count what is fetched.
+        on_status: see `ServerCore`.
+        on_applied: see there.
     """
     options = core_options(configuration)
+    sources = make_sources(configuration.options, fetches)
     lazy = None
     if is_lazy(configuration.options):
         lazy = LazyModels(
             loader,
             configuration.options,
             transient_load_bytes=options.load.transient_load_bytes,
+            check=lambda directory: sources.check(directory, loader.check),
+            fetcher=sources,
+            look=sources.look,
             after_change=after_change,
         )
         # What is only looked at takes no memory; `lazy` sees to what does.
         options = replace(options, load=replace(options.load, max_model_memory_bytes=0))
-    return ServerCore(
+    core = ServerCore(
         lazy or loader,
         loader.platforms,
         options,
+        sources,
         lazy=lazy,
         after_change=after_change,
         update_logs=update_logs,
+        check_logs=check_logs,
         on_status=on_status,
+        on_applied=on_applied,
+        on_configured=lambda: loader.limit(core.configured),
+    )
+    return core
+
+
+def make_sources(options: ServerOptions, fetches: FetchMetrics) -> Sources:
+    """What finds and fetches the models that the flags may name."""
+
+    def cache() -> Cache:
+        return Cache(options.conversion_cache, max_bytes=options.conversion_cache_max_bytes)
+
+    fetches.cache_bytes = CacheSize(lambda: cache().directory)
+    settings = SourceSettings(
+        poll_wait_s=options.remote_poll_wait_seconds,
+        settle_s=options.remote_settle_seconds,
+        bytes_per_second=options.fetch_bandwidth_bytes_per_second,
+        config_file=options.remote_config_file,
+        is_behind=True,
+        count=fetches.requested,
+        is_kept=lambda number, version: is_kept(number, version, cache()),
+    )
+    return Sources(
+        FileSystem(options.file_system_poll_wait_seconds),
+        cache,
+        verification=Verification.of(
+            is_required=options.require_manifest,
+            public_key_file=options.manifest_public_key_file,
+        ),
+        make=lambda scheme: make_source(scheme, settings),
+        on_fetched=fetches.fetched,
     )
 
 
@@ -82,9 +135,10 @@ def core_options(configuration: Configuration, *, num_copies: int = 1) -> CoreOp
             num_copies=num_copies,
             load_timeout_s=configuration.options.load_timeout_seconds,
         ),
-        file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
         allow_version_labels_for_unavailable_models=(
             options.allow_version_labels_for_unavailable_models
         ),
         max_ended_versions=options.max_ended_versions,
+        base_paths=BasePaths.of(options),
+        may_name_log_files=not options.auth_config_file and are_all_paths_allowed(options),
     )

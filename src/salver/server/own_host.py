@@ -23,6 +23,7 @@ def host_rules_of(options: ServerOptions) -> HostRules | None:
     host = options.host.lower()
     address = address_of(host)
     is_local = host == "localhost" or (address is not None and address.is_loopback)
+    is_local = is_local and not options.is_reached_from_outside
     return HostRules(
         allowed,
         own_names={*own_names(), host} - {""},

@@ -5,22 +5,19 @@ After 24 answers of a million strings each that was 370 MB, of which 200 to 330 
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-from salver.heap import return_freed_pages
-from salver.threads import in_background
+from salver.instruments.heap import return_freed_pages
+from salver.instruments.threads import in_background
 
-__all__ = ["SpareMemory", "resident_bytes"]
+__all__ = ["SpareMemory"]
 
 _EVERY_S: Final = 10.0
 _GROWN_BYTES: Final = 128 << 20
 _BUSY_BYTES: Final = 16 << 20
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class SpareMemory:
@@ -78,11 +75,3 @@ class SpareMemory:
     def _given(self, _: "asyncio.Future[object]") -> None:
         self._settled_bytes = self._resident_bytes()
         self._is_giving = False
-
-
-def resident_bytes() -> int:
-    """What this process holds now; 0 where the system does not say so."""
-    try:
-        return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE_BYTES
-    except OSError:
-        return 0

@@ -1,4 +1,4 @@
-"""Polls base paths and aspires to the versions found there.
+"""Finds versions in directories of this machine.
 
 Each model stands alone: one whose base path is missing keeps what it has, and the others go on
 (the reference gives up the whole poll).
@@ -6,61 +6,81 @@ Each model stands alone: one whose base path is missing keeps what it has, and t
 Source: TensorFlow Serving `sources/storage_path/file_system_storage_path_source.cc`.
 """
 
-import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from salver.errors import InvalidArgument, ServingError
-from salver.files import list_names, local_path, require_path, unreachable
-from salver.sources.looks import Looks
-from salver.sources.versions import Policy
-from salver.sources.watcher import Watcher
+from salver.instruments.files import list_names, local_path, require_path
+from salver.sources.protocol import Fetcher, Found, MonitoredServable, Version, select
+from salver.sources.versions import parse_version
 
-__all__ = ["Aspire", "FileSystemSource", "Findings", "MonitoredServable", "find_versions"]
-
-_logger = logging.getLogger(__name__)
-
-Aspire = Callable[[str, Mapping[int, str]], None]
-"""Told which versions of a name to serve, version → directory. Returns at once."""
+__all__ = ["LISTED_IN_TURN", "FileSystem", "Looks", "find_versions", "not_found"]
 
 
-class Findings(Protocol):
-    """What a look at the versions that do not load has found."""
+LISTED_IN_TURN: Final = 50
+"""Base paths that are listed at each poll whatever their dates; so many models, and no more, always
+are."""
 
-    @property
-    def directories(self) -> Collection[str]:
-        """Of versions whose files are worth watching: a change may let a failed load succeed."""
-        ...
+_REST_S: Final = 3.0  # coarser than the clock of any file system: two seconds, of FAT
 
-    @property
-    def again_s(self) -> float | None:
-        """When to look again at the latest, in seconds; None for whenever the poll comes by."""
-        ...
+S = TypeVar("S", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class _Nothing:
-    directories: tuple[str, ...] = ()
-    again_s: float | None = None
+@dataclass(slots=True)
+class _Look:
+    stamp: tuple[int, ...]
+    since_s: float  # when the directory was first seen so
+    listed_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class MonitoredServable:
-    """One model to poll for.
+class Looks:
+    """Remembers how base paths looked. Belongs to the thread that polls."""
 
-    Attributes:
-        name: the servable stream.
-        base_path: an absolute path, or a URI.
-        policy: which of the versions there to serve.
-    """
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Know nothing.
 
-    name: str
-    base_path: str
-    policy: Policy
+        Args:
+            clock: seconds, monotonic.
+        """
+        self._clock = clock
+        self._looks: dict[Hashable, _Look] = {}
+        self._turn = 0
+
+    def to_list(self, places: Sequence[tuple[S, str]]) -> list[S]:
+        """Of some base paths, those to be listed now, in their order; all others are forgotten.
+
+        Args:
+            places: by what the caller knows them, and where they are on this machine.
+        """
+        count, now_s = len(places), self._clock()
+        due = {(self._turn + n) % count for n in range(min(LISTED_IN_TURN, count))}
+        self._turn = (self._turn + LISTED_IN_TURN) % max(1, count)
+        before, self._looks = self._looks, {}
+        listed = []
+        for number, (key, path) in enumerate(places):
+            stamp = _stamp(path)
+            look = before.get(key)
+            if look is None or look.stamp != stamp:
+                look = _Look(stamp, now_s)
+            self._looks[key] = look
+            # What was listed so soon after a change may have missed the end of it.
+            is_known = bool(stamp) and look.listed_s - look.since_s >= _REST_S
+            if number in due or not is_known:
+                look.listed_s = now_s
+                listed.append(key)
+        return listed
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes when the entries of a directory do; empty for what cannot be looked at."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def find_versions(servable: MonitoredServable) -> dict[int, str]:
@@ -72,194 +92,61 @@ def find_versions(servable: MonitoredServable) -> dict[int, str]:
     try:
         base = require_path(servable.base_path)
     except ServingError as error:
-        raise _not_found(servable, error) from error
-    selection = servable.policy.select(servable.name, list_names(base))
-    for warning in selection.warnings:
-        _logger.warning("%s", warning)
-    if selection.is_empty_by_mistake:
-        _logger.warning(
-            "No versions of servable %s found under base path %s. Did you forget to name your "
-            "leaf directory as a number (eg. '/1/')?",
-            servable.name,
-            servable.base_path,
-        )
-    return {version: os.path.join(base, name) for version, name in selection.names.items()}
+        raise not_found(servable, error) from error
+    listed = list_names(base)
+    policy = servable.policy_in(base)
+    servable = servable if policy is None else replace(servable, policy=policy)
+    if all(parse_version(name) is None for name in listed) and servable.is_version(base):
+        return dict.fromkeys(select(servable, ["1"]), base)
+    names = select(servable, listed)
+    return {version: os.path.join(base, name) for version, name in names.items()}
 
 
-class FileSystemSource:
-    """One thread that polls for all models. Safe to use from any thread."""
-
-    def __init__(
-        self,
-        aspire: Aspire,
-        *,
-        poll_wait_seconds: int = 1,
-        recheck: Callable[[], Findings] = _Nothing,
-        is_watching: bool = True,
-        wait: Callable[[threading.Event, float | None], bool] = threading.Event.wait,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Make a source that does nothing before `start`.
-
-        Args:
-            aspire: told when what is wanted of a model has changed, and after each change of
-                its configuration.
-            poll_wait_seconds: pause between polls; 0 polls once for each configuration, a
-                negative number never.
-            recheck: called after each poll; looks at the versions that do not load.
-            is_watching: whether a change on disk may wake the poll before its time.
-            wait: waits for an event so many seconds; a test's own clock goes in here.
-            clock: seconds, monotonic.
-        """
-        self._aspire = aspire
-        self._poll_wait_seconds = poll_wait_seconds
-        self._recheck = recheck
-        self._wait = wait
-        self._lock = threading.Lock()
-        self._servables: tuple[MonitoredServable, ...] = ()
-        self._by_name: dict[str, MonitoredServable] = {}  # the same
-        self._known: dict[str, Mapping[int, str]] = {}  # what was last aspired to
-        self._looks = Looks(clock)
-        self._placed: tuple[MonitoredServable, ...] = ()  # those in the next
-        self._places: dict[str, str] = {}  # name → base path on this machine
-        self._wake = threading.Event()
-        self._is_closing = False
-        self._has_polled = False
-        has_period = poll_wait_seconds > 0
-        self._watcher = Watcher(self.poke) if is_watching and has_period else None
-        # Nothing is watched at the first poll: importing the library would slow the first load.
-        first_wait_s = min(poll_wait_seconds, 1) if self._watcher else poll_wait_seconds
-        self._first_wait_s = float(first_wait_s)
-        self._again_s: float | None = None  # what the last recheck asked for
-        self._thread = threading.Thread(target=self._run, name="salver-source", daemon=True)
-
-    def start(self) -> None:
-        """Begin to poll."""
-        if self._poll_wait_seconds >= 0:
-            self._thread.start()
-
-    def reconfigure(self, servables: Iterable[MonitoredServable]) -> None:
-        """Replace the whole set of models and poll at once.
-
-        Models that are gone are given up before this returns.
-        """
-        with self._lock:
-            before, self._servables = self._servables, tuple(servables)
-            if before == self._servables:
-                return
-            names = self._by_name = {servable.name: servable for servable in self._servables}
-            for gone in sorted({servable.name for servable in before} - names.keys()):
-                self._aspire(gone, {})
-            kept = frozenset(before) & frozenset(self._servables)
-            keep = {servable.name for servable in kept}
-            self._known = {name: known for name, known in self._known.items() if name in keep}
-        self.poke()
-
-    def poke(self) -> None:
-        """Poll now."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Aspire to nothing more, and give nothing up; `close` waits for the threads."""
-        with self._lock:
-            self._is_closing = True
-        self._wake.set()
-        if self._watcher is not None:
-            self._watcher.stop()
-
-    def close(self, timeout_s: float | None = None) -> bool:
-        """Stop and join the threads.
-
-        Args:
-            timeout_s: how long to wait; a file system may hang for ever. None for any time.
-
-        Returns:
-            Whether the threads have ended.
-        """
-        self.stop()
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-        has_ended = self._watcher is None or self._watcher.close(left_s)
-        return has_ended and not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._is_closing:
-            self._wake.clear()
-            try:
-                self._poll()
-            except Exception:
-                _logger.exception("The poll failed")
-            self._wait(self._wake, self._pause_s())
-            self._has_polled = True
-
-    def _pause_s(self) -> float | None:
-        if self._poll_wait_seconds == 0:
-            return None
-        pause_s = float(self._poll_wait_seconds) if self._has_polled else self._first_wait_s
-        return pause_s if self._again_s is None else min(pause_s, self._again_s)
-
-    def _poll(self) -> None:
-        servables = self._servables
-        if servables is not self._placed:
-            self._placed, self._places = servables, _places(servables)
-        places = self._places
-        listed = frozenset(self._looks.to_list(list(places.items())))
-        known = self._known
-        for servable in servables:
-            name = servable.name
-            if name not in places:
-                continue  # nobody can look there, as was said
-            if name not in listed and name in known:
-                continue  # as it was
-            try:
-                found = find_versions(servable)
-            except ServingError as error:
-                _complain(error)
-                continue
-            self._report(servable, found)
-        findings = self._recheck()
-        self._again_s = findings.again_s
-        if self._watcher is not None and self._has_polled:
-            self._update_watch(self._watcher, places.values(), findings.directories)
-
-    def _report(self, servable: MonitoredServable, found: Mapping[int, str]) -> None:
-        with self._lock:
-            is_current = self._by_name.get(servable.name) == servable and not self._is_closing
-            if is_current and self._known.get(servable.name) != found:
-                self._known[servable.name] = found
-                self._aspire(servable.name, found)
-
-    def _update_watch(
-        self, watcher: Watcher, base_paths: Iterable[str], versions: Iterable[str]
-    ) -> None:
-        directories = set(base_paths)
-        for version in versions:
-            directories.update(where for where, _, _ in os.walk(version))
-        watcher.watch(frozenset(filter(os.path.isdir, directories)))
-
-
-def _places(servables: Iterable[MonitoredServable]) -> dict[str, str]:
-    """Name → where its base path is on this machine, but for schemes nobody can look at."""
-    places: dict[str, str] = {}
-    for servable in servables:
-        error = unreachable(servable.base_path)
-        if error is None:
-            places[servable.name] = local_path(servable.base_path)
-        else:
-            _complain(_not_found(servable, error))
-    return places
-
-
-def _not_found(servable: MonitoredServable, error: ServingError) -> InvalidArgument:
+def not_found(servable: MonitoredServable, error: ServingError) -> InvalidArgument:
+    """The error of a servable at whose base path nobody can look, in the reference's words."""
     return InvalidArgument(
         f"Could not find base path {servable.base_path} for servable {servable.name} "
         f"with error {error.status}"
     )
 
 
-def _complain(error: ServingError) -> None:
-    _logger.error(
-        "FileSystemStoragePathSource encountered a filesystem access error: %s", error.message
-    )
+class FileSystem:
+    """A `Source`. Directories in which nothing has changed are not read again."""
+
+    fetcher: Final[Fetcher | None] = None
+
+    def __init__(
+        self, poll_wait_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            poll_wait_s: see `Source`.
+            clock: seconds, monotonic.
+        """
+        self.poll_wait_s: Final = poll_wait_s
+        self._looks = Looks(clock)
+        self._servables: Sequence[MonitoredServable] = ()
+        self._places: list[tuple[str, str]] = []  # the same: name, and where on this machine
+        self._found: dict[str, Mapping[int, Version]] = {}
+
+    def find(self, servables: Sequence[MonitoredServable]) -> Iterator[Found]:
+        """See `Source.find`."""
+        if servables is not self._servables:
+            kept = {each.name for each in frozenset(self._servables) & frozenset(servables)}
+            self._found = {name: found for name, found in self._found.items() if name in kept}
+            self._places = [(each.name, local_path(each.base_path)) for each in servables]
+            self._servables = servables
+        listed = frozenset(self._looks.to_list(self._places))
+        for servable in servables:
+            found = self._found.get(servable.name)
+            if found is None or servable.name in listed:
+                try:
+                    paths = find_versions(servable)
+                except ServingError as error:
+                    self._found.pop(servable.name, None)
+                    yield servable, error
+                    continue
+                found = {number: Version(path) for number, path in paths.items()}
+                self._found[servable.name] = found
+            yield servable, found

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["All", "Latest", "Policy", "Selection", "Specific", "parse_version"]
+from salver.vocabulary.servable import Latest, Specific, VersionPolicy
+
+__all__ = ["Selection", "parse_version", "select"]
 
 # absl::SimpleAtoi: ASCII digits, one sign, ASCII white space around.
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)[ \t\n\v\f\r]*")
@@ -58,55 +60,31 @@ def _index(names: Iterable[str]) -> tuple[dict[int, str], tuple[str, ...]]:
     return by_version, tuple(warnings)
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """Serve the versions with the highest numbers; 0 counts as 1."""
-
-    num_versions: int = 1
-
-    def select(self, servable: str, names: Iterable[str]) -> Selection:
-        """Choose among the entries of the base path of `servable`."""
-        by_version, warnings = _index(names)
-        newest = sorted(by_version, reverse=True)[: max(1, self.num_versions)]
-        return Selection({v: by_version[v] for v in newest}, warnings, not newest)
+def select(policy: VersionPolicy, servable: str, names: Iterable[str]) -> Selection:
+    """Choose among the entries of the base path of `servable`."""
+    if isinstance(policy, Specific):
+        return _select_specific(policy.versions, servable, names)
+    by_version, warnings = _index(names)
+    if isinstance(policy, Latest):
+        newest = sorted(by_version, reverse=True)[: policy.num_versions]
+        by_version = {version: by_version[version] for version in newest}
+    return Selection(by_version, warnings, not by_version)
 
 
-@dataclass(frozen=True, slots=True)
-class All:
-    """Serve every version there is."""
-
-    def select(self, servable: str, names: Iterable[str]) -> Selection:
-        """Choose among the entries of the base path of `servable`."""
-        by_version, warnings = _index(names)
-        return Selection(by_version, warnings, not by_version)
-
-
-@dataclass(frozen=True, slots=True)
-class Specific:
-    """Serve these versions, as far as they are there."""
-
-    versions: tuple[int, ...]
-
-    def select(self, servable: str, names: Iterable[str]) -> Selection:
-        """Choose among the entries of the base path of `servable`.
-
-        Where every version has an entry of exactly its number, nothing else is looked at.
-        """
-        if not self.versions:
-            warning = f"No specific versions requested for servable {servable}."
-            return Selection({}, (warning,), is_empty_by_mistake=False)
-        present = frozenset(names)
-        exact = {version: str(version) for version in self.versions if version >= 0}
-        if present.issuperset(str(version) for version in self.versions) and exact:
-            return Selection(exact, (), is_empty_by_mistake=False)
-        by_version, warnings = _index(present)
-        chosen = {v: by_version[v] for v in sorted(set(self.versions) & by_version.keys())}
-        missing = tuple(
-            f"Version {version} of servable {servable}, which was requested to be served as a "
-            "'specific' version in the servable's version policy, was not found in the file system"
-            for version in sorted(set(self.versions) - chosen.keys())
-        )
-        return Selection(chosen, warnings + missing, not chosen)
-
-
-Policy = Latest | All | Specific
+def _select_specific(versions: tuple[int, ...], servable: str, names: Iterable[str]) -> Selection:
+    """Where every version has an entry of exactly its number, nothing else is looked at."""
+    if not versions:
+        warning = f"No specific versions requested for servable {servable}."
+        return Selection({}, (warning,), is_empty_by_mistake=False)
+    present = frozenset(names)
+    exact = {version: str(version) for version in versions if version >= 0}
+    if present.issuperset(str(version) for version in versions) and exact:
+        return Selection(exact, (), is_empty_by_mistake=False)
+    by_version, warnings = _index(present)
+    chosen = {v: by_version[v] for v in sorted(set(versions) & by_version.keys())}
+    missing = tuple(
+        f"Version {version} of servable {servable}, which was requested to be served as a "
+        "'specific' version in the servable's version policy, was not found in the file system"
+        for version in sorted(set(versions) - chosen.keys())
+    )
+    return Selection(chosen, warnings + missing, not chosen)

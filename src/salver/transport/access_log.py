@@ -12,16 +12,19 @@ import queue
 import select
 import stat
 import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 import orjson
 
 from salver.transport.service import AccessRecord
 
-__all__ = ["AccessLog", "log_line"]
+__all__ = ["AccessLog", "LineLog", "log_line"]
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 _STDOUT = 1
 _MODE = 0o666  # but for the umask, as `open` has it
@@ -30,52 +33,67 @@ _LINES_AT_ONCE = 512
 
 
 def log_line(record: AccessRecord) -> bytes:
-    """One record as a line of JSON. `time` is ISO 8601 in UTC; bytes and seconds are numbers."""
+    """One record as a line of JSON. `time` is ISO 8601 in UTC; bytes and seconds are numbers.
+
+    `principal` is there only where it is known, `trace_id` for those that are traced,
+    `forwarded_to` for those that another server has answered.
+    """
     time = datetime.fromtimestamp(record.time, timezone.utc)
-    return orjson.dumps(
-        {
-            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "remote": record.remote,
-            "method": record.method,
-            "target": record.target,
-            "status": record.status,
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-            "seconds": round(record.seconds, 6),
-            "model_version": record.model_version,
-            "user_agent": record.user_agent,
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    line = {
+        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "remote": record.remote,
+        "method": record.method,
+        "target": record.target,
+        "status": record.status,
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "seconds": round(record.seconds, 6),
+        "model_version": record.model_version,
+        "user_agent": record.user_agent,
+    }
+    if record.principal is not None:
+        line["principal"] = record.principal
+    if record.trace_id is not None:
+        line["trace_id"] = record.trace_id
+    if record.forwarded_to is not None:
+        line["forwarded_to"] = record.forwarded_to
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-class AccessLog:
-    """Takes records from the loop; safe to call from any thread.
+class LineLog(Generic[R]):
+    """Takes records; safe to call from any thread, also from the loop.
 
     Attributes:
         dropped: records that were lost, because the queue was full or could not be written.
     """
 
-    def __init__(self, path: str, *, max_queued: int = 65536) -> None:
+    def __init__(
+        self, path: str, line: Callable[[R], bytes], *, name: str, max_queued: int = 65536
+    ) -> None:
         """Open the log and start its thread.
 
         Args:
             path: a file to append to, or `-` for standard output.
+            line: makes the line of a record; called in the thread.
+            name: of the log, for what is said of it.
             max_queued: records that may wait for the disk.
 
         Raises:
             OSError: the file cannot be opened.
         """
         self._path = None if path == "-" else path
+        self._line = line
+        self._name = name
         self._file = self._open()
         self._max_queued = max_queued
-        self._queue: queue.SimpleQueue[AccessRecord | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[R | None] = queue.SimpleQueue()
         self._is_failing = False
         self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name="salver-access-log", daemon=True)
+        thread_name = f"salver-{name.replace(' ', '-')}"
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
         self._thread.start()
 
-    def __call__(self, record: AccessRecord) -> None:
+    def __call__(self, record: R) -> None:
         """Have a record written soon, or dropped; never waits."""
         if self._queue.qsize() < self._max_queued:
             self._queue.put(record)
@@ -93,7 +111,7 @@ class AccessLog:
         if not self._thread.is_alive():
             self._file.close()
         if self.dropped:
-            logger.warning("The access log has lost %d lines.", self.dropped)
+            logger.warning("The %s has lost %d lines.", self._name, self.dropped)
 
     def _open(self, more_flags: int = 0) -> BinaryIO:
         if self._path is None:
@@ -110,7 +128,7 @@ class AccessLog:
             with contextlib.suppress(queue.Empty):
                 while records[-1] is not None and len(records) < _LINES_AT_ONCE:
                     records.append(self._queue.get_nowait())
-            lines = [log_line(record) for record in records if record is not None]
+            lines = [self._line(record) for record in records if record is not None]
             if lines:
                 self._write(lines)
             if records[-1] is None:
@@ -131,7 +149,7 @@ class AccessLog:
             self.dropped += len(lines)
             if not self._is_failing:
                 self._is_failing = True
-                logger.warning("The access log cannot be written: %s", error)
+                logger.warning("The %s cannot be written: %s", self._name, error)
         else:
             self._is_failing = False
 
@@ -167,3 +185,11 @@ class AccessLog:
             fresh = self._open(_AGAIN)
             self._file.close()
             self._file = fresh
+
+
+class AccessLog(LineLog[AccessRecord]):
+    """Takes records of requests."""
+
+    def __init__(self, path: str, *, max_queued: int = 65536) -> None:
+        """See `LineLog`."""
+        super().__init__(path, log_line, name="access log", max_queued=max_queued)

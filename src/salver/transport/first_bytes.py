@@ -6,13 +6,12 @@ request (RFC 9113 §3.4); with TLS it has agreed on `h2` before, and begins with
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
+from salver.transport.http2.frames import PREFACE
 from salver.transport.service import Service
 
-__all__ = ["PREFACE", "FirstBytes", "MakeProtocol"]
-
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+__all__ = ["FirstBytes", "MakeProtocol"]
 
 MakeProtocol = Callable[[Service, float], asyncio.Protocol]
 """Makes the protocol of one connection of a server, accepted at a monotonic time."""

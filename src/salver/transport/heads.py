@@ -8,7 +8,7 @@ requests are smuggled.
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import httptools
 
@@ -66,25 +66,11 @@ class RequestHead:
         length: of the body in bytes; `CHUNKED` when only its end will tell.
         is_http10: the client speaks HTTP/1.0, or older.
         is_head: the answer is sent without its body.
-        is_plain: there is no body, or nothing but its length matters: no chunks, no gzip, no
+        is_plain: there is no body, or nothing but its length matters: no chunks, no coding, no
             expectation.
-        is_gzipped: the body is to be inflated.
+        coding: what the body is to be inflated from: `gzip` or `deflate`; None where it is not.
         expects_continue: the client sends its body only when told to go on.
     """
-
-    __slots__ = (
-        "authority",
-        "expects_continue",
-        "headers",
-        "is_gzipped",
-        "is_head",
-        "is_http10",
-        "is_plain",
-        "keep_alive",
-        "length",
-        "method",
-        "target",
-    )
 
     def __init__(
         self,
@@ -101,14 +87,23 @@ class RequestHead:
         self.length = length
         self.keep_alive = keep_alive
         self.is_head = self.method == "HEAD"
-        self.is_gzipped = (
-            b"\r\ncontent-encoding:" in lowered
-            and b"gzip" in (headers.get(b"content-encoding") or b"").lower()
-        )
+        self.coding: bytes | None = None
+        if b"\r\ncontent-encoding:" in lowered:
+            self.coding = _coding_of(headers, self.target)
         self.expects_continue = length != 0 and not self.is_http10 and b"\r\nexpect:" in lowered
         self.is_plain = length == 0 or not (
-            length == CHUNKED or self.is_gzipped or self.expects_continue
+            length == CHUNKED or self.coding is not None or self.expects_continue
         )
+
+
+_DEFLATED: Final = "/v2"  # elsewhere, as in TensorFlow Serving, only gzip is inflated
+
+
+def _coding_of(headers: Headers, target: str) -> bytes | None:
+    coding = (headers.get(b"content-encoding") or b"").strip().lower()
+    if b"gzip" in coding:
+        return b"gzip"
+    return coding if coding == b"deflate" and target.startswith(_DEFLATED) else None
 
 
 class _Events:

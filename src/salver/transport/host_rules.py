@@ -12,8 +12,9 @@ from typing import Final
 
 from salver.transport.authority import Address, address_of, host_and_port
 from salver.transport.heads import Refusal, RequestHead
+from salver.transport.messages import HttpRequest
 
-__all__ = ["HostRules"]
+__all__ = ["HostRules", "is_of_foreign_page"]
 
 _ANY: Final = "*"
 _SUBDOMAINS: Final = "*."
@@ -91,11 +92,11 @@ class HostRules:
 
     def _is_own_page(self, origin: bytes, authority: bytes) -> bool:
         scheme, _, page_authority = origin.lower().partition(b"://")
-        page, asked = host_and_port(page_authority), host_and_port(authority)
+        page, own = host_and_port(page_authority), host_and_port(authority)
         default_port = _DEFAULT_PORTS.get(scheme)
-        if page is None or asked is None or default_port is None or not page[0]:
+        if page is None or own is None or default_port is None or not page[0]:
             return False
-        if page[0] == asked[0] and (page[1] or default_port) == (asked[1] or default_port):
+        if page[0] == own[0] and (page[1] or default_port) == (own[1] or default_port):
             return True
         # Other ports of this machine are other servers, whatever its names are.
         return self._is_named(page[0]) and not _is_loopback(page[0])
@@ -111,6 +112,14 @@ class HostRules:
             return True
         address = address_of(host)
         return address is not None and self._is_own_address(address)
+
+
+def is_of_foreign_page(request: HttpRequest) -> bool:
+    """Whether a web page of another origin sends a request, wherever the server's rules may be."""
+    origin = request.header(b"origin")
+    if origin is None or request.header(b"sec-fetch-site") == b"same-origin":
+        return False
+    return not HostRules(())._is_own_page(origin, request.header(b"host") or b"")
 
 
 def _is_loopback(host: str) -> bool:

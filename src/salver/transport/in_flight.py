@@ -10,15 +10,20 @@ import threading
 from typing import Final
 
 from salver.errors import Cancelled, Overloaded
-from salver.machine import memory_bytes
+from salver.instruments.machine import memory_bytes
 
 __all__ = ["UNLIMITED", "Holding", "MemoryInFlight", "default_bytes_in_flight"]
 
 
 class MemoryInFlight:
-    """The account of a process. Thread-safe."""
+    """The account of a process. Thread-safe.
 
-    __slots__ = ("_held_bytes", "_most_bytes", "_rejected", "lock")
+    Attributes:
+        held_bytes: that requests hold now.
+        rejected: how many requests were refused so far.
+    """
+
+    __slots__ = ("_most_bytes", "held_bytes", "lock", "rejected")
 
     def __init__(self, most_bytes: int | None) -> None:
         """Nothing is held yet.
@@ -27,19 +32,9 @@ class MemoryInFlight:
             most_bytes: that requests may hold together; None for any.
         """
         self._most_bytes = most_bytes
-        self._held_bytes = 0
-        self._rejected = 0
+        self.held_bytes = 0
+        self.rejected = 0
         self.lock = threading.Lock()
-
-    @property
-    def held_bytes(self) -> int:
-        """That requests hold now."""
-        return self._held_bytes
-
-    @property
-    def rejected(self) -> int:
-        """How many requests were refused so far."""
-        return self._rejected
 
     def take(self, count: int) -> None:
         """Hold so many bytes more; the caller has the lock.
@@ -47,18 +42,18 @@ class MemoryInFlight:
         Raises:
             Overloaded: they would be too many; none of them is held.
         """
-        held_bytes = self._held_bytes + count
+        held_bytes = self.held_bytes + count
         if self._most_bytes is not None and held_bytes > self._most_bytes:
-            self._rejected += 1
+            self.rejected += 1
             raise Overloaded(
                 f"Requests in flight would hold {held_bytes} bytes, more than {self._most_bytes}",
                 hint="Try again in a moment; --max_memory_in_flight_bytes sets this limit.",
             )
-        self._held_bytes = held_bytes
+        self.held_bytes = held_bytes
 
     def add(self, count: int) -> None:
         """Hold so many bytes more, or fewer, whatever the limit; the caller has the lock."""
-        self._held_bytes += count
+        self.held_bytes += count
 
 
 class Holding:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from salver.heap import joined
+from salver.instruments.heap import joined
 
 __all__ = ["RATIO_FROM_BYTES", "Broken", "InflateLimits", "Inflating", "TooLarge"]
 
@@ -64,21 +64,6 @@ class Inflating:
     Attributes:
         size: of what there is so far.
     """
-
-    __slots__ = (
-        "_at",
-        "_data",
-        "_has_one_member",
-        "_has_pending",
-        "_limits",
-        "_most_bytes",
-        "_on_growth",
-        "_pieces",
-        "_rest",
-        "_stream",
-        "_window",
-        "size",
-    )
 
     def __init__(
         self,

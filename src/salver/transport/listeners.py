@@ -64,8 +64,12 @@ def _bind(
     return listener
 
 
-def open_unix_listener(path: str) -> socket.socket:
+def open_unix_listener(path: str, *, mode: int | None = None) -> socket.socket:
     """Bind a UNIX socket, not listening yet; one that nobody listens on any more is replaced.
+
+    Args:
+        path: where.
+        mode: who may connect, as of a file; None: whoever the umask lets.
 
     Raises:
         OSError: another server listens there, it is no socket, or it cannot be made.
@@ -78,6 +82,8 @@ def open_unix_listener(path: str) -> socket.socket:
         if os.path.exists(path):
             os.unlink(path)
         listener.bind(path)
+        if mode is not None:
+            os.chmod(path, mode)  # nobody can have connected: it does not listen yet
     except OSError:
         listener.close()
         raise

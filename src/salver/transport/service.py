@@ -8,23 +8,27 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from salver.errors import Overloaded, drop_frames, out_of_memory
-from salver.heap import joined
-from salver.threads import InPool
+from salver.instruments.heap import joined
+from salver.instruments.threads import VERY_LARGE_BYTES, InPool
+from salver.tracing.tracer import TRACE_HEADER
 from salver.transport.heads import HeadCache, Refusal, RequestHead, RequestLine
+from salver.transport.http1.responses import ResponseHeads
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.inflating import Broken, InflateLimits, Inflating, TooLarge
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import (
+    Client,
     ErrorPage,
     Handler,
+    HttpRequest,
     HttpResponse,
     PageHeaders,
 )
-from salver.transport.responses import ResponseHeads
+from salver.vocabulary.access import Principal
 
 __all__ = [
     "CLIENT_LEFT",
-    "LARGE_BYTES",
+    "FORWARDED_TO_HEADER",
     "MODEL_VERSION_HEADER",
     "AccessRecord",
     "OpenConnection",
@@ -35,8 +39,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MODEL_VERSION_HEADER = "salver-model-version"
-LARGE_BYTES = 16 << 20
-"""A body that is larger is worked on apart from others, with those that are large too."""
+FORWARDED_TO_HEADER = "salver-forwarded-to"
+"""Of answers that another server has given: its name."""
 _UNAVAILABLE = 503
 CLIENT_LEFT = HttpResponse(499, b"")
 """What the access log says of a request that was given up unanswered, as nginx does."""
@@ -55,6 +59,9 @@ class AccessRecord:
         bytes_out: of the answer's body.
         seconds: from the last byte of the request to the answer.
         model_version: the version that answered, as the answer's header says.
+        principal: whom the request is from; None where nobody has looked, or it could not be told.
+        trace_id: of the trace that it is told in, as the answer's header says.
+        forwarded_to: the server that has answered in the place of this one, likewise.
     """
 
     time: float
@@ -67,6 +74,9 @@ class AccessRecord:
     seconds: float
     model_version: str | None
     user_agent: str | None
+    principal: str | None = None
+    trace_id: str | None = None
+    forwarded_to: str | None = None
 
 
 class OpenConnection(Protocol):
@@ -94,31 +104,11 @@ class Service:
         tick: monotonic seconds at the last sweep: good enough for timeouts, and free to read.
         connections: all that are open.
         in_flight: requests whose answers are being made by an awaitable.
-        draining: every further answer ends its connection.
+        draining: every further answer over HTTP/1 ends its connection.
+        is_closed: and connections of HTTP/2 end when they have begun: no more are taken.
         on_connection: called when a connection has been made.
         on_empty: called when the last connection has gone.
     """
-
-    __slots__ = (
-        "access",
-        "admit",
-        "clock",
-        "connections",
-        "draining",
-        "error_page",
-        "handler",
-        "heads",
-        "in_flight",
-        "limits",
-        "memory",
-        "monotonic",
-        "on_connection",
-        "on_empty",
-        "page_headers",
-        "response_heads",
-        "run_in_pool",
-        "tick",
-    )
 
     def __init__(
         self,
@@ -149,6 +139,7 @@ class Service:
         self.connections: set[OpenConnection] = set()
         self.in_flight = 0
         self.draining = False
+        self.is_closed = False
         self.on_connection: Callable[[], None] = _nothing
         self.on_empty: Callable[[], None] = _nothing
         self.tick = 0.0
@@ -169,8 +160,13 @@ class Service:
         drop_frames(error)
         return self.refusal_page(Refusal(500, "Internal Server Error"), target)
 
-    async def inflated(self, body: bytes, holding: Holding) -> bytes:
-        """A gzipped body as it was; empty where it is broken or cut short.
+    def broke_off(self, error: Exception) -> None:
+        """The log hears of an answer that cannot be finished."""
+        logger.error("An answer was broken off: what makes it has failed.", exc_info=error)
+        drop_frames(error)
+
+    async def inflated(self, body: bytes, holding: Holding, coding: bytes = b"gzip") -> bytes:
+        """A compressed body as it was; empty where it is broken or cut short.
 
         Source: TensorFlow Serving `net_http/compression/gzip_zlib.cc` for what a broken one becomes
         (nothing, and an empty document is the error the client reads). Deviations: several members
@@ -181,6 +177,7 @@ class Service:
             body: as it came.
             holding: of the request; grows by what comes out. Once it is released, nothing more
                 is inflated.
+            coding: `gzip` or `deflate`.
 
         Raises:
             Refusal: 413, too much would come out; 503, too much is in flight.
@@ -188,9 +185,9 @@ class Service:
         limits = self.limits
         most_bytes = min(limits.max_inflated_bytes, limits.max_body_bytes)
         bounds = InflateLimits(most_bytes, limits.max_inflate_ratio)
-        inflating = Inflating(body, b"gzip", bounds, on_growth=holding.grow)
+        inflating = Inflating(body, coding, bounds, on_growth=holding.grow)
         try:
-            whole: bytes | None = await self.run_in_pool(lambda: inflating.whole(LARGE_BYTES))
+            whole: bytes | None = await self.run_in_pool(lambda: inflating.whole(VERY_LARGE_BYTES))
             if whole is None:
                 rest = self.run_in_pool(lambda: inflating.whole(most_bytes + 1), most_bytes)
                 whole = await rest
@@ -203,10 +200,34 @@ class Service:
         assert whole is not None  # it has ended, or was too large
         return whole
 
-    async def joined(self, pieces: "deque[Any]") -> bytes:
-        """A body of many pieces, put together apart from the loop."""
+    async def _joined(self, pieces: "deque[Any]") -> bytes:
         body: bytes = await self.run_in_pool(lambda: joined(pieces), sum(map(len, pieces)))
         return body
+
+    @staticmethod
+    def request(head: RequestHead, body: bytes, client: Client) -> HttpRequest:
+        """What the handler is given."""
+        return HttpRequest(head.method, head.target, head.headers, body, head.keep_alive, client)
+
+    async def answer_unready(
+        self, head: RequestHead, body: "bytes | deque[Any]", holding: Holding, client: Client
+    ) -> HttpResponse:
+        """Answer a request whose body is in pieces, or compressed.
+
+        Args:
+            head: of the request.
+            body: pieces are put together apart from the loop.
+            holding: see `inflated`.
+            client: who waits.
+        """
+        try:
+            whole = body if isinstance(body, bytes) else await self._joined(body)
+            if head.coding is not None:
+                whole = await self.inflated(whole, holding, head.coding)
+        except Refusal as refusal:
+            return self.refusal_page(refusal, head.target)
+        answer = self.handler(self.request(head, whole, client))
+        return answer if isinstance(answer, HttpResponse) else await answer
 
     def refusal_page(self, refusal: Refusal, target: str | None) -> HttpResponse:
         """The page of what the transport refuses by itself; of which target, if that is known."""
@@ -225,6 +246,7 @@ class Service:
         remote: str | None,
         bytes_in: int,
         started: float,
+        principal: Principal | None = None,
     ) -> None:
         """Tell the access log, if there is one, of an answer.
 
@@ -234,12 +256,14 @@ class Service:
             remote: the client's address.
             bytes_in: of the body.
             started: a monotonic time.
+            principal: whom it is from, where that is known.
         """
         if self.access is None:
             return
         head = request if isinstance(request, RequestHead) else None
         agent = None if head is None else head.headers.get(b"user-agent")
         is_head = head is not None and head.is_head
+        headers = dict(response.headers)
         self.access(
             AccessRecord(
                 time=self.clock(),
@@ -250,8 +274,11 @@ class Service:
                 bytes_in=bytes_in,
                 bytes_out=0 if is_head else response.size,
                 seconds=self.monotonic() - started,
-                model_version=dict(response.headers).get(MODEL_VERSION_HEADER),
+                model_version=headers.get(MODEL_VERSION_HEADER),
+                trace_id=headers.get(TRACE_HEADER),
+                forwarded_to=headers.get(FORWARDED_TO_HEADER),
                 user_agent=None if agent is None else agent.decode("latin-1"),
+                principal=None if principal is None else principal.name,
             )
         )
 

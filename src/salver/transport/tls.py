@@ -1,4 +1,4 @@
-"""TLS for a listening port, from PEM texts as `SSLConfig` holds them."""
+"""TLS, from PEM texts as `SSLConfig` holds them: for a listening port, and for asking others."""
 
 import os
 import ssl
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from salver.errors import InvalidArgument
 
-__all__ = ["server_context"]
+__all__ = ["client_context", "server_context"]
 
 
 def server_context(
@@ -39,7 +39,35 @@ def server_context(
     _load_key_pair(context, server_key, server_cert)
     if client_verify:
         context.verify_mode = ssl.CERT_REQUIRED
-        _load_authorities(context, custom_ca)
+        _load_authorities(context, custom_ca, ssl.Purpose.CLIENT_AUTH)
+    return context
+
+
+def client_context(
+    *,
+    key: str = "",
+    cert: str = "",
+    custom_ca: str = "",
+    protocols: Sequence[str] = ("http/1.1",),
+) -> ssl.SSLContext:
+    """A context for connections to servers, whose certificates and names are checked.
+
+    Args:
+        key: the private key of the certificate that is shown; empty for none.
+        cert: that certificate, with the chain behind it.
+        custom_ca: PEM certificates that servers' certificates are checked against; empty takes the
+            system's.
+        protocols: that are offered by ALPN, the best first.
+
+    Raises:
+        InvalidArgument: see `server_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(list(protocols))
+    if key or cert:
+        _load_key_pair(context, key, cert)
+    _load_authorities(context, custom_ca, ssl.Purpose.SERVER_AUTH)
     return context
 
 
@@ -61,9 +89,9 @@ def _load_key_pair(context: ssl.SSLContext, server_key: str, server_cert: str) -
         os.unlink(path)
 
 
-def _load_authorities(context: ssl.SSLContext, custom_ca: str) -> None:
+def _load_authorities(context: ssl.SSLContext, custom_ca: str, purpose: ssl.Purpose) -> None:
     if not custom_ca:
-        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        context.load_default_certs(purpose)
         return
     try:
         context.load_verify_locations(cadata=custom_ca)

@@ -6,10 +6,11 @@ more than another lets it go first. Not for long: the other may be busy, or hang
 """
 
 import os
-import tempfile
 from collections.abc import Sequence
 from mmap import mmap
 from typing import Final
+
+from salver.instruments.machine import make_shared_memory
 
 __all__ = ["Turns", "make_board", "open_board", "take_off"]
 
@@ -48,11 +49,7 @@ class Turns:
 
 def make_board(num_places: int) -> int:
     """Memory to be shared by its descriptor, without anybody."""
-    if hasattr(os, "memfd_create"):
-        board = os.memfd_create("salver-turns")
-    else:  # pragma: no cover - only where it is not Linux
-        with tempfile.TemporaryFile() as file:
-            board = os.dup(file.fileno())
+    board = make_shared_memory("salver-turns")
     os.write(board, _ABSENT.to_bytes(_BYTES, "little", signed=True) * num_places)
     return board
 

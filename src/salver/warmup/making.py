@@ -6,19 +6,18 @@ from typing import Final, Literal
 
 import numpy as np
 
-from salver.codecs.json_document import Document, parse_document
-from salver.codecs.json_tree import read_tree
-from salver.codecs.json_value import MISSING, find
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind, encode_prediction_log
-from salver.codecs.request_messages import encode_examples_request, encode_predict_request
-from salver.dtypes import DTYPES, DataType, numpy_dtype
+from salver.codecs.json.document import Document
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+from salver.codecs.protobuf.request_messages import encode_examples_request, encode_predict_request
 from salver.errors import InvalidArgument
-from salver.hints import fits, shape_text
 from salver.inference.examples import check_classify_signature, check_regress_signature
 from salver.inference.predict import unknown_serving_signature
-from salver.requests import Array
-from salver.signature import (
+from salver.vocabulary.dtypes import DataType, numpy_dtype
+from salver.vocabulary.hints import fits, shape_text
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE,
     REGRESS_METHOD_NAME,
@@ -26,6 +25,7 @@ from salver.signature import (
     TensorSpec,
     is_internal,
 )
+from salver.vocabulary.tensorflow_types import short_text
 
 __all__ = ["Made", "Method", "Target", "default_records", "record_of_body"]
 
@@ -49,13 +49,16 @@ class Target:
 
     Attributes:
         model_name: as requests name it.
-        signatures: of the model.
-        signature_def_map: the same, serialized.
+        info: of the model.
     """
 
     model_name: str
-    signatures: Mapping[str, Signature]
-    signature_def_map: bytes
+    info: ModelInfo
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Of the model."""
+        return self.info.signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +93,23 @@ def record_of_body(
         FailedPrecondition: the model has no such signature.
         Unimplemented: JSON cannot feed the dtype of an input.
     """
-    document = parse_document(body)
+    document = Document(body)
     name = signature_name or document.signature_name or DEFAULT_SIGNATURE
     signature = target.signatures.get(name)
     if signature is None:
         raise unknown_serving_signature(name, target.signatures)
     if method == "auto":
-        has_examples = _has_examples(body)
+        has_examples = document.has("examples")
         kind = _kind_for_examples(name, signature, target) if has_examples else LogKind.PREDICT
     else:
         kind = _KINDS[method]
     if kind is LogKind.PREDICT:
         return _predict_record(document, name, signature, target)
     asked: Literal["classify", "regress"] = "classify" if kind is LogKind.CLASSIFY else "regress"
-    _check_examples_signature(kind, name, signature, target)
+    _check_examples_signature(kind, name, target)
     examples = document.examples(asked)
     request = encode_examples_request(_spec(target, name), examples)
     return Made(encode_prediction_log(kind, request))
-
-
-def _has_examples(body: bytes) -> bool:
-    return find(read_tree(body), "examples") is not MISSING
 
 
 def _kind_for_examples(name: str, signature: Signature, target: Target) -> LogKind:
@@ -119,17 +118,15 @@ def _kind_for_examples(name: str, signature: Signature, target: Target) -> LogKi
     if kind is not None:
         return kind
     try:
-        _check_examples_signature(LogKind.REGRESS, name, signature, target)
+        _check_examples_signature(LogKind.REGRESS, name, target)
     except InvalidArgument:
         return LogKind.CLASSIFY  # which will say what is wrong, if something is
     return LogKind.REGRESS
 
 
-def _check_examples_signature(
-    kind: LogKind, name: str, signature: Signature, target: Target
-) -> None:
+def _check_examples_signature(kind: LogKind, name: str, target: Target) -> None:
     check = check_classify_signature if kind is LogKind.CLASSIFY else check_regress_signature
-    check(name, signature, target.signature_def_map, is_method_checked=False)
+    check(name, target.info, is_method_checked=False)
 
 
 def _predict_record(document: Document, name: str, signature: Signature, target: Target) -> Made:
@@ -189,7 +186,7 @@ def _default_record(name: str, signature: Signature, target: Target, method: Met
     kind = _KINDS.get(method) or _exported_kind(signature)
     spec = _spec(target, name)
     if kind is not LogKind.PREDICT:
-        _check_examples_signature(kind, name, signature, target)
+        _check_examples_signature(kind, name, target)
         request = encode_examples_request(spec, [b""])
         return Made(encode_prediction_log(kind, request), _doubt("an example without features"))
     inputs = {
@@ -220,9 +217,9 @@ def _zeros(alias: str, spec: TensorSpec) -> Array:
         dtype = numpy_dtype(spec.dtype)
     except TypeError:
         raise InvalidArgument(
-            f"nothing can be fed to input {alias} of type {DTYPES[spec.dtype].text}"
+            f"nothing can be fed to input {alias} of type {short_text(spec.dtype)}"
         ) from None
-    if not spec.tensor_name:
+    if not spec.is_dense:
         raise InvalidArgument(f"input {alias} is no dense tensor")
     shape = (1,) if spec.shape is None else tuple([1 if size < 0 else size for size in spec.shape])
     return np.full(shape, b"", object) if dtype.hasobject else np.zeros(shape, dtype)

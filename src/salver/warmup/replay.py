@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from salver.codecs.prediction_log import LoggedRequest, LogKind, decode_prediction_log
-from salver.codecs.tfrecord import read_records
-from salver.codecs.wire import parse_message
+from salver.codecs.protobuf.prediction_log import LoggedRequest, LogKind, decode_prediction_log
+from salver.codecs.protobuf.tfrecord import read_records
+from salver.codecs.protobuf.wire import parse_message
 from salver.errors import DataLoss, Internal, InvalidArgument, ServingError, Unimplemented
-from salver.files import error_of_os, open_regular
+from salver.instruments.files import OsErrorsOf, error_of_os, open_regular
 
-__all__ = ["MAX_RECORDS", "REQUESTS_FILE", "Ask", "Observe", "Replay"]
+__all__ = ["MAX_RECORDS", "REQUESTS_FILE", "Ask", "Observe", "Replay", "has_requests"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,11 @@ was wrong. Called from load threads."""
 
 def _unobserved(_path: str, _status: str, _micros: int, _records: int) -> None:
     """Nobody looks."""
+
+
+def has_requests(directory: str) -> bool:
+    """Whether a version has a warmup file."""
+    return os.path.exists(os.path.join(directory, REQUESTS_FILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +99,8 @@ class Replay:
             path,
             self._options_text(),
         )
-        try:
+        with OsErrorsOf(path):
             file = open_regular(path)  # closed below; only opening may fail here
-        except OSError as error:
-            raise error_of_os(path, error) from error
         with file:
             asking = _Asking(file, path, self._with_rests(ask), self.num_iterations)
             self._run(asking)

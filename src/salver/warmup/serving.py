@@ -6,8 +6,8 @@ from typing import Final
 from salver.inference.servable import Servable
 from salver.lifecycle.handles import Entry
 from salver.lifecycle.monitor import VersionStatus
-from salver.requests import ServableRequest
-from salver.servable import ServableId
+from salver.vocabulary.requests import ServableRequest
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["OneServable"]
 

@@ -8,23 +8,24 @@ from typing import Any, Final
 import numpy as np
 
 from salver._pb import message_class
-from salver.codecs.example_messages import (
+from salver.codecs.json.response import encode_predict
+from salver.codecs.protobuf.example_messages import (
     ExamplesRequest,
     decode_classification_request,
     decode_multi_inference_request,
     decode_regression_request,
 )
-from salver.codecs.json_response import encode_predict
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.prediction_log import LoggedRequest, LogKind
-from salver.codecs.service_messages import decode_session_run_request
-from salver.codecs.tensor_proto import decode_tensor
-from salver.codecs.wire import Bytes
-from salver.dtypes import DTYPES, dtype_of_array
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.prediction_log import LoggedRequest, LogKind
+from salver.codecs.protobuf.service_messages import decode_session_run_request
+from salver.codecs.protobuf.tensor_proto import decode_tensor
+from salver.codecs.protobuf.wire import Bytes
 from salver.errors import InvalidArgument
-from salver.requests import Array
-from salver.signature import DEFAULT_SIGNATURE
+from salver.vocabulary.dtypes import dtype_of_array
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import DEFAULT_SIGNATURE
+from salver.vocabulary.tensorflow_types import short_text
 
 __all__ = ["describe", "document"]
 
@@ -136,7 +137,7 @@ def _spec_document(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _dtype_text(array: Array) -> str:
-    return DTYPES[dtype_of_array(array.dtype)].text
+    return short_text(dtype_of_array(array.dtype))
 
 
 def _values(array: Array) -> Any:

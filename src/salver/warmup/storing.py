@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from salver.codecs.tfrecord import read_records, write_record
+from salver.codecs.protobuf.tfrecord import read_records, write_record
 from salver.errors import AlreadyExists, DataLoss, InvalidArgument
-from salver.files import error_of_os
+from salver.instruments.files import OsErrorsOf, error_of_os
 from salver.warmup.replay import MAX_RECORDS
 
 __all__ = ["read_file", "write_file"]
@@ -62,7 +62,7 @@ def write_file(
             f"{count} records are more than a server replays, which is {MAX_RECORDS}."
         )
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with OsErrorsOf(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file:
@@ -74,6 +74,4 @@ def write_file(
             with suppress(OSError):
                 partial.unlink()
             raise
-    except OSError as error:
-        raise error_of_os(str(path), error) from error
     return count

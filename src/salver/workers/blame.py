@@ -1,20 +1,20 @@
-"""Which version the deaths of workers are to be blamed on. Pure: deaths in, charges out.
+"""Which version the deaths of workers are to be blamed on. Pure: deaths in, shares out.
 
 What ran when a worker died is known, but mostly not which of it was the cause. A death with one
 suspect is that one's. A death with several is shared out: a version that has answered thousands of
 requests is thousands of times less likely to be the cause than one that has answered none, and one
 that other workers have died of alone is likely to be it again. Once a version is charged with as
-many deaths as make it guilty, all deaths at which it was present are its own, and whoever happened
-to run beside it is cleared.
+many deaths as make it guilty, all deaths at which it was present are its own, and the versions
+that ran beside it by chance are cleared.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
-__all__ = ["DEATHS_TO_QUARANTINE", "Blame", "Charge"]
+__all__ = ["DEATHS_TO_QUARANTINE", "Blame", "BlameShare"]
 
 DEATHS_TO_QUARANTINE: Final = 3
 _WINDOW_S: Final = 3600.0  # deaths that lie further apart are no pattern
@@ -33,7 +33,7 @@ class _Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class BlameShare:
     """What a version is charged with.
 
     Attributes:
@@ -104,7 +104,7 @@ class Blame:
                 cleared.append(_Death(death.at_s, death.cause, others))
         self._deaths = cleared
 
-    def charges(self, guilty: Collection[ServableId] = ()) -> dict[ServableId, Charge]:
+    def shares(self, guilty: Collection[ServableId] = ()) -> dict[ServableId, BlameShare]:
         """What each version is charged with.
 
         Args:
@@ -112,17 +112,17 @@ class Blame:
         """
         proven = list(guilty)
         while True:
-            charges = self._shared_out(proven)
+            shares = self._shared_out(proven)
             worst = max(
-                (id for id in charges if id not in proven),
-                key=lambda id: (charges[id].deaths, self._alone(id), id),
+                (id for id in shares if id not in proven),
+                key=lambda id: (shares[id].deaths, self._alone(id), id),
                 default=None,
             )
-            if worst is None or not charges[worst].is_at_least(DEATHS_TO_QUARANTINE):
-                return charges
+            if worst is None or not shares[worst].is_at_least(DEATHS_TO_QUARANTINE):
+                return shares
             proven.append(worst)
 
-    def _shared_out(self, proven: Collection[ServableId]) -> dict[ServableId, Charge]:
+    def _shared_out(self, proven: Collection[ServableId]) -> dict[ServableId, BlameShare]:
         deaths: dict[ServableId, float] = {}
         last: dict[ServableId, _Death] = {}
         for death in self._deaths:
@@ -134,7 +134,8 @@ class Blame:
                 deaths[id] = deaths.get(id, 0.0) + weight / total
                 last[id] = death
         return {
-            id: Charge(count, last[id].cause, last[id].answers[id]) for id, count in deaths.items()
+            id: BlameShare(count, last[id].cause, last[id].answers[id])
+            for id, count in deaths.items()
         }
 
     def _weight(self, id: ServableId, death: _Death) -> float:

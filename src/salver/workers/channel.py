@@ -1,8 +1,8 @@
-"""What the supervisor and a worker say to each other, over a pair of sockets.
+"""The channel between the supervisor and a worker, over a pair of sockets.
 
-Frames of pickled objects, both ways. Each side tells, or asks and gets a future; what is said is
-read in the order in which it was said. One thread reads and one writes, so that nobody who speaks
-ever waits for a process that does not listen.
+Frames of pickled objects, both ways. Each side sends notifications, and requests, which are
+answered by a future; messages are handled in the order in which they were sent. One thread reads
+and one writes, so no sender ever waits for a process that does not read.
 
 Pickles are read from our own processes alone: nobody else has an end of the pair.
 """
@@ -19,19 +19,19 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from salver.errors import Internal, NotInstalled, ServingError, Unavailable, error_of
+from salver.errors import Internal, ServingError, Unavailable, error_of_parts
 
 __all__ = ["Answer", "Channel", "ChannelEnded", "decode", "encode"]
 
 _log = logging.getLogger(__name__)
 
 Answer = Callable[[Any], Any]
-"""Takes what the other side says. What it returns, or a future it returns, is the answer to what
-was asked, and so is the `ServingError` it raises. Called in the reading thread, which it must not
+"""Handles a message of the other side. What it returns, or a future it returns, is the answer to a
+request, and so is the `ServingError` it raises. Called in the reading thread, which it must not
 hold."""
 
-_TELL: Final = 0
-_ASK: Final = 1
+_NOTIFY: Final = 0
+_REQUEST: Final = 1
 _ANSWER: Final = 2
 _FAILURE: Final = 3
 
@@ -41,31 +41,16 @@ class ChannelEnded(Unavailable):
 
 
 class _Pickler(pickle.Pickler):
-    """Takes errors apart by what they say: their classes cannot be rebuilt from their arguments."""
+    """Takes errors apart: their classes cannot be rebuilt from their arguments."""
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, ServingError):
-            is_missing = isinstance(obj, NotInstalled)
-            told = (int(obj.code), obj.message, obj.hint, obj.version, obj.is_final, is_missing)
-            return _error, told
+            return error_of_parts, (obj.parts(),)
         return NotImplemented
 
 
-def _error(
-    code: int,
-    message: str,
-    hint: str | None,
-    version: int | None,
-    is_final: bool,
-    is_missing: bool,
-) -> ServingError:
-    error = NotInstalled(message) if is_missing else error_of(code, message)
-    error.hint, error.version, error.is_final = hint, version, is_final
-    return error
-
-
 def encode(message: object) -> bytes:
-    """A message as bytes, made at once: what changes later is not in it."""
+    """A message as bytes: what changes later is not in it."""
     buffer = io.BytesIO()
     _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(message)
     return buffer.getvalue()
@@ -87,21 +72,21 @@ class Channel:
         name: str,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Say and hear nothing before `start`.
+        """Send and receive nothing before `start`.
 
         Args:
             connection: closed at the end.
             answer: see there.
             name: of the threads.
             on_end: called once, in the reading thread, when the other side has gone or this one
-                was closed; before what was asked fails.
+                was closed; before the requests that are open fail.
         """
         self._connection = connection
         self._answer = answer
         self._on_end = on_end
         self._numbers = itertools.count()
         self._lock = threading.Lock()  # guards what follows
-        self._asked: dict[int, Future[Any]] = {}
+        self._pending: dict[int, Future[Any]] = {}
         self._has_ended = False
         self._end_error = ChannelEnded("The process has ended")
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -113,12 +98,12 @@ class Channel:
         self._writing.start()
         self._reading.start()  # which joins the other when it ends
 
-    def tell(self, message: object) -> None:
-        """Say something; nothing comes back."""
-        self._outgoing.put(encode((_TELL, 0, message)))
+    def notify(self, message: object) -> None:
+        """Send a message that is not answered."""
+        self._outgoing.put(encode((_NOTIFY, 0, message)))
 
-    def ask(self, message: object) -> "Future[Any]":
-        """Say something that is answered.
+    def request(self, message: object) -> "Future[Any]":
+        """Send a message that is answered.
 
         Returns:
             A future of the answer. It fails with the `ServingError` of the other side, and with
@@ -126,10 +111,10 @@ class Channel:
         """
         answer: Future[Any] = Future()
         number = next(self._numbers)
-        data = encode((_ASK, number, message))
+        data = encode((_REQUEST, number, message))
         with self._lock:
             if not self._has_ended:
-                self._asked[number] = answer
+                self._pending[number] = answer
                 self._outgoing.put(data)
                 return answer
         answer.set_exception(self._end_error)
@@ -140,7 +125,7 @@ class Channel:
         self._end_error = ChannelEnded(text)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Send what was said, then end this side; that ends the other side too."""
+        """Send what is queued, then end this side; that ends the other side too."""
         self._outgoing.put(None)
         self._writing.join(timeout_s)
 
@@ -155,10 +140,10 @@ class Channel:
     def _read(self) -> None:
         try:
             while True:
-                self._hear(*decode(self._connection.recv_bytes()))
+                self._received(*decode(self._connection.recv_bytes()))
         except (EOFError, OSError):
             pass
-        finally:  # should it make no sense what was said, that is the end too
+        finally:  # a message that cannot be read is the end too
             try:
                 self._on_end()
             finally:
@@ -167,28 +152,28 @@ class Channel:
     def _end(self) -> None:
         with self._lock:
             self._has_ended = True
-            asked, self._asked = list(self._asked.values()), {}
-        for answer in asked:
+            pending, self._pending = list(self._pending.values()), {}
+        for answer in pending:
             with suppress(InvalidStateError):
                 answer.set_exception(self._end_error)
         self._outgoing.put(None)
         self._writing.join()
         self._connection.close()
 
-    def _hear(self, kind: int, number: int, message: Any) -> None:
-        if kind in (_TELL, _ASK):
-            self._attend(number if kind == _ASK else None, message)
+    def _received(self, kind: int, number: int, message: Any) -> None:
+        if kind in (_NOTIFY, _REQUEST):
+            self._handle(number if kind == _REQUEST else None, message)
             return
         with self._lock:
-            answer = self._asked.pop(number, None)
+            answer = self._pending.pop(number, None)
         if answer is not None:
             with suppress(InvalidStateError):  # given up
                 answer.set_exception(message) if kind == _FAILURE else answer.set_result(message)
 
-    def _attend(self, number: int | None, message: Any) -> None:
+    def _handle(self, number: int | None, message: Any) -> None:
         try:
             result = self._answer(message)
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+        except Exception as error:  # noqa: BLE001 - the answer to the request
             self._reply_failure(number, error)
             return
         if isinstance(result, Future):

@@ -1,8 +1,7 @@
-"""Versions that this worker must not run: where the requests for them go instead.
+"""Versions that this worker must not run, since workers died of them.
 
-A worker died of such a version, or several did. Its requests are run by one process that does
-nothing else, by way of the supervisor, or refused while there is none. Slower than a run here by
-some hundred microseconds, and by the copies of what goes there and back.
+One process that does nothing else runs their requests, by way of the supervisor; while there is
+none they are refused.
 """
 
 import asyncio
@@ -12,15 +11,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
-from salver.batching.runner import DEADLINE_TEXT
 from salver.errors import DeadlineExceeded, ServingError, Unavailable
 from salver.inference.servable import MeterFactory, ProgramNames, Servable
+from salver.instruments.threads import Pool
 from salver.lifecycle.handles import Entry
-from salver.model import Program
-from salver.requests import Array
-from salver.servable import ServableId
-from salver.signature import Signature
-from salver.threads import Pool
+from salver.scheduling.runner import DEADLINE_TEXT
+from salver.vocabulary.model import Program, TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.servable import ServableId
 from salver.workers.channel import decode, encode
 from salver.workers.messages import Description, Isolate, Run, RunIsolated
 
@@ -36,20 +34,20 @@ Ask = Callable[[object], "Future[Any]"]
 
 
 class IsolatedVersions:
-    """The versions that are isolated. Safe to use from any thread."""
+    """What answers requests for versions that are isolated. Safe to use from any thread."""
 
     def __init__(self, ask: Ask, meters: Callable[[ServableId], MeterFactory]) -> None:
         """Begin with none.
 
         Args:
-            ask: asks the supervisor.
+            ask: sends a request to the supervisor.
             meters: makes what counts the answers of a version.
         """
         self._ask = ask
         self._meters = meters
         self._pool = Pool("salver-isolated", 2)  # in which arrays are written and read
         self._lock = threading.Lock()
-        # Readers take no lock: one table is replaced.
+        # Readers take no lock: the tables are replaced.
         self._notices: Mapping[ServableId, Isolate] = {}
         self._entries: Mapping[ServableId, Entry[Servable]] = {}
 
@@ -73,6 +71,10 @@ class IsolatedVersions:
         """Whether a version must not be run here."""
         return id in self._notices
 
+    def answers(self, id: ServableId) -> bool:
+        """Whether another process of this server runs a version."""
+        return id in self._entries
+
     def newest(self, name: str) -> ServableId | None:
         """The highest version of a model that is isolated; None if none is."""
         return max((id for id in self._notices if id.name == name), default=None)
@@ -91,38 +93,45 @@ class IsolatedVersions:
         raise Unavailable(notice.reason, hint=_HINT)
 
     def close(self) -> None:
-        """Nothing is asked any more."""
+        """Run nothing any more."""
         self._pool.close(0.0)
 
     def _servable(self, id: ServableId, description: Description) -> Servable:
         def runner(_program: Program, names: ProgramNames) -> "_IsolatedProgram":
             return _IsolatedProgram(id, names, self._ask, self._pool)
 
-        return Servable(_IsolatedModel(description), runner, meters=self._meters(id))
+        meters, backend = self._meters(id), description.info.backend
+        return Servable(_IsolatedModel(description), runner, meters=meters, backend=backend)
 
 
 class _IsolatedModel:
-    """What is known here of a model that runs elsewhere; see `Model`."""
+    """What is known here of a model that another process runs; see `Model`."""
 
     def __init__(self, description: Description) -> None:
-        self._description = description
+        self.signatures = description.info.signatures
+        self.definitions = description.info.definitions
+        self.batching = None  # its runs go one by one
+        self.graph = None if description.names is None else _IsolatedGraph(description.names)
 
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return self._description.signatures
+    def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> "_NoProgram":
+        del signature_name, outputs  # whether it can be run is found where it is
+        return _NoProgram()
 
-    @property
-    def signature_def_map(self) -> bytes:
-        return self._description.signature_def_map
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _IsolatedGraph:
+    """See `Graph`."""
+
+    def __init__(self, names: Mapping[str, TensorNames]) -> None:
+        self.names = names
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
     ) -> "_NoProgram":
         del feeds, fetches, targets  # whether there are such is found where it runs
         return _NoProgram()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class _NoProgram:
@@ -169,16 +178,16 @@ class _IsolatedProgram:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, outcome)
 
-        def read(asked: "Future[bytes]") -> None:
-            ended(_outcome(asked))
+        def read(run: "Future[bytes]") -> None:
+            ended(_outcome(run))
 
         def ask() -> None:
             if answer.cancelled():
                 ended([])
                 return
-            run = Run(self._id, *self._names, encode(list(feeds)))
+            run = Run(self._id, self._names, encode(list(feeds)))
             self._ask(RunIsolated(run)).add_done_callback(
-                lambda asked: _in(self._pool, lambda: read(asked))
+                lambda run: _in(self._pool, lambda: read(run))
             )
 
         _in(self._pool, ask)
@@ -192,10 +201,10 @@ def _in(pool: Pool, do: Callable[[], None]) -> None:
         do()
 
 
-def _outcome(asked: "Future[bytes]") -> "list[Array] | ServingError":
-    error = asked.exception()
+def _outcome(run: "Future[bytes]") -> "list[Array] | ServingError":
+    error = run.exception()
     if error is None:
-        outputs: list[Array] = decode(asked.result())
+        outputs: list[Array] = decode(run.result())
         return outputs
     return error if isinstance(error, ServingError) else Unavailable(str(error))
 

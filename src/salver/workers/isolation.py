@@ -18,12 +18,12 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 from salver.errors import ServingError, Unavailable
-from salver.servable import ServableId
-from salver.workers.blame import DEATHS_TO_QUARANTINE, Blame, Charge
-from salver.workers.cases import FIRST_PAUSE_S, Case
+from salver.vocabulary.servable import ServableId
+from salver.workers.blame import DEATHS_TO_QUARANTINE, Blame, BlameShare
 from salver.workers.causes import short_cause
 from salver.workers.channel import ChannelEnded
-from salver.workers.crew import Crew
+from salver.workers.group import WorkerGroup
+from salver.workers.isolation_record import FIRST_PAUSE_S, IsolationRecord
 from salver.workers.member import Member
 from salver.workers.messages import Describe, Description, Drain, Isolate, Run
 
@@ -31,14 +31,14 @@ __all__ = ["Isolation", "Lifecycle"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S: Final = 1.0  # between looks whether a version is still wanted
-_WORKERS_LOOK_S: Final = 0.05
+_POLL_S: Final = 1.0  # whether a version is still wanted
+_WORKERS_POLL_S: Final = 0.05
 _WAIT_FOR_WORKERS_S: Final = 20.0
 _ANSWER_S: Final = 10.0
 
 
 class Lifecycle(Protocol):
-    """What is asked of a `ServerCore`."""
+    """The part of a `ServerCore` that is needed."""
 
     def quarantine(self, id: ServableId, error: ServingError) -> None: ...
     def load_again(self, id: ServableId) -> None: ...
@@ -50,7 +50,7 @@ class Isolation:
 
     def __init__(
         self,
-        crew: Crew,
+        group: WorkerGroup,
         lifecycle: Lifecycle,
         start: Callable[[Callable[[Member], None]], Member],
         *,
@@ -61,15 +61,15 @@ class Isolation:
         """Begin with no version.
 
         Args:
-            crew: the workers.
+            group: the workers.
             lifecycle: what decides about versions.
-            start: starts a process that serves nobody, which is yet to be started to be talked to;
+            start: starts a process that serves nobody, whose `Member` is yet to be started;
                 is given what is to be called when it has ended.
             is_complete: whether all workers are there, so that none is kept from coming up.
             clock: seconds, monotonic.
             wait: waits for an event, so many seconds at most.
         """
-        self._crew = crew
+        self._group = group
         self._lifecycle = lifecycle
         self._start = start
         self._is_complete = is_complete
@@ -77,7 +77,7 @@ class Isolation:
         self._wait = wait
         self._lock = threading.Lock()  # guards what follows
         self._blame = Blame()
-        self._cases: dict[ServableId, Case] = {}
+        self._records: dict[ServableId, IsolationRecord] = {}
         self._ever: set[str] = set()
         self._is_stopping = False
 
@@ -89,18 +89,18 @@ class Isolation:
             answers: these versions, and how many requests each has answered so far.
         """
         with self._lock:
-            quarantined = [case.id for case in self._cases.values() if case.is_quarantined]
+            quarantined = [record.id for record in self._records.values() if record.is_quarantined]
             self._blame.died(self._clock(), short_cause(code), answers)
-            for id, charge in self._blame.charges(quarantined).items():
-                self._judge(id, charge)
+            for id, share in self._blame.shares(quarantined).items():
+                self._decide(id, share)
 
     def quarantined(self) -> dict[str, int]:
         """Model → how many of its versions are quarantined; of all that ever had one."""
         with self._lock:
             counts = dict.fromkeys(self._ever, 0)
-            for case in self._cases.values():
-                if case.is_quarantined:
-                    counts[case.id.name] += 1
+            for record in self._records.values():
+                if record.is_quarantined:
+                    counts[record.id.name] += 1
             return counts
 
     def run(self, run: Run) -> "Future[bytes]":
@@ -113,15 +113,15 @@ class Isolation:
             Unavailable: it cannot be run now.
         """
         with self._lock:
-            case = self._cases.get(run.id)
-            if case is None:
+            record = self._records.get(run.id)
+            if record is None:
                 raise Unavailable(f"Servable {run.id} is not isolated any more; try again")
-            member = case.member
-            if member is None or case.is_full:
-                raise Unavailable(case.reason)
-            case.running += 1
+            member = record.member
+            if member is None or record.is_full:
+                raise Unavailable(record.reason)
+            record.running += 1
         answer: Future[bytes] = Future()
-        member.ask(run).add_done_callback(lambda asked: self._ran(case, member, asked, answer))
+        member.request(run).add_done_callback(lambda run: self._ran(record, member, run, answer))
         return answer
 
     def clear(self, name: str | None = None) -> tuple[ServableId, ...]:
@@ -134,226 +134,224 @@ class Isolation:
             Those that were isolated or quarantined.
         """
         with self._lock:
-            cases = [case for case in self._cases.values() if name in (None, case.id.name)]
-            for case in cases:
-                del self._cases[case.id]
+            records = [
+                record for record in self._records.values() if name in (None, record.id.name)
+            ]
+            for record in records:
+                del self._records[record.id]
             for id in self._blame.suspects():
                 if name in (None, id.name):
                     self._blame.forget(id)
-        for case in cases:
-            _log.info("%s is brought back by hand", case.id)
-            case.changed.set()
-            if case.is_quarantined:
-                self._crew.forget_isolated(case.id)
-                self._lifecycle.load_again(case.id)
+        for record in records:
+            _log.info("%s is brought back by hand", record.id)
+            record.changed.set()
+            if record.is_quarantined:
+                self._group.forget_isolated(record.id)
+                self._lifecycle.load_again(record.id)
             else:
-                self._end_isolation(case)
-        return tuple(case.id for case in cases)
+                self._end_isolation(record)
+        return tuple(record.id for record in records)
 
     def stop(self) -> None:
-        """Isolate nothing any more. The processes are left to whoever started them."""
+        """Isolate nothing any more. The processes are ended by who started them."""
         with self._lock:
             self._is_stopping = True
-            cases, self._cases = list(self._cases.values()), {}
-        for case in cases:
-            case.changed.set()
+            records, self._records = list(self._records.values()), {}
+        for record in records:
+            record.changed.set()
 
     # -- under the lock --------------------------------------------------------------------------
 
-    def _judge(self, id: ServableId, charge: Charge) -> None:
-        case = self._cases.get(id)
-        if case is not None and case.charge != charge:
-            case.charge = charge
-            if case.member is None:
-                self._crew.update_isolated(Isolate(id, case.reason))
-        if self._is_stopping or not charge.is_grave:
+    def _decide(self, id: ServableId, share: BlameShare) -> None:
+        record = self._records.get(id)
+        if record is not None and record.share != share:
+            record.share = share
+            if record.member is None:
+                self._group.update_isolated(Isolate(id, record.reason))
+        if self._is_stopping or not share.is_grave:
             return
-        is_to_end = charge.is_at_least(DEATHS_TO_QUARANTINE)
-        if case is None:
-            if not is_to_end and not self._crew.serves_others(id):
+        is_to_end = share.is_at_least(DEATHS_TO_QUARANTINE)
+        if record is None:
+            if not is_to_end and not self._group.serves_others(id):
                 return
-            case = self._isolate(id, charge)
-        if case is not None and is_to_end and not case.is_quarantined:
-            self._quarantine(case)
+            record = self._isolate(id, share)
+        if record is not None and is_to_end and not record.is_quarantined:
+            self._quarantine(record)
 
-    def _isolate(self, id: ServableId, charge: Charge) -> Case | None:
-        source = self._crew.source_of(id)
+    def _isolate(self, id: ServableId, share: BlameShare) -> IsolationRecord | None:
+        source = self._group.source_of(id)
         if source is None:
             return None
-        case = Case(id, source, charge)
-        if not self._crew.isolate(Isolate(id, case.reason)):
+        record = IsolationRecord(id, source, share)
+        if not self._group.isolate(Isolate(id, record.reason)):
             return None
-        self._cases[id] = case
-        _log.error("%s; it is run by a process of its own", case.reason)
+        self._records[id] = record
+        _log.error("%s; it is run by a process of its own", record.reason)
         name = f"salver-isolated-{id.name}-{id.version}"
-        threading.Thread(target=self._keep, args=(case,), name=name, daemon=True).start()
-        return case
+        threading.Thread(target=self._keep, args=(record,), name=name, daemon=True).start()
+        return record
 
-    def _quarantine(self, case: Case) -> None:
-        case.is_quarantined = True
-        case.member = None
-        pause_s = case.pause(self._clock())
-        self._ever.add(case.id.name)
-        _log.error("%s; it is tried again in %g s", case.reason, pause_s)
-        self._crew.update_isolated(Isolate(case.id, case.reason))
-        self._lifecycle.quarantine(case.id, Unavailable(case.reason))
-        case.changed.set()
+    def _quarantine(self, record: IsolationRecord) -> None:
+        record.is_quarantined = True
+        record.member = None
+        pause_s = record.pause(self._clock())
+        self._ever.add(record.id.name)
+        _log.error("%s; it is tried again in %g s", record.reason, pause_s)
+        self._group.update_isolated(Isolate(record.id, record.reason))
+        self._lifecycle.quarantine(record.id, Unavailable(record.reason))
+        record.changed.set()
 
-    def _is_open(self, case: Case) -> bool:
-        return not self._is_stopping and self._cases.get(case.id) is case
+    def _is_open(self, record: IsolationRecord) -> bool:
+        return not self._is_stopping and self._records.get(record.id) is record
 
-    # -- the thread of a case --------------------------------------------------------------------
+    # -- the thread of a version -----------------------------------------------------------------
 
-    def _keep(self, case: Case) -> None:
-        while self._is_wanted(case):
-            if self._is_due(case):
-                self._try(case)
+    def _keep(self, record: IsolationRecord) -> None:
+        while self._is_wanted(record):
+            if self._is_due(record):
+                self._try(record)
             else:
-                self._wait(case.changed, _LOOK_S if case.retry_at_s else _WORKERS_LOOK_S)
-                case.changed.clear()
+                self._pause(record, _POLL_S if record.retry_at_s else _WORKERS_POLL_S)
         with self._lock:
-            is_given_up = self._cases.get(case.id) is case
+            is_given_up = self._records.get(record.id) is record
             if is_given_up:
-                del self._cases[case.id]
-                self._blame.forget(case.id)
+                del self._records[record.id]
+                self._blame.forget(record.id)
         if is_given_up:
-            self._crew.forget_isolated(case.id)
+            self._group.forget_isolated(record.id)
 
-    def _is_wanted(self, case: Case) -> bool:
+    def _pause(self, record: IsolationRecord, seconds: float = _POLL_S) -> None:
+        self._wait(record.changed, seconds)
+        record.changed.clear()
+
+    def _is_wanted(self, record: IsolationRecord) -> bool:
         with self._lock:
-            if not self._is_open(case):
+            if not self._is_open(record):
                 return False
-        return self._crew.is_isolated(case.id) or self._lifecycle.is_quarantined(case.id)
+        return self._group.is_isolated(record.id) or self._lifecycle.is_quarantined(record.id)
 
-    def _is_due(self, case: Case) -> bool:
+    def _is_due(self, record: IsolationRecord) -> bool:
         """Whether a process may be started; one for the first time only beside all workers."""
         now_s = self._clock()
-        if case.retry_at_s:
-            return now_s >= case.retry_at_s
-        case.since_s = case.since_s or now_s
-        return self._is_complete() or now_s - case.since_s >= _WAIT_FOR_WORKERS_S
+        if record.retry_at_s:
+            return now_s >= record.retry_at_s
+        record.since_s = record.since_s or now_s
+        return self._is_complete() or now_s - record.since_s >= _WAIT_FOR_WORKERS_S
 
-    def _try(self, case: Case) -> None:
+    def _try(self, record: IsolationRecord) -> None:
         """Have a process run it, until that ends or the version comes back."""
-        was_quarantined = case.is_quarantined
-        ended = threading.Event()
+        record.is_trial, record.has_ended = record.is_quarantined, False
 
         def end(_member: Member) -> None:
-            ended.set()
-            case.changed.set()
+            record.has_ended = True
+            record.changed.set()
 
         try:
             member = self._start(end)
         except (OSError, RuntimeError) as error:
-            self._cannot_try(case, error)
+            self._cannot_try(record, error)
             return
         try:
-            description = self._bring_up(member, case)
-            if description is not None and self._open(case, member, description, was_quarantined):
-                self._look_after(case, member, ended, was_quarantined)
+            description = self._bring_up(member, record)
+            if description is not None and self._open(record, member, description):
+                self._watch(record, member)
         finally:
-            self._let_go(case, member)
+            self._let_go(record, member)
 
-    def _bring_up(self, member: Member, case: Case) -> Description | None:
+    def _bring_up(self, member: Member, record: IsolationRecord) -> Description | None:
         member.start()
         member.said_hello.wait()
         try:
-            member.load(case.id, case.source, is_alone=True).result()
-            description: Description = member.ask(Describe(case.id)).result(_ANSWER_S)
+            member.load(record.id, record.source, is_alone=True).result()
+            description: Description = member.request(Describe(record.id)).result(_ANSWER_S)
         except (ServingError, TimeoutError) as error:
             if isinstance(error, ChannelEnded) and not member.was_killed:
-                self._died_alone(case, member)
+                self._died_alone(record, member)
             else:
-                self._cannot_try(case, error)
+                self._cannot_try(record, error)
             return None
         return description
 
-    def _cannot_try(self, case: Case, error: Exception) -> None:
-        _log.error("%s cannot be loaded by a process of its own: %s", case.id, error)
+    def _cannot_try(self, record: IsolationRecord, error: Exception) -> None:
+        _log.error("%s cannot be loaded by a process of its own: %s", record.id, error)
         with self._lock:
-            case.retry_at_s = self._clock() + FIRST_PAUSE_S
+            record.retry_at_s = self._clock() + FIRST_PAUSE_S
 
-    def _open(
-        self, case: Case, member: Member, description: Description, was_quarantined: bool
-    ) -> bool:
+    def _open(self, record: IsolationRecord, member: Member, description: Description) -> bool:
         with self._lock:
-            if not self._is_open(case) or case.is_quarantined != was_quarantined:
+            if not self._is_open(record) or record.is_quarantined != record.is_trial:
                 return False
-            case.open(member, self._clock())
-            self._crew.update_isolated(Isolate(case.id, case.reason, description))
-        _log.info("%s is run by a process of its own (%d)", case.id, member.pid)
+            record.open(member, self._clock())
+            self._group.update_isolated(Isolate(record.id, record.reason, description))
+        _log.info("%s is run by a process of its own (%d)", record.id, member.pid)
         return True
 
-    def _look_after(
-        self, case: Case, member: Member, ended: threading.Event, was_quarantined: bool
-    ) -> None:
-        while self._is_wanted(case) and case.is_quarantined == was_quarantined:
-            if ended.is_set():
-                self._died_alone(case, member)
+    def _watch(self, record: IsolationRecord, member: Member) -> None:
+        while self._is_wanted(record) and record.is_quarantined == record.is_trial:
+            if record.has_ended:
+                self._died_alone(record, member)
                 return
             with self._lock:
-                is_proven = case.is_proven(self._clock())
-                if not is_proven and case.is_in_vain(self._clock()):
-                    case.pause(self._clock())
+                is_proven = record.is_proven(self._clock())
+                if not is_proven and record.is_in_vain(self._clock()):
+                    record.pause(self._clock())
                     return
-            if is_proven and self._comes_back(case):
+            if is_proven and self._comes_back(record):
                 return
-            if not ended.is_set():
-                self._wait(case.changed, _LOOK_S)
-                case.changed.clear()
+            if not record.has_ended:
+                self._pause(record)
 
-    def _died_alone(self, case: Case, member: Member) -> None:
+    def _died_alone(self, record: IsolationRecord, member: Member) -> None:
         with self._lock:
-            case.member = None
-            if not self._is_open(case):
+            record.member = None
+            if not self._is_open(record):
                 return
-            was_quarantined = case.is_quarantined
-            self._blame.died(self._clock(), short_cause(member.code or 0), {case.id: 0})
-            charge = self._blame.charges([case.id]).get(case.id, case.charge)
-            self._judge(case.id, charge)
-            self._crew.update_isolated(Isolate(case.id, case.reason))
-            pause_s = case.pause(self._clock()) if was_quarantined else 0.0
-        _log.error("The process that runs %s has ended: %s", case.id, member.cause)
+            was_quarantined = record.is_quarantined
+            self._blame.died(self._clock(), short_cause(member.code or 0), {record.id: 0})
+            share = self._blame.shares([record.id]).get(record.id, record.share)
+            self._decide(record.id, share)
+            self._group.update_isolated(Isolate(record.id, record.reason))
+            pause_s = record.pause(self._clock()) if was_quarantined else 0.0
+        _log.error("The process that runs %s has ended: %s", record.id, member.cause)
         if pause_s:
-            _log.error("%s; it is tried again in %g s", case.reason, pause_s)
+            _log.error("%s; it is tried again in %g s", record.reason, pause_s)
 
-    def _comes_back(self, case: Case) -> bool:
+    def _comes_back(self, record: IsolationRecord) -> bool:
         """Give a version that has proven itself back to the workers; whether they have it."""
         with self._lock:
-            if not self._is_open(case):
+            if not self._is_open(record):
                 return False
-            self._blame.forget(case.id, keeping=1)
-            runs = case.runs
-        _log.info("%s has answered %d requests and comes back", case.id, runs)
-        if case.is_quarantined:
-            self._lifecycle.load_again(case.id)
-            while self._is_wanted(case):  # until it is loaded: then it is neither
-                self._wait(case.changed, _LOOK_S)
-                case.changed.clear()
+            self._blame.forget(record.id, keeping=1)
+            runs = record.runs
+        _log.info("%s has answered %d requests and comes back", record.id, runs)
+        if record.is_quarantined:
+            self._lifecycle.load_again(record.id)
+            while self._is_wanted(record):  # until it is loaded: then it is neither
+                self._pause(record)
             return True
-        if not self._end_isolation(case):
+        if not self._end_isolation(record):
             with self._lock:
-                case.runs, case.since_s = 0, self._clock()
+                record.runs, record.since_s = 0, self._clock()
             return False
         with self._lock:
-            if self._is_open(case):
-                del self._cases[case.id]
+            if self._is_open(record):
+                del self._records[record.id]
         return True
 
-    def _end_isolation(self, case: Case) -> bool:
+    def _end_isolation(self, record: IsolationRecord) -> bool:
         try:
-            self._crew.end_isolation(case.id)
+            self._group.end_isolation(record.id)
         except ServingError as error:
-            _log.error("%s cannot be brought back: %s", case.id, error.message)
+            _log.error("%s cannot be brought back: %s", record.id, error.message)
             return False
         return True
 
-    def _let_go(self, case: Case, member: Member) -> None:
+    def _let_go(self, record: IsolationRecord, member: Member) -> None:
         with self._lock:
-            if case.member is member:
-                case.member = None
+            if record.member is member:
+                record.member = None
         if not member.ended.is_set():
-            member.tell(Drain(0.0))
+            member.notify(Drain(0.0))
             if not member.ended.wait(_ANSWER_S):
                 member.kill()
                 member.ended.wait()
@@ -361,18 +359,18 @@ class Isolation:
     # -- runs ------------------------------------------------------------------------------------
 
     def _ran(
-        self, case: Case, member: Member, asked: "Future[Any]", answer: "Future[bytes]"
+        self, record: IsolationRecord, member: Member, run: "Future[Any]", answer: "Future[bytes]"
     ) -> None:
-        error = asked.exception()
+        error = run.exception()
         with self._lock:
-            if case.member is member:
-                case.running -= 1
-                case.runs += not isinstance(error, ChannelEnded)
-                if case.is_proven(self._clock()):
-                    case.changed.set()
-            reason = case.reason
+            if record.member is member:
+                record.running -= 1
+                record.runs += not isinstance(error, ChannelEnded)
+                if record.is_proven(self._clock()):
+                    record.changed.set()
+            reason = record.reason
         if error is None:
-            answer.set_result(asked.result())
+            answer.set_result(run.result())
         elif isinstance(error, ChannelEnded):
             answer.set_exception(Unavailable(reason))
         else:

@@ -2,8 +2,8 @@
 
 A model may end the process that runs it, by an operation that aborts or by all the memory it takes.
 To know which one it was, each run is marked in memory that the supervisor shares: the version it is
-of, and the thread. Runs in the loop come one at a time and have a place of their own (0.05 µs a
-run); the others take any that is free (0.14 µs). Loads are marked too.
+of, and the thread. Runs in the loop come one at a time and have a place of their own, the others
+take any that is free. Loads are marked too. See `docs/decisions/run-marks.md`.
 
 Several models may be running when a process ends. Where Python can still tell which thread it was
 (see `faulthandler`), it does, into memory that is shared likewise; often it cannot, because the
@@ -13,18 +13,17 @@ thread is one of TensorFlow's own.
 import faulthandler
 import os
 import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
-from salver.model import Model, Program
-from salver.requests import Array
-from salver.servable import ServableId
-from salver.signature import Signature
+from salver.instruments.machine import make_shared_memory
+from salver.vocabulary.model import Model, Program, with_programs
+from salver.vocabulary.requests import Array
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Activity", "Marks", "enable_fault_trace", "make_memory", "read_activity"]
 
@@ -57,16 +56,10 @@ class Activity:
 
 def make_memory() -> tuple[int, int]:
     """Descriptors of what a worker marks its runs in, and of what its fault trace goes to."""
-    marks, trace = _memory("salver-marks"), _memory("salver-faults")
+    marks = make_shared_memory("salver-marks")
+    trace = make_shared_memory("salver-faults")
     os.truncate(marks, _NUM_CELLS * _CELL_BYTES)
     return marks, trace
-
-
-def _memory(name: str) -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
-    with tempfile.TemporaryFile() as file:  # pragma: no cover - only where it is not Linux
-        return os.dup(file.fileno())
 
 
 class Marks:
@@ -88,11 +81,15 @@ class Marks:
     def model(self, id: ServableId, model: Model) -> Model:
         """The same model, whose runs are marked."""
         number = self._number_of(id)
-        return _MarkedModel(
-            model,
-            lambda run: _in_loop(run, self._cells, number),
-            lambda run: _in_thread(run, self._cells, self._free, number),
-        )
+
+        def marked(program: Program) -> Program:
+            return _MarkedProgram(
+                program,
+                lambda run: _in_loop(run, self._cells, number),
+                lambda run: _in_thread(run, self._cells, self._free, number),
+            )
+
+        return with_programs(model, marked)
 
     @contextmanager
     def loading(self, id: ServableId) -> Iterator[None]:
@@ -147,37 +144,6 @@ class _MarkedProgram:
         self.run = in_thread(program.run)
         self.run_in_caller = in_thread(program.run_in_caller)
         self.run_inline = in_loop(program.run_inline)
-
-
-class _MarkedModel:
-    """See `Model`; whatever else the model has is to be had too."""
-
-    def __init__(
-        self, model: Model, in_loop: Callable[[Run], Run], in_thread: Callable[[Run], Run]
-    ) -> None:
-        self._model = model
-        self._in_loop = in_loop
-        self._in_thread = in_thread
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._model, name)
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return self._model.signatures
-
-    @property
-    def signature_def_map(self) -> bytes:
-        return self._model.signature_def_map
-
-    def program(
-        self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
-    ) -> Program:
-        program = self._model.program(feeds, fetches, targets)
-        return _MarkedProgram(program, self._in_loop, self._in_thread)
-
-    def close(self) -> None:
-        self._model.close()
 
 
 # -- fault trace -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One worker as its supervisor sees it: a process, what it has loaded, and what it is asked."""
+"""One worker as its supervisor sees it: a process, what it has loaded, and the channel to it."""
 
 import logging
 import os
@@ -9,14 +9,14 @@ from multiprocessing.connection import Connection
 from subprocess import TimeoutExpired
 from typing import Any, Final, Protocol
 
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 from salver.workers.causes import cause_of_end
 from salver.workers.channel import Channel
 from salver.workers.marks import Activity, read_activity
-from salver.workers.messages import Close, Goodbye, Hello, Load, Reading
+from salver.workers.messages import Close, Goodbye, Hello, Load
 from salver.workers.versions import Source
 
-__all__ = ["HandleAsked", "Member", "Process"]
+__all__ = ["HandleRequest", "Member", "Process"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-HandleAsked = Callable[["Member", Any], Any]
-"""Answers what a worker says that a `Member` knows nothing of; see `channel.Answer`."""
+HandleRequest = Callable[["Member", Any], Any]
+"""Answers what a worker sends that a `Member` does not handle itself; see `channel.Answer`."""
 
 
 class Member:
@@ -42,17 +42,19 @@ class Member:
 
     Attributes:
         slot: its number among the workers; that of its successor too.
-        loaded: the versions that it has; changed under the lock of the `Crew` alone.
+        loaded: the versions that it has; changed under the lock of the `WorkerGroup` alone.
         said_hello: set when it can load models, and when it has ended.
-        born_s: when its process was started, by the clock of the `Keeper`.
+        has_greeted: whether it ever came so far that it could load models.
+        born_s: when its process was started, by the clock of the `Slots`.
         is_removed: whether it serves no more; changed as `loaded` is.
+        was_killed: why it was ended on purpose, where a reason was given.
         died_loading: the versions it was loading when it ended.
         ended: set when it has ended.
         cause: of its end, in words.
         goodbye: what it said when it ended as it should.
         code: its exit status, negative for a signal; None before its end.
         activity: what it was doing when it ended.
-        is_victim: whether a model ended it, so that its successor need not wait.
+        was_ended_by_model: whether a model ended it, so that its successor need not wait.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Member:
         slot: int,
         process: Process,
         connection: "Connection[Any, Any]",
-        handle: HandleAsked,
+        handle: HandleRequest,
         *,
         on_end: "Callable[[Member], None]" = lambda _member: None,
         memory: tuple[int, int] | None = None,
@@ -85,17 +87,17 @@ class Member:
         self.goodbye: Goodbye | None = None
         self.code: int | None = None
         self.activity = Activity()
-        self.is_victim = False
+        self.was_ended_by_model = False
         self._memory = memory
         self._process = process
         self._handle = handle
         self._on_end = on_end
         self._loading: list[ServableId] = []
         self.died_loading: tuple[ServableId, ...] = ()
-        self._has_greeted = False
-        self._reason = ""
+        self.has_greeted = False
+        self.was_killed = ""
         self._channel = Channel(
-            connection, self._hear, name=f"salver-worker-{slot}", on_end=self._end
+            connection, self._received, name=f"salver-worker-{slot}", on_end=self._end
         )
 
     def __str__(self) -> str:
@@ -107,16 +109,6 @@ class Member:
         return self._process.pid
 
     @property
-    def was_killed(self) -> str:
-        """Why it was ended on purpose, where a reason was given."""
-        return self._reason
-
-    @property
-    def has_greeted(self) -> bool:
-        """Whether it ever came so far that it could load models."""
-        return self._has_greeted
-
-    @property
     def loading(self) -> tuple[ServableId, ...]:
         """The versions it is loading."""
         return tuple(self._loading)
@@ -125,13 +117,13 @@ class Member:
         """Begin to talk to it."""
         self._channel.start()
 
-    def tell(self, message: object) -> None:
-        """See `Channel.tell`."""
-        self._channel.tell(message)
+    def notify(self, message: object) -> None:
+        """See `Channel.notify`."""
+        self._channel.notify(message)
 
-    def ask(self, message: object) -> "Future[Any]":
-        """See `Channel.ask`."""
-        return self._channel.ask(message)
+    def request(self, message: object) -> "Future[Any]":
+        """See `Channel.request`."""
+        return self._channel.request(message)
 
     def load(self, id: ServableId, source: Source, *, is_alone: bool = False) -> "Future[None]":
         """Have it load a version. The caller adds it to `loaded` when it is.
@@ -143,19 +135,21 @@ class Member:
         """
         self._loading.append(id)
         done: Future[None] = Future()
-        asked = self._channel.ask(Load(source.platform, id, source.path, source.mark, is_alone))
+        loading = self._channel.request(
+            Load(source.settings, id, source.path, source.mark, is_alone)
+        )
 
-        def finish(answered: "Future[Any]") -> None:
+        def finish(loaded: "Future[Any]") -> None:
             self._loading.remove(id)
-            error = answered.exception()
+            error = loaded.exception()
             done.set_result(None) if error is None else done.set_exception(error)
 
-        asked.add_done_callback(finish)
+        loading.add_done_callback(finish)
         return done
 
     def unload(self, id: ServableId) -> "Future[None]":
         """Have it unload a version."""
-        return self._channel.ask(Close(id))
+        return self._channel.request(Close(id))
 
     def kill(self, reason: str = "") -> None:
         """End it at once.
@@ -163,20 +157,18 @@ class Member:
         Args:
             reason: the cause of its end, where the signal alone would mislead.
         """
-        self._reason = self._reason or reason
+        self.was_killed = self.was_killed or reason
         self._process.kill()
 
-    def _hear(self, message: Any) -> Any:
+    def _received(self, message: Any) -> Any:
         match message:
             case Hello():
-                self._has_greeted = True
+                self.has_greeted = True
                 self.said_hello.set()
                 return None
-            case Goodbye() as goodbye:
-                self.goodbye = goodbye
-                return self._handle(self, goodbye.reading)
-            case Reading():
-                return self._handle(self, message)
+            case Goodbye(reading):
+                self.goodbye = message
+                return self._handle(self, reading)
             case _:
                 return self._handle(self, message)
 
@@ -194,7 +186,7 @@ class Member:
             self.activity = read_activity(*self._memory)
             for descriptor in self._memory:
                 os.close(descriptor)
-        self.cause = self._reason or cause_of_end(code, self.died_loading)
+        self.cause = self.was_killed or cause_of_end(code, self.died_loading)
         self._channel.fail_with(f"Worker {self.slot} has ended: {self.cause}")
         self._on_end(self)
         self.ended.set()

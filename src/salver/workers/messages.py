@@ -3,49 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from salver.config.model_options import LoadSettings
 from salver.config.models import ModelConfig
 from salver.config.start_up import Configuration
 from salver.errors import ServingError
+from salver.inference.servable import ProgramNames
+from salver.instruments.files import Footprint
 from salver.lifecycle.handles import Labels
 from salver.lifecycle.monitor import VersionStatus
 from salver.metrics.merged import Report
-from salver.servable import ServableId
-from salver.signature import Signature
-
-__all__ = [
-    "Apply",
-    "Begin",
-    "ClearQuarantine",
-    "Close",
-    "Describe",
-    "Description",
-    "Drain",
-    "EndIsolation",
-    "Goodbye",
-    "Hello",
-    "InheritedPort",
-    "Isolate",
-    "Leave",
-    "Load",
-    "Open",
-    "Ping",
-    "Publish",
-    "Reading",
-    "Recall",
-    "Run",
-    "RunIsolated",
-    "Scrape",
-    "SetLabels",
-    "SetLogs",
-    "SetNames",
-    "SetPhase",
-    "SetStates",
-    "Signatures",
-    "Sync",
-    "TakeReading",
-    "Taken",
-    "Withdraw",
-]
+from salver.protocols.administration import AdminRequest
+from salver.tracing.sampling import Sampling
+from salver.vocabulary.access import Actor
+from salver.vocabulary.model import ModelInfo, TensorNames
+from salver.vocabulary.servable import ServableId
+from salver.workers.limit_columns import LimitColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +38,11 @@ class Begin:
     """S → W, first of all: who you are.
 
     Attributes:
-        ports: `rest`, `grpc` and `unix`, as far as there are.
+        ports: by their names in `server.ports.Ports`, as far as there are.
         board: descriptor of the memory of `transport.turns`, where each slot has two places: one
             for connections to gRPC, one for those to REST.
         memory: descriptors of its own, see `marks.make_memory`; None where nothing is marked.
+        limits: where it counts what clients use of their limits; None for by itself.
     """
 
     slot: int
@@ -78,11 +51,19 @@ class Begin:
     ports: Mapping[str, InheritedPort]
     board: int
     memory: tuple[int, int] | None = None
+    limits: LimitColumn | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hello:
     """W → S: ready to load models."""
+
+
+@dataclass(frozen=True)
+class _OfVersion:
+    """A message about one version and nothing more."""
+
+    id: ServableId
 
 
 # -- models: S → W, each answered when it is done --------------------------------------------------
@@ -94,42 +75,34 @@ class Load:
 
     Attributes:
         mark: a number by which its runs are known; see `marks`.
-        is_alone: it is loaded at once, whatever the flags say, by a process that serves nobody.
+        is_alone: it is loaded at once, whatever the flags say, by a process without clients.
     """
 
-    platform: str
+    settings: LoadSettings
     id: ServableId
     path: str
     mark: int = field(default=0, compare=False)
     is_alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(_OfVersion):
     """Unload a version that is not published."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(_OfVersion):
     """Answer requests by a loaded version."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(_OfVersion):
     """Do not any more; answered when the last request has left it."""
 
-    id: ServableId
 
-
-@dataclass(frozen=True, slots=True)
-class Signatures:
+class Signatures(_OfVersion):
     """Answered by the signatures of a loaded version, by their names."""
 
-    id: ServableId
+
+class Describe(_OfVersion):
+    """Answered by the `Description` of a loaded version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,34 +110,33 @@ class Description:
     """What a loaded version takes and gives.
 
     Attributes:
-        signature_def_map: see `Model`.
+        info: what it says of itself.
+        names: see `Graph.names`; None where it has no graph.
     """
 
-    signatures: Mapping[str, Signature]
-    signature_def_map: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Describe:
-    """Answered by the `Description` of a loaded version."""
-
-    id: ServableId
+    info: ModelInfo
+    names: Mapping[str, TensorNames] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run a loaded version, which serves nobody else; answered by its outputs.
+    """Run a loaded version, in a process without clients; answered by its outputs.
 
     Attributes:
-        feeds: names of tensors, as `Model.program` takes them; so are the next two.
+        names: of the program.
         arrays: what is fed: a list of arrays, encoded; so is the answer.
     """
 
     id: ServableId
-    feeds: tuple[str, ...]
-    fetches: tuple[str, ...]
-    targets: tuple[str, ...]
+    names: ProgramNames
     arrays: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IsInUse:
+    """Answered by whether a version of a model is in memory, of those loaded on demand."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +146,30 @@ class SetLogs:
     configs: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sync:
-    """Answered at once: what was said before is in effect."""
+    """Answered at once: what was sent before is in effect."""
 
 
-# -- the truth: S → W, not answered ----------------------------------------------------------------
+# -- state that all workers share: S → W, not answered ---------------------------------------------
+
+
+class SharedState:
+    """What all workers are notified of, and each new one too, until it is replaced.
+
+    Attributes:
+        topic: a message replaces the one before it of the same topic.
+    """
+
+    __slots__ = ()
+
+    @property
+    def topic(self) -> object:
+        return type(self)
 
 
 @dataclass(frozen=True, slots=True)
-class SetLabels:
+class SetLabels(SharedState):
     """See `ServingMap.assign_labels`."""
 
     labels: Labels
@@ -191,34 +177,75 @@ class SetLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class SetNames:
+class SetNames(SharedState):
     """The models that are configured, and the configuration; see `ServerCore`."""
 
     names: tuple[str, ...]
     applied: tuple[ModelConfig, ...] | None
+    unloaded: frozenset[str] = frozenset()
+    configured: tuple[ModelConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class SetStates:
+class SetStates(SharedState):
     """All that is known of the versions of a model, highest first."""
 
     name: str
     statuses: tuple[VersionStatus, ...]
     last_error: ServingError | None
 
+    @property
+    def topic(self) -> object:
+        return SetStates, self.name
+
 
 @dataclass(frozen=True, slots=True)
-class Isolate:
+class Isolate(SharedState):
     """Do not run a version here, whether or not it is loaded.
 
     Attributes:
-        reason: what requests for it are told while it cannot be run elsewhere either.
+        reason: the error of its requests while it cannot be run by another process either.
         description: of it, where it can; see `RunIsolated`.
     """
 
     id: ServableId
     reason: str
     description: Description | None = None
+
+    @property
+    def topic(self) -> object:
+        return Isolate, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class SetPhase(SharedState):
+    """See `Readiness`."""
+
+    is_started: bool = False
+    is_draining: bool = False
+    is_settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """W → S: readiness is to stay as it is, in the workers to come too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel(SharedState):
+    """Log from this level up. W → S: have all processes do so; answered when they do."""
+
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetSampling(SharedState):
+    """Trace these requests. W → S: have all workers do so; answered when they do."""
+
+    sampling: Sampling
+
+
+# -- other news: S → W, not answered ---------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +261,14 @@ class EndIsolation:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """How far a fetch is that the worker asked for; see `FetchFiles`."""
+
+    number: int
+    done_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """The configuration of an `Apply` is in effect, and only its models are waited for.
 
@@ -245,41 +280,38 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class SetPhase:
-    """See `Readiness`."""
-
-    is_started: bool = False
-    is_draining: bool = False
-
-
-# -- the life of a worker: S → W -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Accept connections; answered when that has begun."""
-
-
-@dataclass(frozen=True, slots=True)
 class Drain:
-    """Accept nothing more, answer what was asked, end.
+    """Accept nothing more, answer the requests there are, end.
 
     Attributes:
         timeout_s: what is unanswered by then is cut off.
-        idle_s: how long connections may stay that ask for nothing, so that whoever is about to ask
-            is told in an answer to go elsewhere.
+        idle_s: how long connections may stay that ask for nothing, so that their client learns
+            from an answer that it is to connect anew.
     """
 
     timeout_s: float
     idle_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+# -- requests about the process: S → W -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Open:
+    """Accept connections; answered when that has begun."""
+
+
+@dataclass(frozen=True)
 class Ping:
-    """Answered by the loop that answers requests, so that whoever asks sees that it turns."""
+    """Answered by the loop that answers requests, which proves that it turns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class TakeSlow:
+    """Answered by what this worker tells of slow requests; see `tracing.slow`."""
+
+
+@dataclass(frozen=True)
 class TakeReading:
     """Answered by a `Reading`."""
 
@@ -301,9 +333,91 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """Answered by what everybody else has counted: a `Report`."""
+    """Answered by what everybody else has counted: a list of `Report`."""
 
     reading: Reading
+
+
+@dataclass(frozen=True)
+class TellSlow:
+    """Answered by what all others tell of slow requests: a list of lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Answered by the history of all workers: the document of `metrics.history`, as bytes."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What becomes of the processes of a version in this worker; None for nothing to be said."""
+
+    id: ServableId
+    text: str | None
+
+
+class OfFiles:
+    """About files that the supervisor fetches for a worker."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FindFiles(OfFiles):
+    """Answered by the `Footprint` of a version that is elsewhere, as it was last listed."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFiles(OfFiles):
+    """Make a version present, and keep it so; answered by `FilesFetched` or `NoRoomOnDisk`.
+
+    Attributes:
+        number: by which the messages that follow refer to it.
+        version: its number.
+        location: where it is.
+    """
+
+    number: int
+    version: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesFetched:
+    """A version is present.
+
+    Attributes:
+        directory: of it.
+        files: as `FindFiles`.
+    """
+
+    directory: str
+    files: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoomOnDisk:
+    """See `NoRoomBeside`."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelFetch(OfFiles):
+    """It is not wanted any more, be it there or not."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFiles(OfFiles):
+    """It is not needed any more."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,35 +428,46 @@ class RunIsolated:
 
 
 @dataclass(frozen=True, slots=True)
-class ClearQuarantine:
-    """Bring back what is isolated of a model; answered by the numbers of these versions."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Answered by what all workers did lately: the document of `metrics.history`, as bytes."""
-
-    reading: Reading
-
-
-@dataclass(frozen=True, slots=True)
 class Apply:
     """Make this the configuration; answered when all workers know what came of it.
 
     Attributes:
-        number: by which the worker and the supervisor speak of it until then.
+        number: by which `Taken` and `Leave` refer to it.
     """
 
     models: tuple[ModelConfig, ...] | None
     is_awaited: bool = True
     number: int = 0
+    actor: Actor = field(default_factory=Actor)
+
+
+@dataclass(frozen=True, slots=True)
+class SetLoaded:
+    """Load or unload a model that is configured; answered, and with a number, as `Apply`."""
+
+    name: str
+    is_loaded: bool
+    number: int = 0
+    actor: Actor = field(default_factory=Actor)
+
+
+@dataclass(frozen=True, slots=True)
+class Administer:
+    """Do what an administrator requests; answered by an `Administered`. Numbered as `Apply`.
+
+    Attributes:
+        number: see there.
+        actor: who requests it.
+    """
+
+    request: AdminRequest
+    number: int = 0
+    actor: Actor = field(default_factory=Actor)
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nobody waits any more for what comes of the `Apply` of that number."""
+    """Nobody waits any more for what comes of the `Apply`, or the like, of that number."""
 
     number: int
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from salver.config.options import ServerOptions, schedulable_cpus
+from salver.config.options import FLAGS, ServerOptions, schedulable_cpus
 from salver.transport.in_flight import default_bytes_in_flight
 
 __all__ = ["share_of_worker"]
@@ -21,15 +21,11 @@ def share_of_worker(
     """
     cpus = schedulable_cpus() if cpus is None else cpus
     share = max(1, cpus // num_workers)
-    defaults = ServerOptions()
-    changes: dict[str, Any] = {}
-    for name, per_cpu in (
-        ("rest_api_num_threads", 4),
-        ("grpc_max_threads", 4),
-        ("num_tflite_pools", 1),
-    ):
-        if getattr(options, name) == getattr(defaults, name):
-            changes[name] = per_cpu * share
+    changes: dict[str, Any] = {
+        flag.name: flag.per_cpu * share
+        for flag in FLAGS
+        if flag.per_cpu and getattr(options, flag.name) == flag.default
+    }
     if _leaves_it_to_tensorflow(options):
         changes["tensorflow_intra_op_parallelism"] = share
         changes["tensorflow_inter_op_parallelism"] = share

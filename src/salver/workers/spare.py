@@ -1,25 +1,23 @@
 """A process that waits to become a worker, so that one that has ended is soon replaced.
 
-Most of the time that a worker takes to come up goes to imports and to TensorFlow's library. A spare
-has that behind it; it has no models, and takes 70 MB.
+It has imported and opened what a worker needs, which is most of the time that a worker takes to
+come up, and has no models. See `docs/decisions/spare-worker.md`.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from salver.workers.periodic import Periodic
 from salver.workers.spawning import Prepared
 
 __all__ = ["Spare"]
 
-_log = logging.getLogger(__name__)
-
-_LOOK_S: Final = 1.0
+_EVERY_S: Final = 1.0
 
 
-class Spare:
+class Spare(Periodic):
     """Keeps one such process. Safe to use from any thread."""
 
     def __init__(
@@ -34,18 +32,13 @@ class Spare:
         Args:
             prepare: starts one.
             is_wanted: whether there should be one now.
-            wait: waits for an event so many seconds; a test's own clock goes in here.
+            wait: see `Periodic`.
         """
+        super().__init__("salver-spare", self.check, lambda: _EVERY_S, wait=wait)
         self._prepare = prepare
         self._is_wanted = is_wanted
-        self._wait = wait
-        self._stopping = threading.Event()
         self._lock = threading.Lock()  # guards what follows
         self._kept: Prepared | None = None
-
-    def start(self) -> None:
-        """Begin to look whether one is wanted."""
-        threading.Thread(target=self._run, name="salver-spare", daemon=True).start()
 
     def take(self) -> Prepared | None:
         """The one there is, which is kept no more; None if there is none."""
@@ -58,10 +51,10 @@ class Spare:
 
     def stop(self) -> None:
         """Keep none from here on."""
-        self._stopping.set()
+        super().stop()
         self._dismiss()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Start one if it is wanted and there is none, or end it."""
         if not self._is_wanted():
             self._dismiss()
@@ -74,7 +67,7 @@ class Spare:
             made = self._prepare()
             with self._lock:
                 self._kept = made
-            if self._stopping.is_set():
+            if self.is_stopping:
                 self._dismiss()
 
     def _dismiss(self) -> None:
@@ -82,9 +75,3 @@ class Spare:
             kept, self._kept = self._kept, None
         if kept is not None:
             kept.dismiss()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wait(self._stopping, _LOOK_S)
-            if not self._stopping.is_set():
-                self.look()

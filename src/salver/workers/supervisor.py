@@ -1,7 +1,7 @@
 """The process above the workers: binds the ports, decides about models, keeps workers alive.
 
-It loads no model itself. The main thread waits for what happens, one thing after the other:
-signals above all.
+It loads no model itself. The main thread waits for events and works them off one by one: signals
+above all.
 """
 
 import logging
@@ -11,71 +11,75 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import TimeoutError as TooLate
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
+from salver.access.start_up import read_guarded_configuration
+from salver.config.model_options import LoadSettings
 from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
-from salver.config.start_up import Configuration, check_readable_again, read_configuration
+from salver.config.start_up import Configuration, check_readable_again
 from salver.errors import Cancelled, ServingError, Unavailable
-from salver.metrics.merged import Report, merge
-from salver.notices import NOTICE
-from salver.servable import ServableId
-from salver.server.announcing import ANNOUNCE_AFTER_S, Announcer
-from salver.server.config_polling import make_config_polling
-from salver.server.core import CoreOptions, ServerCore
+from salver.instruments.log_level import set_log_level
+from salver.instruments.machine import resident_bytes
+from salver.instruments.notices import NOTICE
+from salver.management.administration import Administration
+from salver.management.audit import Audit
+from salver.management.core import CoreOptions, ServerCore
+from salver.management.lazy import is_lazy
+from salver.management.loading import Platforms
+from salver.metrics.fetches import FetchMetrics
+from salver.metrics.merged import Report, report_of
+from salver.request_log.loggers import check_logs
+from salver.server.activation import activated
+from salver.server.announcing import Announcer
+from salver.server.audit_log import drop, open_audit_log
+from salver.server.config_polling import apply_file, make_config_polling
+from salver.server.first_load import apply_first, settle
 from salver.server.history import make_history
-from salver.server.lazy import is_lazy
-from salver.server.models import core_options
+from salver.server.models import core_options, make_sources
+from salver.server.notifying import Notifier, serving_status, stop_seconds
 from salver.server.ports import Port, Ports, bind_ports, rest_url_of, tell_where
-from salver.server.waits import Superseded
+from salver.server.tracing import make_tracing
 from salver.transport.listeners import BACKLOG
 from salver.transport.turns import make_board, open_board, take_off
-from salver.workers.crew import Crew
-from salver.workers.endings import Endings
-from salver.workers.everywhere import BroadcastMap, load_everywhere
+from salver.vocabulary.servable import ServableId
+from salver.workers import messages
+from salver.workers.deaths import Deaths
+from salver.workers.fetches import WorkerFetches
+from salver.workers.futures import in_thread
+from salver.workers.group import WorkerGroup
 from salver.workers.isolation import Isolation
-from salver.workers.keeping import Keeper
-from salver.workers.ledger import Ledger, WorkerFacts, supervisor_report
+from salver.workers.limit_columns import LimitColumns
 from salver.workers.member import Member
-from salver.workers.messages import (
-    Apply,
-    ClearQuarantine,
-    Drain,
-    Leave,
-    Reading,
-    Recall,
-    RunIsolated,
-    Scrape,
-    SetNames,
-    SetPhase,
-    SetStates,
-    TakeReading,
-)
+from salver.workers.messages import OfFiles, SetNames, SetPhase, SetStates
+from salver.workers.notes import Notes
 from salver.workers.reloads import Reloads
-from salver.workers.remembering import Remembering
+from salver.workers.replicated import ReplicatedMap, load_replicated
+from salver.workers.reports import ReportStore, WorkerFacts, supervisor_report
+from salver.workers.server_metrics import ServerMetrics
 from salver.workers.shares import share_of_worker
+from salver.workers.slots import Slots
+from salver.workers.solo import SoloProcesses
 from salver.workers.spare import Spare
-from salver.workers.spawning import Preparation, Prepared, Spawner
-from salver.workers.trial import try_alone
-from salver.workers.watch import Watch
+from salver.workers.spawning import Spawner, inherited_ports
+from salver.workers.watchdog import Watchdog
 
 __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LOOK_S: Final = 1.0
-_SCRAPE_S: Final = 0.5  # a worker that does not tell its counts sooner has told the last ones
+_POLL_S: Final = 1.0
 _IDLE_S: Final = 5.0  # of connections to a worker that is replaced
 _END_S: Final = 1.0  # for what has nothing left to wait for
 _WORKER_END_S: Final = 8.0  # of a worker, beside its drain: models, logs, the process
 _KILL_S: Final = 2.0
+_OTHERS_S: Final = 1.0  # for workers to tell something
 
-Event = Callable[[], None]
+Event = Callable[[], object]
 
 
 def run(
@@ -87,7 +91,8 @@ def run(
 ) -> bool:
     """Serve by several processes until told to stop by SIGTERM or SIGINT.
 
-    SIGHUP replaces the workers one by one, with what the files that flags name say by then.
+    SIGHUP replaces the workers one by one, with what the files that flags name say by then. Where a
+    service manager is notified, it applies the model config file too.
 
     Args:
         options: the flags; `workers` is not 1.
@@ -102,16 +107,21 @@ def run(
         ServingError: the server could not start.
     """
     count = options.workers or schedulable_cpus()
+    notifier = Notifier.of(os.environ)
+    options, given = activated(options, os.environ)
 
     def read() -> Configuration:
-        return read_configuration(share_of_worker(options, count), models)
+        return read_guarded_configuration(share_of_worker(options, count), models)
 
-    _Supervisor(read, count, mode or ServeMode(), command).main()
+    try:
+        _Supervisor(read, count, mode or ServeMode(), command, options, given, notifier).main()
+    finally:
+        notifier.close()
     return True
 
 
 class _Supervisor:
-    """One life of the server."""
+    """One run of the server."""
 
     def __init__(
         self,
@@ -119,63 +129,93 @@ class _Supervisor:
         count: int,
         mode: ServeMode,
         command: Sequence[str],
+        flags: ServerOptions,
+        given: Ports | None,
+        notifier: Notifier,
     ) -> None:
         self._read = read
+        self._given = given
+        self._notifier = notifier
+        self._event_wait_s = min(_POLL_S, notifier.tick_s)
         self._configuration = configuration = read()
         self._options = configuration.options
         self._count = count
         self._mode = mode
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._has_heard = False  # of the first signal to stop
-        self._is_stopping = False
+        self._has_stop_signal = False
+        self._is_started = self._is_settled = self._is_stopping = False
         self._renewing: threading.Thread | None = None
         self._is_to_renew_again = False
-        self._trials: set[Member] = set()
-        self._ledger = Ledger()
-        self._crew = Crew(self._try_alone, load_timeout_s=self._options.load_timeout_seconds)
-        self._serving = BroadcastMap(self._crew)
-        self._core = ServerCore(
-            self._load,
-            configuration.platforms,
-            _core_options(configuration, count),
-            serving=self._serving,
-            on_status=self._status_changed,
-            on_configured=self._tell_names,
-            update_logs=self._crew.set_logs,
-            abandon=self._abandon,
-        )
-        self._reloads = Reloads(self._core.apply, self._tell_reloaded)
-        self._announcer = Announcer(self._core, configuration, mode)
-        self._polling = make_config_polling(self._options, self._core)
         self._ports = Ports()
         self._board_fd = make_board(2 * count)
         self._board = open_board(self._board_fd)
-        self._command = command
-        self._spawner: Spawner | None = None
-        self._isolation = Isolation(
-            self._crew,
-            self._core,
-            self._start_alone,
-            is_complete=lambda: len(self._crew.members) >= count,
+        self._limits = LimitColumns(count)
+        self._spawner = Spawner(
+            *(command, configuration),
+            num_workers=count,
+            board=self._board_fd,
+            handle=self._handle,
+            limits=self._limits.descriptor,
         )
-        self._endings = Endings(self._crew, self._ledger, self._isolation)
-        self._keeper = Keeper(self._crew, self._spawn, count, self._lose)
-        self._watch = Watch(self._keeper.present)
-        self._spare = Spare(self._prepare_spare, self._wants_spare)
-        history = make_history(configuration)
-        self._remembering = None if history is None else Remembering(history, self._all_counts)
+        self._solo = SoloProcesses(self._spawn_alone)
+        self._reports = ReportStore()
+        self._group = WorkerGroup(
+            self._solo.try_load, load_timeout_s=self._options.load_timeout_seconds
+        )
+        self._serving = ReplicatedMap(self._group)
+        self._fetches = FetchMetrics()
+        self._audit_log = open_audit_log(self._options)
+        self._audit = Audit(self._audit_log or drop)
+        sources = make_sources(configuration.options, self._fetches)
+        self._worker_fetches = WorkerFetches(sources)
+        self._tracing = make_tracing(self._options, who="supervisor")
+        self._fetches.on_fetch = self._tracing.fetched
+        self._core = ServerCore(
+            self._load,
+            Platforms(configuration.platforms),
+            _core_options(configuration, count),
+            sources,
+            serving=self._serving,
+            on_status=self._status_changed,
+            on_configured=self._share_names,
+            update_logs=self._group.set_logs,
+            check_logs=check_logs,
+            abandon=self._abandon,
+            on_applied=self._audit.applied,
+            is_fetched_first=self._is_fetched_first if is_lazy(self._options) else None,
+        )
+        self._core.look_ahead(configuration.models or ())
+        self._notes = Notes(self._core.note)
+        administer = Administration(
+            *(self._core, replace(configuration, options=flags), self._audit),
+            clear_quarantine=self._clear,
+        )
+        self._reloads = Reloads(self._core, administer, self._reloaded)
+        self._announcer = Announcer(self._core, configuration, mode)
+        self._polling = make_config_polling(configuration, self._core)
+        self._isolation = Isolation(
+            self._group, self._core, self._solo.start, is_complete=self._is_complete
+        )
+        self._deaths = Deaths(self._group, self._reports, self._isolation.died)
+        self._slots = Slots(self._group, self._spawn, count, self._lose)
+        self._watchdog = Watchdog(self._slots.present)
+        self._spare = Spare(lambda: self._spawner.prepare("spare"), self._wants_spare)
+        self._metrics = ServerMetrics(
+            self._reports, self._slots.present, self._own_report, make_history(configuration)
+        )
 
     def main(self) -> None:
         """Start, serve, stop; see `run`."""
         before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGHUP)}
         for number in _STOP_SIGNALS:
-            signal.signal(number, self._hear_stop)
-        signal.signal(signal.SIGHUP, self._hear_renew)
+            signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, lambda *_: self._events.put(self._renew))
         try:
             self._start()
+            self._notifier.ready(self._status())
             while not self._is_stopping:
-                self._attend()
-        except Cancelled:  # told to stop while it started
+                self._run_event()
+        except Cancelled:  # by a signal while it started
             _log.info("Stopped before the models were loaded")
         finally:
             self._stop()
@@ -187,32 +227,25 @@ class _Supervisor:
     def _start(self) -> None:
         self._ports = bind_ports(
             self._configuration,
+            given=self._given,
             is_rest_needed=self._mode.exit_on_bind_failure,
             is_grpc_needed=not self._mode.tolerate_taken_grpc_port,
             is_listening=False,
         )
-        self._spawner = Spawner(
-            self._command,
-            self._configuration,
-            self._ports,
-            num_workers=self._count,
-            board=self._board_fd,
-            handle=self._handle,
-        )
+        self._spawner.ports = inherited_ports(self._ports)
         self._announcer.start()
-        self._keeper.start()
-        self._watch.start()
-        if self._remembering is not None:
-            self._remembering.start()
+        for each in (self._slots, self._watchdog, self._metrics):
+            each.start()
         is_open_first = self._options.open_ports_before_load
-        self._in_thread(self._keeper.wait_until_up)
+        self._wait_for(self._slots.wait_until_up)
         if is_open_first:
             self._open()
-        self._in_thread(self._apply)
+        self._wait_for(lambda: apply_first(self._core, self._configuration, self._mode))
         if self._mode.tolerate_failed_models:
-            self._in_thread(self._settle)
-        self._crew.is_careful = True
-        self._crew.set_phase(SetPhase(is_started=True))
+            self._wait_for(lambda: settle(self._core, is_polled=self._polling is not None))
+        self._group.is_careful = True
+        self._is_started = True
+        self._group.broadcast(self._phase)
         if not is_open_first:
             self._open()
         if self._polling is not None:
@@ -223,74 +256,46 @@ class _Supervisor:
         self._announcer.opened(url, self._ports.grpc_addresses)
 
     def _open(self) -> None:
-        for port in (self._ports.grpc, self._ports.unix, self._ports.rest):
-            if port is not None:
-                _listen(port)
+        for port in self._ports.all:
+            _listen(port)
         tell_where(self._ports, self._options, has_profiler=self._options.enable_profiler)
-        self._crew.open()
+        self._group.open()
 
-    def _apply(self) -> None:
-        is_awaited = not self._mode.tolerate_failed_models
-        with suppress(Superseded):  # by a reload, where the ports are open first
-            self._core.apply(self._configuration.models, is_awaited=is_awaited)
-
-    def _settle(self) -> None:
-        """Wait until each model is up, or has failed once, or takes its time.
-
-        Raises:
-            ServingError: nothing is left to serve, and no other configuration can come.
-        """
-        self._core.wait_until_settled(self._core.model_names(), ANNOUNCE_AFTER_S)
-        self._core.end_initial_load()
-        if self._polling is None and (error := self._core.hopeless(ANNOUNCE_AFTER_S)) is not None:
-            raise error
-
-    def _in_thread(self, call: Callable[[], None]) -> None:
-        """Run what waits for others, while this thread attends to signals."""
-        done: Future[None] = Future()
-
-        def work() -> None:
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001 - raised below
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-            self._events.put(lambda: None)
-
-        threading.Thread(target=work, name="salver-start", daemon=True).start()
+    def _wait_for(self, call: Callable[[], None]) -> None:
+        """Make a call that waits in another thread, while this thread works off events."""
+        done = in_thread("salver-start", call)
+        done.add_done_callback(lambda _done: self._events.put(lambda: None))
         while not done.done():
-            self._attend()
+            self._run_event()
             if self._is_stopping:
                 raise Cancelled("The server was told to stop while it started")
         done.result()
 
-    def _attend(self) -> None:
-        """Do what is to be done next, if something comes within a while.
+    def _run_event(self) -> None:
+        """Work off the next event, if one comes within a while.
 
         No longer, since the system may hand a signal to another thread, which does not wake this
         one; and only this one runs Python's handlers.
         """
         with suppress(queue.Empty):
-            self._events.get(timeout=_LOOK_S)()
+            self._events.get(timeout=self._event_wait_s)()
+        self._notifier.tick()
 
     # -- signals ---------------------------------------------------------------------------------
 
-    def _hear_stop(self, number: int, _frame: object) -> None:
-        if self._has_heard:
+    def _on_stop_signal(self, number: int, _frame: object) -> None:
+        if self._has_stop_signal:
             self._end_at_once(number)
-        self._has_heard = True
-        self._events.put(lambda: self._told_to_stop(signal.Signals(number)))
+        self._has_stop_signal = True
+        self._events.put(lambda: self._begin_stop(signal.Signals(number)))
 
-    def _hear_renew(self, _number: int, _frame: object) -> None:
-        self._events.put(self._renew)
-
-    def _told_to_stop(self, number: signal.Signals) -> None:
+    def _begin_stop(self, number: signal.Signals) -> None:
         _log.log(NOTICE, "%s: draining. A second signal ends at once.", number.name)
+        self._notifier.stopping(stop_seconds(self._options))
         self._is_stopping = True
 
     def _end_at_once(self, number: int) -> None:
-        for member in (*self._keeper.present(), *tuple(self._trials)):
+        for member in (*self._slots.present(), *self._solo.present):
             with suppress(OSError):
                 member.kill()
         signal.signal(number, signal.SIG_DFL)
@@ -302,42 +307,59 @@ class _Supervisor:
             self._is_to_renew_again = True
             return
         self._is_to_renew_again = False
+        self._notifier.reloading()
         try:
             check_readable_again(self._options)
             configuration = self._read()
         except ServingError as error:
             _log.error("SIGHUP: the workers stay as they are: %s", error.message)
+            self._notifier.ready(f"{self._status()}; could not reload: {error.message}")
             return
         _log.info("SIGHUP: replacing the workers one by one")
-        assert self._spawner is not None
         self._spawner.configuration = configuration
         self._renewing = threading.Thread(target=self._replace, name="salver-renew", daemon=True)
         self._renewing.start()
 
     def _replace(self) -> None:
         self._isolation.clear()
+        if self._notifier.is_active:
+            self._apply_file()
         timeout_s = self._options.drain_timeout_seconds
-        if self._keeper.renew(idle_s=_IDLE_S, timeout_s=timeout_s):
+        if self._slots.replace(idle_s=_IDLE_S, timeout_s=timeout_s):
             _log.info("All workers have been replaced")
         self._events.put(self._renewed)
+
+    def _apply_file(self) -> None:
+        try:
+            apply_file(self._options.model_config_file, self._core)
+        except ServingError as error:
+            _log.error("SIGHUP: the models stay as they are: %s", error.message)
 
     def _renewed(self) -> None:
         assert self._renewing is not None
         self._renewing.join()
+        if not self._is_stopping:
+            self._notifier.ready(self._status())
         if self._is_to_renew_again:
             self._renew()
 
+    def _status(self) -> str:
+        url = rest_url_of(self._ports, self._configuration)
+        return serving_status(self._core.model_names(), url, self._ports.grpc_addresses)
+
     # -- models ----------------------------------------------------------------------------------
 
-    def _load(self, platform: str, id: ServableId, path: str) -> Any:
-        return load_everywhere(self._crew, platform, id, path, self._ledger.forget)
+    def _load(self, settings: LoadSettings, id: ServableId, path: str) -> Any:
+        return load_replicated(self._group, settings, id, path, self._reports.forget)
+
+    def _is_fetched_first(self, id: ServableId) -> bool:
+        """Whether a version that is loaded on demand replaces one that some worker has now."""
+        return self._group.is_in_use(id.name)
 
     def _abandon(self, id: ServableId) -> None:
-        """Let go of a load that does not return: its thread ends with its process alone."""
-        stuck = self._crew.abandon(id)
-        for trial in tuple(self._trials):
-            if id in trial.loading:
-                trial.kill("killed, as a load in it did not return")
+        """Give up a load that does not return: its thread ends with its process alone."""
+        stuck = self._group.abandon(id)
+        self._solo.abandon(id)
         if stuck and self._options.load_timeout_seconds:  # else nobody has asked for it
             threading.Thread(
                 target=self._replace_stuck, args=(id, stuck), name="salver-renew", daemon=True
@@ -346,161 +368,157 @@ class _Supervisor:
     def _replace_stuck(self, id: ServableId, stuck: Sequence[Member]) -> None:
         for member in stuck:
             _log.warning("%s is to be replaced: its load of %s does not return", member, id)
-        self._keeper.replace(stuck, idle_s=_IDLE_S, timeout_s=self._options.drain_timeout_seconds)
+        self._slots.replace(stuck, idle_s=_IDLE_S, timeout_s=self._options.drain_timeout_seconds)
 
     def _lose(self, id: ServableId, error: ServingError) -> bool:
-        if not self._crew.lose(id):
+        if not self._group.lose(id):
             return False
         self._serving.lose(id)
         self._core.lost(id, error)
         return True
 
     def _status_changed(self, name: str) -> None:
-        self._tell_states(name)
+        self._group.broadcast(lambda: SetStates(name, *self._core.states(name)))
         self._announcer.changed(name)
 
-    def _tell_states(self, name: str) -> None:
-        self._crew.set_states(name, lambda: SetStates(name, *self._core.states(name)))
+    def _share_names(self) -> None:
+        core = self._core
+        self._group.broadcast(
+            lambda: SetNames(core.model_names(), core.applied, core.unloaded, core.configured)
+        )
 
-    def _tell_names(self) -> None:
-        self._crew.set_names(SetNames(self._core.model_names(), self._core.applied))
+    def _reloaded(self) -> None:
+        """A configuration whose models do not load is in effect all the same."""
+        self._share_names()
+        self._group.sync()
 
     # -- processes -------------------------------------------------------------------------------
 
-    def _preparation(self) -> Preparation:
-        models = self._configuration.models or ()
-        base_paths = tuple(model.base_path for model in models)
-        return base_paths, self._options.prefer_tflite_model
-
     def _spawn(self, slot: int) -> Member:
-        assert self._spawner is not None
-        member = self._spawner(
-            slot, self._preparation(), on_end=self._ended, prepared=self._spare.take()
-        )
-        self._ledger.opened(member)
+        limits = self._limits.next()
+        try:
+            member = self._spawner(
+                slot, on_end=self._ended, prepared=self._spare.take(), limits=limits
+            )
+        except BaseException:
+            self._limits.give_back(limits)
+            raise
+        self._limits.opened(member, limits)
+        self._reports.opened(member)
         return member
 
-    def _prepare_spare(self) -> Prepared:
-        assert self._spawner is not None
-        return self._spawner.prepare(self._preparation(), "spare")
+    def _spawn_alone(self, on_end: Callable[[Member], None]) -> Member:
+        def ended(member: Member) -> None:
+            self._worker_fetches.ended(member)
+            on_end(member)
+
+        return self._spawner(self._count, on_end=ended)
+
+    def _is_complete(self) -> bool:
+        return len(self._group.members) >= self._count
 
     def _wants_spare(self) -> bool:
         """Whether a worker that ends should be replaced at once, for the other models' sake."""
-        has_all = len(self._crew.members) >= self._count
-        return has_all and len(self._core.model_names()) > 1
+        return self._is_complete() and len(self._core.model_names()) > 1
 
     def _ended(self, member: Member) -> None:
         if not member.is_removed:  # if it is, its successor accepts
             for kind in range(2):
                 take_off(self._board, 2 * member.slot + kind)
         if not self._is_stopping:
-            self._endings.examine(member)
-        self._ledger.closed(member)
+            self._deaths.examine(member)
+        self._worker_fetches.ended(member)
+        self._notes.forget(member.slot)
+        self._reports.closed(member)
+        self._limits.closed(member)
         self._reloads.ended(member)
-        self._keeper.ended(member)
+        self._slots.ended(member)
 
-    def _start_alone(self, on_end: Callable[[Member], None]) -> Member:
-        """Start a process that is to serve nobody."""
-        assert self._spawner is not None
+    def _phase(self) -> SetPhase:
+        return SetPhase(
+            is_started=self._is_started or self._is_stopping,
+            is_draining=self._is_stopping,
+            is_settled=self._is_settled,
+        )
 
-        def ended(member: Member) -> None:
-            self._trials.discard(member)
-            on_end(member)
-
-        member = self._spawner(self._count, self._preparation(), on_end=ended)
-        self._trials.add(member)
-        if self._is_stopping:
-            member.kill()
-        return member
-
-    def _try_alone(self, platform: str, id: ServableId, path: str) -> None:
-        assert self._spawner is not None
-        member = self._spawner(self._count, self._preparation())
-        _log.warning("A worker died while it was loading %s: trying that alone", id)
-        self._trials.add(member)
-        if self._is_stopping:
-            member.kill()
-        try:
-            try_alone(member, platform, id, path)
-        finally:
-            self._trials.discard(member)
-
-    # -- what workers say ------------------------------------------------------------------------
+    # -- requests of workers ---------------------------------------------------------------------
 
     def _handle(self, member: Member, message: Any) -> Any:
         match message:
-            case Reading():
-                self._ledger.put(member, message)
+            case messages.Reading():
+                self._reports.put(member, message)
                 return None
-            case Scrape(reading):
-                self._ledger.put(member, reading)
-                return self._answer_in_thread("salver-scrape", lambda: self._others(member))
-            case RunIsolated(run):
+            case messages.Scrape(reading):
+                self._reports.put(member, reading)
+                return in_thread("salver-scrape", lambda: self._metrics.scrape_others(member))
+            case messages.Recall(reading):
+                self._reports.put(member, reading)
+                return in_thread("salver-recall", self._metrics.history)
+            case messages.Note(id, text):
+                self._notes.put(member.slot, id, text)
+                return None
+            case messages.RunIsolated(run):
                 return self._isolation.run(run)
-            case ClearQuarantine(name):
-                return self._answer_in_thread("salver-clear", lambda: self._clear(name))
-            case Recall(reading):
-                self._ledger.put(member, reading)
-                return self._answer_in_thread("salver-recall", self._recall)
-            case Apply():
+            case messages.Apply() | messages.SetLoaded() | messages.Administer():
                 return self._reloads.begin(member, message)
-            case Leave():
+            case messages.Settled():
+                self._is_settled = True
+                self._group.broadcast(self._phase)
+                return None
+            case messages.Leave():
                 self._reloads.left(member, message)
                 return None
+            case _ if isinstance(message, OfFiles):
+                return self._worker_fetches.handle(member, message)
+            case _:
+                return self._observed(member, message)
+
+    def _observed(self, member: Member, message: Any) -> Any:
+        """What is asked of, and changed in, all processes."""
+        match message:
+            case messages.TellSlow():
+                return in_thread("salver-slow", lambda: self._slow_of_others(member))
+            case messages.SetSampling():
+                return in_thread("salver-sampling", lambda: self._set_sampling(message))
+            case messages.SetLogLevel(level):
+                return in_thread("salver-log-level", lambda: self._set_log_level(level))
             case _:
                 raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
 
     def _clear(self, name: str) -> tuple[int, ...]:
         return tuple(id.version for id in self._isolation.clear(name))
 
-    def _others(self, asking: Member) -> list[Report]:
-        """What everybody else has counted."""
-        # Those that leave still answer requests, and those that come load models.
-        there = (m for m in self._keeper.present() if m.has_greeted and m is not asking)
-        asked = {m.ask(TakeReading()): m for m in there}
-        done, _ = wait(asked, _SCRAPE_S)
-        for answer in done:
-            if answer.exception() is None:
-                self._ledger.put(asked[answer], answer.result())
-        return [*self._ledger.others(asking), self._own_report()]
+    def _slow_of_others(self, asker: Member) -> list[Any]:
+        asked = [
+            each.request(messages.TakeSlow()) for each in self._group.members if each is not asker
+        ]
+        until_s, told = time.monotonic() + _OTHERS_S, []
+        for answer in asked:
+            with suppress(ServingError, TooLate):
+                told.append(answer.result(max(0.0, until_s - time.monotonic())))
+        return told
+
+    def _set_sampling(self, message: messages.SetSampling) -> None:
+        self._group.broadcast(lambda: message)
+        self._group.sync()
+
+    def _set_log_level(self, level: int) -> None:
+        def make() -> messages.SetLogLevel:  # under the lock, so that all agree about the last one
+            set_log_level(level)
+            return messages.SetLogLevel(level)
+
+        self._group.broadcast(make)
+        self._group.sync()
 
     def _own_report(self) -> Report:
-        facts = [WorkerFacts(m.slot, _resident_bytes(m.pid)) for m in self._crew.members]
-        return supervisor_report(
+        facts = [WorkerFacts(m.slot, resident_bytes(m.pid) or None) for m in self._group.members]
+        report = supervisor_report(
             sorted(facts, key=lambda fact: fact.slot),
-            deaths=self._keeper.deaths,
+            deaths=self._slots.deaths,
             reserved={} if is_lazy(self._options) else dict(self._core.reserved),
             quarantined=self._isolation.quarantined(),
         )
-
-    def _all_counts(self) -> Report:
-        """What everybody has counted, as far as they have told: a second ago at most."""
-        return merge([*self._ledger.others(None), self._own_report()])
-
-    def _recall(self) -> bytes:
-        if self._remembering is None:
-            raise Unavailable("Nothing is remembered here")
-        return self._remembering.document()
-
-    def _tell_reloaded(self) -> None:
-        """A configuration whose models do not load is in effect all the same."""
-        self._tell_names()
-        self._crew.sync()
-
-    @staticmethod
-    def _answer_in_thread(name: str, call: Callable[[], Any]) -> "Future[Any]":
-        answer: Future[Any] = Future()
-
-        def work() -> None:
-            try:
-                result = call()
-            except BaseException as error:  # noqa: BLE001 - handed to the worker
-                answer.set_exception(error)
-            else:
-                answer.set_result(result)
-
-        threading.Thread(target=work, name=name, daemon=True).start()
-        return answer
+        return {**report, **report_of(self._fetches.families())}
 
     # -- stop ------------------------------------------------------------------------------------
 
@@ -510,17 +528,16 @@ class _Supervisor:
         if self._polling is not None:
             self._polling.stop()
         self._core.interrupt()
-        self._crew.stop()
-        self._keeper.stop()
-        self._watch.stop()
+        self._worker_fetches.stop()
+        self._group.stop()
+        self._slots.stop()
+        self._watchdog.stop()
         self._spare.stop()
         self._isolation.stop()
-        if self._remembering is not None:
-            self._remembering.stop()
-        for trial in tuple(self._trials):
-            trial.kill()
-        self._crew.set_phase(SetPhase(is_started=True, is_draining=True))
-        if self._options.drain_delay_seconds > 0 and self._crew.is_open:
+        self._metrics.stop()
+        self._solo.stop()
+        self._group.broadcast(self._phase)
+        if self._options.drain_delay_seconds > 0 and self._group.is_open:
             time.sleep(self._options.drain_delay_seconds)
         self._ports.close()
         limit_s = self._options.drain_timeout_seconds
@@ -528,15 +545,19 @@ class _Supervisor:
         self._core.close(_END_S, _END_S)
         if self._polling is not None:
             self._polling.close(_END_S)
+        if self._audit_log is not None:
+            self._audit_log.close(_END_S)
         self._ports.remove_unix()
-        self._keeper.join(_END_S)
+        self._slots.join(_END_S)
+        self._tracing.close(_END_S)
         os.close(self._board_fd)
+        self._limits.close()
 
     def _drain_workers(self, limit_s: float) -> None:
-        members = self._keeper.present()
+        members = self._slots.present()
         for member in members:
             if member.has_greeted:
-                member.tell(Drain(limit_s))
+                member.notify(messages.Drain(limit_s))
             else:  # it has nothing to lose, and is long about its imports
                 member.kill()
         until_s = time.monotonic() + limit_s + _WORKER_END_S
@@ -560,11 +581,3 @@ def _listen(port: Port) -> None:
             each.listen(BACKLOG)
     except OSError as error:  # somebody has begun to listen there meanwhile
         raise Unavailable(f"Failed to listen on {port.address}: {error.strerror}") from error
-
-
-def _resident_bytes(pid: int, proc: Path = Path("/proc")) -> int | None:
-    try:
-        fields = (proc / str(pid) / "statm").read_text().split()
-    except OSError:
-        return None
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,14 +1,18 @@
-"""The versions that workers are to have, as the `Crew` sees them, and under its lock."""
+"""The versions that workers are to have, as the `WorkerGroup` sees them, and under its lock."""
 
 import enum
 import itertools
 from collections.abc import Iterable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from salver.servable import ServableId
+from salver.config.model_options import LoadSettings
+from salver.errors import Cancelled
+from salver.vocabulary.servable import ServableId
 
-__all__ = ["Source", "Stage", "Version", "Versions"]
+__all__ = ["JointLoad", "Source", "Stage", "Version", "Versions"]
 
 _MOST_MARKS: Final = 10_000  # that are remembered
 
@@ -27,7 +31,7 @@ class Stage(enum.Enum):
 class Source:
     """What a process needs to load a version; see `Load`."""
 
-    platform: str
+    settings: LoadSettings
     path: str
     mark: int = 0
 
@@ -55,6 +59,43 @@ class Version:
         return self.stage in (Stage.PUBLISHED, Stage.ISOLATED)
 
 
+class JointLoad:
+    """The load of a version by all workers. Safe to use from any thread.
+
+    Attributes:
+        id: the version.
+        version: what workers need to load it.
+        deaths: workers that died of it.
+        end: done when it was given up.
+    """
+
+    def __init__(self, id: ServableId, version: Version) -> None:
+        """Begin it."""
+        self.id = id
+        self.version = version
+        self.deaths = 0
+        self.end: Future[Any] = Future()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was given up."""
+        return self.end.done()
+
+    def abandon(self) -> None:
+        """Give it up."""
+        with suppress(InvalidStateError):
+            self.end.set_result(None)
+
+    def check(self) -> None:
+        """Go no further once it was given up.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self.is_abandoned:
+            raise Cancelled(f"The load of {self.id} was given up")
+
+
 class Versions(dict[ServableId, Version]):
     """All of them; and whose the marks are that were given."""
 
@@ -64,13 +105,13 @@ class Versions(dict[ServableId, Version]):
         self._marks = itertools.count(1)
         self._marked: dict[int, ServableId] = {}
 
-    def new(self, platform: str, id: ServableId, path: str) -> Version:
+    def new(self, settings: LoadSettings, id: ServableId, path: str) -> Version:
         """A version with a mark of its own, which is not among them yet."""
         mark = next(self._marks)
         self._marked[mark] = id
         if len(self._marked) > _MOST_MARKS:
             del self._marked[next(iter(self._marked))]
-        return Version(Source(platform, path, mark))
+        return Version(Source(settings, path, mark))
 
     def answer(self, id: ServableId) -> bool:
         """See `Version.answers`."""

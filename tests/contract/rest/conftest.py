@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from salver.batching.run_pool import RunPool
-from salver.config.models import All
+from salver.scheduling.run_pool import RunPool
+from salver.vocabulary.servable import All
 from tests.contract.conftest import Served
 from tests.contract.rest.server import Rest, config, serve
 from tests.shelf import InlineProgram

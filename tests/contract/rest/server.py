@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from salver.backends.registry import BackendOptions, open_backend
-from salver.batching.run_pool import RunPool
-from salver.config.models import Latest, ModelConfig, VersionPolicy
+from salver.backends.selection import Selector
+from salver.config.model_options import LoadSettings
+from salver.config.models import ModelConfig
 from salver.inference.servable import Runner, Servable
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
-from salver.rest.calls import InferenceCalls
-from salver.rest.front import RestFront
-from salver.servable import ServableId
-from salver.server.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.management.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.protocols.router import Router
+from salver.scheduling.run_pool import RunPool
 from salver.transport.messages import HttpRequest
+from salver.vocabulary.servable import Latest, ServableId, VersionPolicy
+from tests.local_sources import local_sources
+from tests.routers import router_of
 from tests.shelf import WAIT_S, response_of
 
 __all__ = ["Answer", "Never", "Rest", "config", "serve", "wait_until_available"]
@@ -46,7 +48,7 @@ class Answer:
 class Rest:
     """The REST API of a whole server, less its sockets."""
 
-    front: RestFront
+    router: Router
 
     async def ask(self, method: str, target: str, body: Any = b"") -> Answer:
         """One request; a body that is no text is written as JSON."""
@@ -54,7 +56,7 @@ class Rest:
             body = json.dumps(body)
         if isinstance(body, str):
             body = body.encode()
-        response = await response_of(self.front(HttpRequest(method, target, body=body)))
+        response = await response_of(self.router(HttpRequest(method, target, body=body)))
         version = dict(response.headers).get("salver-model-version")
         return Answer(response.status, response.body, response.content_type, version)
 
@@ -75,20 +77,19 @@ def serve(
     pool: RunPool, runner: Runner, models: tuple[ModelConfig, ...]
 ) -> tuple[ServerCore, Rest]:
     """A server of these models, those that do not load included."""
-    backend = open_backend("tensorflow", BackendOptions())
+    select = Selector()
 
-    def load(platform: str, id: ServableId, directory: str) -> Servable:
-        return Servable(backend.load(directory), runner)
+    def load(settings: LoadSettings, id: ServableId, directory: str) -> Servable:
+        return Servable(select(directory).load(), runner)
 
     core = ServerCore(
         load,
         ("tensorflow",),
         CoreOptions(
             load=LoadOptions(max_num_load_retries=0),
-            file_system_poll_wait_seconds=0,
-            is_watching=False,
             allow_version_labels_for_unavailable_models=True,
         ),
+        local_sources(0),
     )
     with suppress(ModelsUnavailable):
         core.apply(models)
@@ -96,8 +97,7 @@ def serve(
     async def in_pool(call: Callable[[], Any], size: int = 0) -> Any:
         return await asyncio.wrap_future(pool.submit(call))
 
-    calls = InferenceCalls(core, in_pool=in_pool, timeout_s=30.0)
-    return core, Rest(RestFront(core, calls, unready=lambda: None))
+    return core, Rest(router_of(core, in_pool=in_pool))
 
 
 def wait_until_available(core: ServerCore, name: str, version: int) -> None:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from salver.batching.run_pool import RunPool
 from salver.config.models import ModelConfig
 from salver.errors import ServingError
 from salver.lifecycle.callers import Caller
-from salver.rpc.models import ModelService
-from salver.rpc.prediction import PredictionService
-from salver.rpc.session import SessionService
-from salver.rpc.table import Call, MethodTable, Stream
-from salver.server.core import ServerCore
+from salver.management.core import ServerCore
+from salver.protocols.methods import Call, MethodTable, Stream
+from salver.scheduling.run_pool import RunPool
+from salver.tfs.rpc.models import ModelService
+from salver.tfs.rpc.prediction import PredictionService
+from salver.tfs.rpc.session import SessionService
 from tests.messages import method_types
 from tests.shelf import response_of
 

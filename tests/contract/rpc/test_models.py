@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.batching.run_pool import RunPool
 from salver.errors import Code
-from salver.rpc.models import ModelService
-from salver.server.core import ServerCore
+from salver.management.core import ServerCore
+from salver.scheduling.run_pool import RunPool
+from salver.tfs.rpc.models import ModelService
 from tests.contract.rest.server import config, serve, wait_until_available
 from tests.contract.rpc.server import Rpc, refusal, rpc_of
 from tests.messages import array_of, spec, tensor

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.dtypes import DTYPES, DataType
 from salver.errors import Code
+from salver.vocabulary.dtypes import DTYPES, DataType
+from salver.vocabulary.tensorflow_types import number_of, short_text
 from tests.contract.rpc.server import Rpc, refusal
 from tests.messages import array_of, spec, strings, tensor
 
@@ -32,37 +33,36 @@ async def test_values_are_written_whole_in_the_field_of_their_type(rpc: Rpc) -> 
 
 
 async def test_one_value_fills_a_shape(rpc: Rpc) -> None:
-    x = message_class("tensorflow.TensorProto")(dtype=DataType.FLOAT, float_val=[2.0])
+    x = message_class("tensorflow.TensorProto")(dtype=number_of(DataType.FLOAT32), float_val=[2.0])
     x.tensor_shape.dim.add(size=3)
     assert await outputs(rpc, spec("half_plus_two"), x=x) == {"y": [3.0, 3.0, 3.0]}
 
 
 PLAIN = [
     dtype
-    for dtype, row in DTYPES.items()
-    if row.storage is not None
-    and not row.text.startswith("q")
-    and "4" not in row.text[-1:]
-    and not row.text.startswith(("int4", "uint4", "int2", "uint2", "float4", "float8"))
+    for dtype in DTYPES.values()
+    if dtype.storage is not None
+    and not short_text(dtype).startswith("q")
+    and "4" not in short_text(dtype)[-1:]
+    and not short_text(dtype).startswith(("int4", "uint4", "int2", "uint2", "float4", "float8"))
 ]
 
 
-@pytest.mark.parametrize("dtype", PLAIN, ids=lambda dtype: DTYPES[dtype].text)
+@pytest.mark.parametrize("dtype", PLAIN, ids=lambda dtype: short_text(dtype))
 async def test_elements_of_every_type_come_back_as_they_went(rpc: Rpc, dtype: DataType) -> None:
-    row = DTYPES[dtype]
     if dtype is DataType.STRING:
         array = strings(b"", b"\xff\x00", b"text")
     else:
         array = np.array([0, 1, 100], np.int64).astype(array_of(_empty(dtype)).dtype)
     response = await rpc.predict(
-        model_spec=spec("every_dtype", row.text), inputs={"x": tensor(array, dtype)}
+        model_spec=spec("every_dtype", short_text(dtype)), inputs={"x": tensor(array, dtype)}
     )
-    assert response.outputs["y"].dtype == dtype
+    assert response.outputs["y"].dtype == number_of(dtype)
     np.testing.assert_array_equal(array_of(response.outputs["y"]), array)
 
 
 def _empty(dtype: DataType) -> Any:
-    empty = message_class("tensorflow.TensorProto")(dtype=dtype)
+    empty = message_class("tensorflow.TensorProto")(dtype=number_of(dtype))
     empty.tensor_shape.dim.add(size=0)
     return empty
 

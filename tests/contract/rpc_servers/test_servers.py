@@ -15,8 +15,8 @@ import trustme
 
 from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument, NotFound
+from salver.protocols.methods import Call, MethodTable, Stream
 from salver.rpc.errors import CannotListen
-from salver.rpc.table import Call, MethodTable, Stream
 from tests.rpc_servers import SERVERS, AnyServer
 
 HOST = "127.0.0.1"

@@ -10,8 +10,10 @@ of them, because the import of TensorFlow takes longer than the calls. The serve
 import asyncio
 import json
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +22,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.framework import types_pb2
 from tensorflow.python.profiler import profiler_client
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -366,11 +369,31 @@ def profiler_monitor(stubs: Stubs) -> Any:
 
 @scenario
 def profiler_trace(stubs: Stubs) -> Any:
+    """What TensorFlow's own client writes for TensorBoard, of a model that runs meanwhile."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            stubs.predict("half_plus_two", x=[1.0])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
     try:
-        profiler_client.trace(stubs.settings["target"], stubs.settings["logs"], 100)
+        profiler_client.trace(stubs.settings["target"], stubs.settings["logs"], 500)
     except Exception as error:  # noqa: BLE001 - told to the test
         return [type(error).__name__, str(error)]
-    return ["answered", ""]
+    finally:
+        ended.set()
+        asking.join()
+    (written,) = Path(stubs.settings["logs"]).glob("plugins/profile/*/*.xplane.pb")
+    space = xplane_pb2.XSpace.FromString(written.read_bytes())
+    names = {
+        plane.event_metadata[event.metadata_id].name
+        for plane in space.planes
+        for line in plane.lines
+        for event in line.events
+    }
+    return ["answered", sorted(names)]
 
 
 def outcome(run: Scenario, stubs: Stubs) -> dict[str, Any]:

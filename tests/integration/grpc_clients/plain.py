@@ -8,7 +8,8 @@ import grpc
 import numpy as np
 
 from salver._pb import message_class
-from salver.dtypes import DTYPES, DataType, dtype_of_array, numpy_dtype
+from salver.vocabulary.dtypes import DataType, dtype_of_array, numpy_dtype
+from salver.vocabulary.tensorflow_types import base_dtype, number_of, value_field
 from tests.integration.serving import PATIENCE_S
 
 __all__ = [
@@ -66,13 +67,15 @@ def tensor(data: Any, dtype: DataType | None = None, *, in_fields: bool = False)
     array = np.asarray(data, numpy_dtype(dtype) if dtype and is_number else None)
     if array.dtype.kind in "SUO":
         texts = [x if isinstance(x, bytes) else str(x).encode() for x in array.ravel().tolist()]
-        proto = message("tensorflow.TensorProto", dtype=DataType.STRING, string_val=texts)
+        proto = message(
+            "tensorflow.TensorProto", dtype=number_of(DataType.STRING), string_val=texts
+        )
     else:
         array = array.astype(np.float32) if array.dtype == np.float64 and dtype is None else array
         dtype = dtype_of_array(array.dtype) if dtype is None else dtype
-        proto = message("tensorflow.TensorProto", dtype=dtype)
+        proto = message("tensorflow.TensorProto", dtype=number_of(dtype))
         if in_fields:
-            getattr(proto, DTYPES[dtype].value_field or "").extend(array.ravel().tolist())
+            getattr(proto, value_field(dtype) or "").extend(array.ravel().tolist())
         else:
             proto.tensor_content = array.tobytes()
     for size in array.shape:
@@ -82,11 +85,11 @@ def tensor(data: Any, dtype: DataType | None = None, *, in_fields: bool = False)
 
 def values(proto: Any) -> Any:
     """What a TensorProto holds, as nested lists; bit patterns of half and float8 as they are."""
-    dtype = DataType(proto.dtype)
+    dtype = base_dtype(proto.dtype)
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, numpy_dtype(dtype)).reshape(shape).tolist()
-    field = list(getattr(proto, DTYPES[dtype].value_field or ""))
+    field = list(getattr(proto, value_field(dtype) or ""))
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         field = [complex(*pair) for pair in zip(field[::2], field[1::2], strict=True)]
     array = np.empty(len(field), object)

@@ -1,27 +1,28 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
 from salver.about.checks import misfits
 from salver.about.document import About, Example, InputAbout, OutputAbout, SignatureAbout
-from salver.dtypes import DataType
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
 SIGNATURES = {
     "s": Signature(
         inputs={
-            "image": TensorSpec("i:0", DataType.FLOAT, (-1, 8, 8)),
-            "person": TensorSpec("p:0", DataType.FLOAT, (-1, 2)),
+            "image": TensorSpec(DataType.FLOAT32, (-1, 8, 8)),
+            "person": TensorSpec(DataType.FLOAT32, (-1, 2)),
         },
         outputs={
-            "p": TensorSpec("y:0", DataType.FLOAT, (-1, 10)),
-            "q": TensorSpec("q:0", DataType.FLOAT, (-1, 1)),
-            "id": TensorSpec("n:0", DataType.INT64, (-1,)),
+            "p": TensorSpec(DataType.FLOAT32, (-1, 10)),
+            "q": TensorSpec(DataType.FLOAT32, (-1, 1)),
+            "id": TensorSpec(DataType.INT64, (-1,)),
         },
     ),
     "open": Signature(
-        inputs={"x": TensorSpec("x:0", DataType.FLOAT, None)},
-        outputs={"y": TensorSpec("y:0", DataType.FLOAT, (-1, -1))},
+        inputs={"x": TensorSpec(DataType.FLOAT32, None)},
+        outputs={"y": TensorSpec(DataType.FLOAT32, (-1, -1))},
     ),
 }
 
@@ -85,5 +86,7 @@ def test_what_the_model_has_not_is_told_of(about: About, told: str) -> None:
 
 
 def test_an_input_with_a_default_may_be_left_out_of_an_example() -> None:
-    signature = Signature(SIGNATURES["s"].inputs, SIGNATURES["s"].outputs, defaults={"person": b""})
+    signature = Signature(
+        SIGNATURES["s"].inputs, SIGNATURES["s"].outputs, defaults={"person": np.zeros(1)}
+    )
     assert misfits(of(examples=(Example(inputs={"image": EMPTY}),)), {"s": signature}) == []

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from salver.bench.inputs import describe_feeds, random_feeds
-from salver.dtypes import DTYPES, DataType, numpy_dtype
 from salver.errors import InvalidArgument
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DTYPES, DataType, numpy_dtype
+from salver.vocabulary.signature import Signature, TensorSpec
 
 
 def of(**inputs: TensorSpec) -> Signature:
-    return Signature(dict(inputs), {}, defaults={"optional": b""})
+    return Signature(dict(inputs), {}, defaults={"optional": np.zeros(1)})
 
 
 def spec(dtype: DataType, *shape: int) -> TensorSpec:
-    return TensorSpec("x:0", dtype, shape)
+    return TensorSpec(dtype, shape)
 
 
 RANDOM = np.random.default_rng(0)
@@ -25,16 +25,16 @@ RANDOM = np.random.default_rng(0)
 def test_open_axes_get_the_rows_and_then_one(
     declared: tuple[int, ...], made: tuple[int, ...]
 ) -> None:
-    feeds = random_feeds(of(x=TensorSpec("x:0", DataType.FLOAT, declared)), 3, RANDOM)
+    feeds = random_feeds(of(x=TensorSpec(DataType.FLOAT32, declared)), 3, RANDOM)
     assert feeds["x"].shape == made
 
 
 def test_a_tensor_of_unknown_rank_is_a_vector() -> None:
-    feeds = random_feeds(of(x=TensorSpec("x:0", DataType.INT32, None)), 4, RANDOM)
+    feeds = random_feeds(of(x=TensorSpec(DataType.INT32, None)), 4, RANDOM)
     assert feeds["x"].shape == (4,)
 
 
-@pytest.mark.parametrize("dtype", [d for d, row in DTYPES.items() if row.storage is not None])
+@pytest.mark.parametrize("dtype", [d for d in DTYPES.values() if d.storage is not None])
 def test_every_dtype_that_an_array_can_hold_is_made(dtype: DataType) -> None:
     (array,) = random_feeds(of(x=spec(dtype, 50, 2)), 1, RANDOM).values()
     assert array.dtype == numpy_dtype(dtype)
@@ -44,7 +44,7 @@ def test_every_dtype_that_an_array_can_hold_is_made(dtype: DataType) -> None:
 
 def test_values_are_what_such_inputs_usually_hold() -> None:
     signature = of(
-        pixel=spec(DataType.UINT8, 999), scaled=spec(DataType.FLOAT, 999),
+        pixel=spec(DataType.UINT8, 999), scaled=spec(DataType.FLOAT32, 999),
         id=spec(DataType.INT64, 999), word=spec(DataType.STRING, 2),
     )  # fmt: skip
     feeds = random_feeds(signature, 1, RANDOM)
@@ -59,7 +59,9 @@ def test_values_are_what_such_inputs_usually_hold() -> None:
 
 
 def test_an_input_with_a_default_is_left_out() -> None:
-    feeds = random_feeds(of(x=spec(DataType.FLOAT, 1), optional=spec(DataType.FLOAT)), 1, RANDOM)
+    feeds = random_feeds(
+        of(x=spec(DataType.FLOAT32, 1), optional=spec(DataType.FLOAT32)), 1, RANDOM
+    )
     assert list(feeds) == ["x"]
 
 
@@ -67,5 +69,5 @@ def test_what_cannot_be_made_up_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="Nothing can be fed to input x of type resource"):
         random_feeds(of(x=spec(DataType.RESOURCE)), 1, RANDOM)
     with pytest.raises(InvalidArgument, match="Input x is no dense tensor") as caught:
-        random_feeds(of(x=TensorSpec("", DataType.FLOAT, None)), 1, RANDOM)
+        random_feeds(of(x=TensorSpec(DataType.FLOAT32, None, is_dense=False)), 1, RANDOM)
     assert caught.value.hint == "give a request with --input FILE"

@@ -11,12 +11,12 @@ from tests.shelf import FLOATS, STRINGS, FunctionModel, half_plus_two, signature
 from salver._pb import message_class
 from salver.bench.preparing import Asked, Target, prepare
 from salver.client.exchange import Which
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.tensor_proto import decode_tensor
-from salver.dtypes import DataType
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.tensor_proto import decode_tensor
 from salver.errors import InvalidArgument, NotFound, ServingError, Unavailable
-from salver.signature import CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME
 
 SIGNATURES = {
     "serving_default": signature({"x": FLOATS}, {"y": FLOATS}),
@@ -55,7 +55,7 @@ class Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
         response.metadata[
             "signature_def"
         ].type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
-        response.metadata["signature_def"].value = MODEL.signature_def_map
+        response.metadata["signature_def"].value = MODEL.definitions
         return bytes(response.SerializeToString())
 
 

@@ -108,4 +108,5 @@ def test_the_page_has_a_place_for_every_case(
 ) -> None:
     marked = [found["name"] for found in report.MARKED.finditer(report.PAGE.read_text())]
     cases = module_named("suite").CASES
-    assert sorted(marked) == sorted([*cases, "endurance", "environment", "targets"])
+    others = [f"oip-{case}" for case in module_named("open_inference").CASES]
+    assert sorted(marked) == sorted([*cases, *others, "endurance", "environment", "targets"])

@@ -117,3 +117,18 @@ def test_sigterm_before_the_server_has_a_handler_ends_it_with_the_usual_status(
     with pytest.raises(SystemExit) as caught:
         main(["-c", str(tmp_path), f"m={tmp_path}"], run)
     assert caught.value.code == 143
+
+
+def test_variables_that_are_flags_are_not_for_a_server_of_a_running_python(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALVER_FLAG_WORKERS", "2")
+    started: list[int] = []
+
+    def run(options: Any, models: Any, mode: Any) -> bool:
+        started.append(options.workers)
+        return True
+
+    arguments = ["x", str(tmp_path / "scratch"), "--model_base_path=/m"]
+    assert main(arguments, run) == 0
+    assert started == [1]

@@ -9,8 +9,8 @@ import pytest
 from salver import __version__
 from salver.cli.banner import banner, curl_line
 from salver.config.options import Announcement, ServedModel
-from salver.dtypes import DataType
-from salver.signature import (
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE,
     Signature,
@@ -22,7 +22,7 @@ _Shape = tuple[int, ...] | None
 
 
 def _spec(dtype: DataType, shape: _Shape) -> TensorSpec:
-    return TensorSpec("x:0", dtype, shape)
+    return TensorSpec(dtype, shape)
 
 
 def _signature(**inputs: tuple[DataType, _Shape]) -> Signature:
@@ -48,25 +48,25 @@ def _body(command: str) -> Any:
 @pytest.mark.parametrize(
     ("inputs", "body"),
     [
-        ({"x": (DataType.FLOAT, None)}, {"instances": [1.0]}),
-        ({"x": (DataType.FLOAT, (-1,))}, {"instances": [1.0]}),
-        ({"x": (DataType.HALF, (-1, 3))}, {"instances": [[1.0, 1.0, 1.0]]}),
-        ({"x": (DataType.DOUBLE, (1, -1, 2))}, {"instances": [[[1.0, 1.0]]]}),
+        ({"x": (DataType.FLOAT32, None)}, {"instances": [1.0]}),
+        ({"x": (DataType.FLOAT32, (-1,))}, {"instances": [1.0]}),
+        ({"x": (DataType.FLOAT16, (-1, 3))}, {"instances": [[1.0, 1.0, 1.0]]}),
+        ({"x": (DataType.FLOAT64, (1, -1, 2))}, {"instances": [[[1.0, 1.0]]]}),
         ({"x": (DataType.INT32, ())}, {"inputs": 1}),
         ({"x": (DataType.INT64, (2,))}, {"inputs": [1, 1]}),
         ({"x": (DataType.BOOL, (-1,))}, {"instances": [True]}),
         ({"x": (DataType.STRING, (-1,))}, {"instances": ["text"]}),
         ({"x_bytes": (DataType.STRING, (-1,))}, {"instances": [{"b64": "dGV4dA=="}]}),
         (
-            {"a": (DataType.FLOAT, (-1,)), "b": (DataType.INT32, (-1, 2))},
+            {"a": (DataType.FLOAT32, (-1,)), "b": (DataType.INT32, (-1, 2))},
             {"instances": [{"a": 1.0, "b": [1, 1]}]},
         ),
         (
-            {"a": (DataType.FLOAT, (-1,)), "b": (DataType.INT32, ())},
+            {"a": (DataType.FLOAT32, (-1,)), "b": (DataType.INT32, ())},
             {"inputs": {"a": [1.0], "b": 1}},
         ),
         ({}, {"inputs": {}}),
-        ({"x": (DataType.FLOAT, (-1, 28, 28))}, {"instances": [[[1.0] * 28] * 28]}),
+        ({"x": (DataType.FLOAT32, (-1, 28, 28))}, {"instances": [[[1.0] * 28] * 28]}),
         ({"x": (DataType.BOOL, (-1, 1, 40))}, {"instances": [[[True] * 40]]}),
     ],
 )
@@ -76,15 +76,22 @@ def test_the_command_sends_what_the_signature_takes(
     assert _body(curl_line(_URL, _model(_signature(**inputs)))) == body
 
 
+def test_the_command_leaves_out_what_may_be_left_out() -> None:
+    vector = _spec(DataType.FLOAT32, (-1,))
+    inputs = {"k": vector, "token": _spec(DataType.RESOURCE, (-1,)), "x": vector}
+    signature = Signature(inputs, {}, optional=frozenset(("k", "token")))
+    assert _body(curl_line(_URL, _model(signature))) == {"instances": [{"x": 1.0}]}
+
+
 def test_another_signature_is_named_when_there_is_no_default() -> None:
-    command = curl_line(_URL, _model(_signature(x=(DataType.FLOAT, (-1,))), "score"))
+    command = curl_line(_URL, _model(_signature(x=(DataType.FLOAT32, (-1,))), "score"))
     assert _body(command) == {"signature_name": "score", "instances": [1.0]}
 
 
 def test_the_default_signature_comes_first() -> None:
     signatures = {
         "a": _signature(x=(DataType.INT32, (-1,))),
-        DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT, (-1,))),
+        DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT32, (-1,))),
     }
     model = ServedModel(name="m", base_path="/m", versions=(1,), signatures=signatures)
     assert _body(curl_line(_URL, model)) == {"instances": [1.0]}
@@ -110,13 +117,19 @@ def test_a_name_is_escaped_for_url_and_shell() -> None:
     assert shlex.split(curl_line(_URL, model)) == ["curl", f"{_URL}/v1/models/a%20b%27s/metadata"]
 
 
+def test_where_keys_are_asked_for_the_commands_send_one() -> None:
+    model = ServedModel(name="m", base_path="/m", versions=(1,))
+    said = banner(Announcement(rest_url=_URL, needs_key=True, models=(model,)))
+    assert f'curl -H "Authorization: Bearer $KEY" {_URL}/v1/models/m/metadata' in said
+
+
 def test_every_model_is_named_with_its_versions_or_its_error() -> None:
     models = (
         ServedModel(
             name="digits",
             base_path="/models/digits",
             versions=(2, 1),
-            signatures={DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT, (-1,)))},
+            signatures={DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT32, (-1,)))},
         ),
         ServedModel(name="one", base_path="/models/one", versions=(7,)),
         ServedModel(name="broken", base_path="/b", error="NOT_FOUND: no variables"),
@@ -177,7 +190,7 @@ def test_the_names_of_nodes_are_left_out_of_an_error() -> None:
 
 
 def test_of_many_models_three_are_tried() -> None:
-    signatures = {DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT, (-1,)))}
+    signatures = {DEFAULT_SIGNATURE: _signature(x=(DataType.FLOAT32, (-1,)))}
     models = tuple(
         ServedModel(name=f"m{n}", base_path="/m", versions=(1,), signatures=signatures)
         for n in range(9)

@@ -50,6 +50,11 @@ def test_serve_takes_every_flag_of_the_server() -> None:
         ("salver serve dig", ["digits"]),
         ("salver bench --concur", ["--concurrency="]),
         ("salver warmup make --for", ["--force"]),
+        ("salver warmup sh", ["show"]),
+        ("salver config sch", ["schema"]),
+        ("salver config convert --out", ["--output="]),
+        ("salver config show --rest_api_p", ["--rest_api_port="]),
+        ("salver config check dig", ["digits"]),
         ("tensorflow_model_server --model_base", ["--model_base_path="]),
         ("salver completion z", []),
     ],
@@ -75,6 +80,8 @@ def test_bash_completes(
         ("salver bench --con", "--concurrency=", "--rest_api_port="),
         ("tensorflow_model_server --mo", "--model_base_path=", "--concurrency="),
         ("salver serve dig", "files", "--port="),
+        ("salver config sch", "schema", "--port="),
+        ("salver config check dig", "files", "schema"),
     ],
 )
 def test_zsh_completes(

@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import re
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 import salver
 from salver.cli.logging_setup import (
+    JsonFormatter,
     LogStyle,
     PlainFormatter,
     ReferenceFormatter,
@@ -16,7 +18,8 @@ from salver.cli.logging_setup import (
     set_up_logging,
     style_from,
 )
-from salver.notices import NOTICE
+from salver.errors import InvalidArgument
+from salver.instruments.notices import NOTICE
 
 
 def _record(level: int, text: str, path: str = "/elsewhere/x.py") -> logging.LogRecord:
@@ -182,3 +185,48 @@ def test_where_there_is_a_gpu_its_warnings_are_shown(
     environment: dict[str, str] = {}
     quieten_tensorflow(environment)
     assert environment == {"TF_CPP_MIN_LOG_LEVEL": level}
+
+
+def test_as_json_a_line_is_one_object() -> None:
+    path = str(Path(salver.__file__).parent / "server" / "core.py")
+    record = _record(NOTICE, "two\nlines: %s", path)
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    said = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", said.pop("time"))
+    assert said == {
+        "level": "notice",
+        "message": "two\nlines: m",
+        "logger": "salver.x",
+        "source": "salver/server/core.py:12",
+        "pid": record.process,
+    }
+
+
+def test_as_json_an_exception_and_the_process_are_fields() -> None:
+    record = _record(logging.ERROR, "went wrong: %s")
+    try:
+        int("x")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    said = json.loads(JsonFormatter("worker 1").format(record))
+    assert said["process"] == "worker 1"
+    assert said["level"] == "error"
+    assert said["exception"].endswith("invalid literal for int() with base 10: 'x'")
+
+
+def test_as_json_what_is_no_unicode_is_written_all_the_same() -> None:
+    record = logging.LogRecord("salver", logging.INFO, "x.py", 1, "no file \udcff", None, None)
+    assert json.loads(JsonFormatter().format(record))["message"] == "no file \\udcff"
+
+
+def test_the_flag_asks_for_json() -> None:
+    stream = io.StringIO()
+    set_up_logging(stream=stream, style=style_from({}, verbose=False, log_format="json"))
+    logging.getLogger("salver.x").warning("odd")
+    assert json.loads(stream.getvalue())["message"] == "odd"
+
+
+def test_another_format_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match='"text" or "json", not "xml"'):
+        style_from({}, verbose=True, log_format="xml")

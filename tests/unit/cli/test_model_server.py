@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +132,26 @@ def test_an_interrupt_before_the_server_listens_to_signals_ends_it_quietly() -> 
 def test_logging_goes_to_standard_error() -> None:
     _main("--version")
     assert logging.getLogger().handlers
+
+
+def test_a_file_of_flags_is_taken_and_variables_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "flags"
+    file.write_text("--model_base_path=/m\n--rest_api_port=2")
+    monkeypatch.setenv("SALVER_FLAG_WORKERS", "2")
+    server = _Server()
+    assert _main(f"--flagfile={file}", "--rest_api_port=1", server=server) == 0
+    options = ServerOptions(model_base_path="/m", rest_api_port=1, flagfile=str(file))
+    assert server.started == [(options, None, ServeMode())]
+
+
+def test_a_wrong_file_of_flags_ends_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "flags"
+    file.write_text("--model_bas_path=/m")
+    server = _Server()
+    assert _main(f"--flagfile={file}", server=server) == 255
+    assert "flags:1: there is no flag --model_bas_path" in capsys.readouterr().out
+    assert not server.started

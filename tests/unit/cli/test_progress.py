@@ -1,8 +1,9 @@
 import io
+from dataclasses import replace
 
 import pytest
 
-from salver.cli.progress import ProgressLine
+from salver.cli.progress import ProgressLine, bar
 from salver.config.options import LoadProgress
 
 
@@ -68,3 +69,29 @@ def test_a_stream_that_nobody_reads_any_more_harms_nothing() -> None:
 def test_it_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     ProgressLine().show(progress("a", total=1))
     assert capsys.readouterr().err == "salver: loading a, 9 s\n"
+
+
+def test_a_fetch_is_shown_as_a_bar_at_a_terminal_and_in_words_elsewhere() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    shown = LoadProgress(
+        rest_url="", total=1, loading=("a",), seconds=9.0,
+        fetching="fetching 2.5 of 10 MB, 1 MB/s, 8 s left",
+    )  # fmt: skip
+    for stream in (terminal, file):
+        ProgressLine(stream).show(shown)
+    assert terminal.getvalue() == (
+        "\r\033[KLoading a … 9 s [#####               ] 2.5 of 10 MB, 1 MB/s, 8 s left"
+    )
+    assert file.getvalue() == ("salver: loading a, 9 s: fetching 2.5 of 10 MB, 1 MB/s, 8 s left\n")
+    unknown = Terminal()
+    ProgressLine(unknown).show(replace(shown, fetching="fetching, 2 MB so far"))
+    assert unknown.getvalue().endswith("Loading a … 9 s 2 MB so far")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [(0, 10, "[" + " " * 20 + "]"), (10, 10, "[" + "#" * 20 + "]"), (20, 10, "[" + "#" * 20 + "]"),
+     (1, 0, "")],
+)  # fmt: skip
+def test_a_bar_is_as_full_as_there_is(done: int, total: int, text: str) -> None:
+    assert bar(done, total) == text

@@ -34,14 +34,16 @@ def model(tmp_path: Path) -> Path:
     return path.parent
 
 
-def test_a_path_with_nothing_to_serve_is_an_error_with_advice(
+def test_a_path_with_nothing_to_serve_is_an_error_that_says_what_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "m.tflite").touch()
+    for name in ("m.csv", "n.csv"):
+        (tmp_path / name).touch()
     assert _main("serve", str(tmp_path)) == 1
     assert capsys.readouterr().err == (
-        f"salver: {tmp_path} holds no SavedModel, only: m.tflite.\n"
-        "  m.tflite: serve the file itself, or call it model.tflite: MODEL/1/model.tflite\n"
+        f"salver: {tmp_path} holds no model, only: m.csv, n.csv.\n"
+        "  A model is a file, such as net.onnx, or a directory whose versions stand in directories "
+        "named by numbers, such as MODEL/1/saved_model.pb.\n"
     )
 
 

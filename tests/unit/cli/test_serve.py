@@ -211,3 +211,77 @@ def test_help_on_serve_begins_with_examples_and_groups_what_people_look_for(
     assert out.index("Examples:") < out.index("Where it listens:") < out.index("--workers=1")
     assert "--host=127.0.0.1" in out
     assert "--help-all" in out
+
+
+def test_the_paths_that_are_typed_are_trusted_and_uris_are_not(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = _Server()
+    (tmp_path / "net.tflite").touch()
+    _main("serve", "d=./digits/../digits", "net.tflite", "x=s3://bucket/m", server=server)
+    options, models, _ = server.started[0]
+    assert models is not None
+    made = models[1].base_path  # in which the file is version 1
+    assert options.typed_paths == (str(model), str(tmp_path / "net.tflite"), made)
+    assert options.trusted_model_paths == ""
+
+
+def test_a_base_path_in_a_flag_is_not_trusted(model: Path) -> None:
+    server = _Server()
+    _main("serve", f"--model_base_path={model}", server=server)
+    assert server.started[0][0].typed_paths == ()
+
+
+def test_flags_of_the_environment_and_of_a_file_are_taken(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "flags"
+    file.write_text("--workers=3\n--port=1\n--drain_timeout_seconds=2")
+    monkeypatch.setenv("SALVER_FLAG_FLAGFILE", str(file))
+    monkeypatch.setenv("SALVER_FLAG_PORT", "7000")
+    server = _Server()
+    assert _main("serve", str(model), "--workers=2", server=server) == 0
+    ((options, _, mode),) = server.started
+    assert (options.port, options.workers, options.drain_timeout_seconds) == (7000, 2, 2.0)
+    assert not mode.tolerate_taken_grpc_port
+
+
+def test_a_variable_that_is_no_flag_ends_the_start(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SALVER_FLAG_WORKER", "2")
+    assert _main("serve", str(model)) == 1
+    assert "SALVER_FLAG_WORKER: there is no flag --worker" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--help", "--help-all"])
+def test_help_is_there_whatever_the_environment_says(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SALVER_FLAG_WORKER", "2")
+    assert _main("serve", word) == 0
+    assert "usage: salver serve" in capsys.readouterr().out
+
+
+def test_a_cloud_names_the_models_that_nobody_has_typed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIP_STORAGE_URI", str(model))
+    server = _Server()
+    assert _main("serve", "--cloud_contract=vertex", server=server) == 0
+    ((options, models, _),) = server.started
+    assert models is not None
+    assert [found.name for found in models] == ["digits"]
+    assert (options.rest_api_port, options.allowed_hosts) == (8080, "*")
+    assert options.typed_paths == ()  # nobody has typed it, so nobody trusts it
+    assert _main("serve", "--cloud_contract=vertex", str(model), server=server) == 0
+    assert server.started[1][0].typed_paths == (str(model),)
+
+
+def test_a_path_beside_a_model_of_the_environment_is_refused_with_its_place(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SALVER_FLAG_MODEL_CONFIG_FILE", "m.yaml")
+    assert _main("serve", str(model)) == 2
+    assert "--model_config_file (SALVER_FLAG_MODEL_CONFIG_FILE)" in capsys.readouterr().err

@@ -6,9 +6,9 @@ import pytest
 from google.protobuf import text_format
 
 from salver._pb import message_class
-from salver.backends.keras.options import KerasOptions
 from salver.cli.salver import main
 from salver.cli.show import show
+from salver.config.options import ServerOptions
 from salver.errors import DataLoss, NotFound
 
 _TEXT = """
@@ -147,7 +147,7 @@ signature_def['serving_default']:
 
 def test_a_keras_file_is_shown_as_it_would_be_served(model_path: Callable[[str], Path]) -> None:
     file = model_path("keras_branches") / "1" / "branches.keras"
-    options = KerasOptions(cache=str(file.parents[2] / "conversions"))
+    options = ServerOptions(conversion_cache=str(file.parents[2] / "conversions"))
     alone, version, base = (show(path, options) for path in (file, *file.parents[:2]))
     head = f"Keras model at {file}"
     assert alone.startswith(f"{head}\n\n{_KERAS_SHOWN}")
@@ -170,7 +170,7 @@ def model(tmp_path: Path) -> Path:
 
 def test_help_on_show_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("--help") == 0
-    assert capsys.readouterr().out.startswith("usage: salver show PATH [--keras_safe_mode=false")
+    assert capsys.readouterr().out.startswith("usage: salver show PATH [--flag=value ...]")
 
 
 def test_show_describes_a_saved_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,8 +218,8 @@ def test_a_command_line_that_makes_no_sense_is_refused(
             "one asks the signatures so: curl http://localhost:8501/v1/models/NAME/metadata\n",
         ),
         (
-            "s3://bucket/m",
-            "salver: s3://bucket/m is not on this machine, and show reads local files alone.\n",
+            "hdfs://bucket/m",
+            "salver: hdfs://bucket/m is not on this machine, and show reads local files alone.\n",
         ),
     ],
 )
@@ -228,3 +228,19 @@ def test_what_is_no_path_is_refused_in_one_line(
 ) -> None:
     assert _main(given) == 1
     assert capsys.readouterr().err == said
+
+
+def test_each_model_of_a_directory_of_them_is_shown(version: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    (models / "first").mkdir(parents=True)
+    (models / "first" / "3").symlink_to(version)
+    (models / "second").mkdir()
+    (models / "second" / "model.py").write_text(
+        "class Model:\n"
+        '    inputs = {"x": ("float32", [-1])}\n'
+        '    outputs = {"y": ("int64", [-1])}\n'
+    )
+    text = show(models)
+    assert f"SavedModel at {models / 'first' / '3'} (version 3)" in text
+    assert f"Python model at {models / 'second' / 'model.py'}" in text
+    assert "dtype: DT_INT64" in text

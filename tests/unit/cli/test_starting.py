@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from salver.backends import registry
+from salver.backends import selection
 from salver.cli.logging_setup import LogStyle
-from salver.cli.starting import leave_at_once, run_server, worker_command
+from salver.cli.starting import run_server, worker_command
 from salver.config.models import ModelConfig
-from salver.config.options import ServeMode, ServerOptions
+from salver.config.options import ServeMode, ServerOptions, settings_of
 from salver.errors import InvalidArgument
 from salver.server import process
 
@@ -24,9 +24,12 @@ def _as_before() -> Iterator[None]:
 
 
 _LEAVING = """
-import threading
+import logging.handlers, sys, threading
 from salver.cli.starting import leave_at_once
 threading.Thread(target=threading.Event().wait).start()
+buffered = logging.handlers.MemoryHandler(100, target=logging.StreamHandler(sys.stdout))
+logging.getLogger().addHandler(buffered)
+logging.warning("last line of the log")
 print("last words")
 leave_at_once(7)
 """
@@ -41,15 +44,8 @@ def test_leaving_waits_for_no_thread_and_loses_no_output() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LEAVING], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout) == (7, "last words\n")
-
-
-def test_leaving_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses: list[int] = []
-    monkeypatch.setattr("os._exit", statuses.append)
-    monkeypatch.setattr("logging.shutdown", lambda: None)
-    leave_at_once(3)
-    assert statuses == [3]
+    assert done.returncode == 7
+    assert done.stdout == "last words\nlast line of the log\n"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -79,7 +75,7 @@ def test_a_start_that_fails_waits_until_the_library_is_open(
         has_failed.set()
         raise InvalidArgument("no")
 
-    monkeypatch.setattr(registry, "prepare", prepare)
+    monkeypatch.setattr(selection, "prepare", prepare)
     monkeypatch.setattr(process, "run", fail)
     with pytest.raises(InvalidArgument):
         run_server(ServerOptions(), None, ServeMode())
@@ -88,43 +84,47 @@ def test_a_start_that_fails_waits_until_the_library_is_open(
 
 
 @pytest.mark.parametrize(
-    ("options", "models", "base_paths"),
+    ("options", "models", "known"),
     [
-        (ServerOptions(model_base_path="/a"), None, ["/a"]),
+        (ServerOptions(model_base_path="/a"), None, [("tensorflow", "/a")]),
         (ServerOptions(model_base_path="/a", model_config_file="/c"), None, []),
-        (ServerOptions(), (ModelConfig(name="m", base_path="/b"),), ["/b"]),
+        (
+            ServerOptions(),
+            (ModelConfig(name="m", base_path="/b", model_platform="tflite"),),
+            [("tflite", "/b")],
+        ),
     ],
 )
 def test_the_library_is_opened_that_the_models_need_as_far_as_they_are_known(
     options: ServerOptions,
     models: tuple[ModelConfig, ...] | None,
-    base_paths: list[str],
+    known: list[tuple[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[object] = []
 
-    def prepare(*arguments: object, **named: object) -> threading.Thread:
-        asked.extend((*arguments, named))
+    def prepare(*arguments: object) -> threading.Thread:
+        asked.extend(arguments)
         thread = threading.Thread()
         thread.start()
         return thread
 
-    monkeypatch.setattr(registry, "prepare", prepare)
+    monkeypatch.setattr(selection, "prepare", prepare)
     monkeypatch.setattr(process, "run", lambda *_arguments, **_named: True)
     run_server(options, models, ServeMode())
-    assert asked == ["tensorflow", base_paths, {"prefer_tflite": False}]
+    assert asked == [known, settings_of(options)]
 
 
 def test_nothing_compiled_is_imported_while_the_library_is_opened() -> None:
     # The dynamic loader has one lock, so such an import would wait for the end of that.
     program = """
 import sys
-from salver.backends import registry
+from salver.backends import selection
 from salver.cli import starting
 starting.import_extensions()
 before = set(sys.modules)
 import salver.server.process
-import salver.server.doors
+import salver.server.api_servers
 late = {name: getattr(sys.modules[name], "__file__", None) for name in sys.modules.keys() - before}
 print(*(name for name, path in late.items() if path and path.endswith(".so")))
 """
@@ -138,7 +138,7 @@ def test_what_the_default_flags_do_not_ask_for_is_not_imported() -> None:
     program = """
 import sys
 import salver.server.process
-import salver.server.doors
+import salver.server.api_servers
 late = (
     "grpc",
     "salver.backends.keras.backend",
@@ -166,7 +166,7 @@ def test_tensorflow_is_quiet_unless_the_flag_or_the_environment_says_otherwise(
 ) -> None:
     monkeypatch.setattr("salver.cli.logging_setup._DRIVERS", ())
     monkeypatch.setattr(process, "run", lambda *_arguments, **_named: True)
-    monkeypatch.setattr(registry, "prepare", lambda *_, **__: _ended())
+    monkeypatch.setattr(selection, "prepare", lambda *_, **__: _ended())
     environment = dict(os.environ)
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     if level is not None:
@@ -186,3 +186,5 @@ def test_a_worker_logs_as_its_supervisor_does() -> None:
     assert worker_command()[-1].endswith("sys.exit(main(sys.argv))")
     style = LogStyle(25, is_plain=True)
     assert worker_command(style)[-1].endswith("main(sys.argv, log_level=25, is_plain=True))")
+    style = LogStyle(20, is_json=True)
+    assert worker_command(style)[-1].endswith(", log_level=20, is_plain=False, is_json=True))")

@@ -20,7 +20,6 @@ def test_a_missing_wheel_is_said_to_be_missing() -> None:
     assert tensorflow_version()
 
 
-@pytest.mark.backend("tensorflow")
 def test_the_version_is_that_of_the_package() -> None:
     for name in ("tensorflow", "tensorflow-cpu"):
         for distribution in metadata.distributions(name=name):

@@ -12,8 +12,12 @@ from google.protobuf import text_format
 from salver._pb import message_class
 from salver.cli import salver
 from salver.cli.warmup import warmup
-from salver.codecs.prediction_log import LogKind, decode_prediction_log, encode_prediction_log
-from salver.codecs.tfrecord import write_record
+from salver.codecs.protobuf.prediction_log import (
+    LogKind,
+    decode_prediction_log,
+    encode_prediction_log,
+)
+from salver.codecs.protobuf.tfrecord import write_record
 from salver.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound
 from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.storing import read_file

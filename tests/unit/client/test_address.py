@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from salver.client.address import Address, Tls, parse_address
+from salver.client.address import Address, Tls, headers_with_key, parse_address
 from salver.errors import InvalidArgument
 
 
@@ -78,3 +78,20 @@ def test_tls_can_do_without_verifying() -> None:
     context = Tls(is_verified=False).context()
     assert not context.check_hostname
     assert context.verify_mode.name == "CERT_NONE"
+
+
+def test_a_key_is_sent_as_bearers_send_it() -> None:
+    assert headers_with_key(None, None) == {}
+    assert headers_with_key({"X-A": "1"}, " k\n") == {"X-A": "1", "authorization": "Bearer k"}
+
+
+@pytest.mark.parametrize("key", ["", " ", "a secret", "a\nsecret", "gehéim"])
+def test_a_key_that_is_none_is_refused_and_not_quoted(key: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        headers_with_key(None, key)
+    assert "secret" not in str(caught.value)
+
+
+def test_two_credentials_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="not both"):
+        headers_with_key({"Authorization": "Bearer a"}, "k")

@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 
 from salver.client.feeds import as_array, as_feeds
-from salver.dtypes import DataType
 from salver.errors import InvalidArgument
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
 
 def takes(**dtypes: DataType) -> Signature:
-    return Signature({alias: TensorSpec(alias, of, None) for alias, of in dtypes.items()}, {})
+    return Signature({alias: TensorSpec(of, None) for alias, of in dtypes.items()}, {})
 
 
 def test_a_value_alone_is_the_only_input() -> None:
-    feeds = as_feeds([1, 2], "s", takes(x=DataType.FLOAT))
+    feeds = as_feeds([1, 2], "s", takes(x=DataType.FLOAT32))
     assert feeds["x"].dtype == np.float32
     assert feeds["x"].tolist() == [1.0, 2.0]
 
 
 def test_several_inputs_must_be_named() -> None:
-    signature = takes(a=DataType.FLOAT, b=DataType.INT32)
+    signature = takes(a=DataType.FLOAT32, b=DataType.INT32)
     feeds = as_feeds({"b": 1, "a": 2}, "s", signature)
     assert {alias: of.dtype.name for alias, of in feeds.items()} == {"b": "int32", "a": "float32"}
     with pytest.raises(
@@ -33,7 +33,7 @@ def test_several_inputs_must_be_named() -> None:
 
 def test_an_input_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(InvalidArgument, match=r"Signature 's' has no input 'z'\.") as caught:
-        as_feeds({"z": 1}, "s", takes(x=DataType.FLOAT))
+        as_feeds({"z": 1}, "s", takes(x=DataType.FLOAT32))
     assert caught.value.hint == "It takes 'x'."
     with pytest.raises(InvalidArgument) as caught:
         as_feeds({"z": 1}, "s", takes())
@@ -43,11 +43,11 @@ def test_an_input_that_does_not_exist_is_refused_with_those_that_do() -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "expected"),
     [
-        ([1, 2], DataType.FLOAT, np.float32),
-        (np.zeros(2), DataType.FLOAT, np.float32),
-        (np.zeros(2, np.int64), DataType.HALF, np.float16),
+        ([1, 2], DataType.FLOAT32, np.float32),
+        (np.zeros(2), DataType.FLOAT32, np.float32),
+        (np.zeros(2, np.int64), DataType.FLOAT16, np.float16),
         ([0.5], DataType.BFLOAT16, ml_dtypes.bfloat16),
-        (np.zeros(2, ml_dtypes.bfloat16), DataType.DOUBLE, np.float64),
+        (np.zeros(2, ml_dtypes.bfloat16), DataType.FLOAT64, np.float64),
         ([1, 2], DataType.UINT8, np.uint8),
         (np.zeros(2, np.uint64), DataType.INT32, np.int32),
         ([1.5], DataType.COMPLEX64, np.complex64),
@@ -65,11 +65,11 @@ def test_numbers_are_converted_where_only_precision_can_be_lost(
 
 def test_an_array_of_the_right_dtype_is_taken_as_it_is() -> None:
     array = np.zeros(3, np.float32)
-    assert as_array("x", array, DataType.FLOAT) is array
+    assert as_array("x", array, DataType.FLOAT32) is array
 
 
 def test_a_number_too_large_becomes_infinite() -> None:
-    assert as_array("x", [1e300], DataType.FLOAT).tolist() == [float("inf")]
+    assert as_array("x", [1e300], DataType.FLOAT32).tolist() == [float("inf")]
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_a_number_too_large_becomes_infinite() -> None:
         ([300], DataType.UINT8, "Input 'x' takes uint8, and 300 is none"),
         ([5, -1], DataType.UINT8, "Input 'x' takes uint8, and -1 is none"),
         ([1], DataType.BOOL, "Input 'x' takes bool, not int64"),
-        ([True], DataType.FLOAT, "Input 'x' takes float, not bool"),
-        (["a"], DataType.FLOAT, "Input 'x' takes float, not strings"),
-        ([None], DataType.FLOAT, "Input 'x' takes float, not values of no one kind"),
-        ([1j], DataType.FLOAT, "Input 'x' takes float, not complex128"),
-        (np.array([1], "M8[s]"), DataType.FLOAT, "takes float, not values of no one kind"),
+        ([True], DataType.FLOAT32, "Input 'x' takes float, not bool"),
+        (["a"], DataType.FLOAT32, "Input 'x' takes float, not strings"),
+        ([None], DataType.FLOAT32, "Input 'x' takes float, not values of no one kind"),
+        ([1j], DataType.FLOAT32, "Input 'x' takes float, not complex128"),
+        (np.array([1], "M8[s]"), DataType.FLOAT32, "takes float, not values of no one kind"),
         ([1], DataType.STRING, r"Input 'x' takes strings \(str or bytes\), not int"),
-        ([[1], [1, 2]], DataType.FLOAT, "Input 'x' is no regular array: "),
+        ([[1], [1, 2]], DataType.FLOAT32, "Input 'x' is no regular array: "),
         ([1], DataType.RESOURCE, "Input 'x' has type resource, which nothing can be fed to"),
     ],
 )
@@ -132,7 +132,7 @@ def test_integers_of_a_list_stay_exact_where_numpy_makes_floats_of_them() -> Non
 
 
 def test_the_order_of_bytes_does_not_matter() -> None:
-    assert as_array("x", np.array([1, 2], ">f4"), DataType.FLOAT).tolist() == [1.0, 2.0]
+    assert as_array("x", np.array([1, 2], ">f4"), DataType.FLOAT32).tolist() == [1.0, 2.0]
 
 
 def test_text_without_utf8_is_refused() -> None:

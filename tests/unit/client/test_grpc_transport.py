@@ -3,12 +3,15 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import trustme
+from tests.unit.client.test_http_transport import silent
 
 from salver.client.address import Tls, parse_address
 from salver.client.exchange import Exchange
@@ -169,3 +172,12 @@ def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, tw
     with pytest.raises(Unavailable) as raised:
         twins.send("grpc://127.0.0.1:1", "/a.B/C")
     assert "127.0.0.1:1:" in raised.value.message
+
+
+def test_a_machine_that_is_off_is_unavailable_before_the_time_is_over() -> None:
+    with silent() as url:
+        target = url.removeprefix("http://")
+        address = replace(parse_address(f"grpc://{target}"), connect_s=0.5)
+        transport = GrpcTransport(address, None, {})
+        with closing(transport), pytest.raises(Unavailable):
+            transport.send(Exchange("/t.S/M", b"", lambda reply: reply), 15.0)

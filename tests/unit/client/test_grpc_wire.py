@@ -7,25 +7,26 @@ from salver._pb import message_class
 from salver.client.exchange import Exchange, Reply, Which
 from salver.client.grpc_wire import GrpcWire
 from salver.client.wire import Wire
-from salver.codecs.example_messages import (
+from salver.codecs.protobuf.example_messages import (
     decode_classification_request,
     encode_classification_response,
     encode_regression_response,
 )
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request, encode_predict_response
-from salver.codecs.service_messages import (
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request, encode_predict_response
+from salver.codecs.protobuf.service_messages import (
     VersionReport,
     decode_metadata_request,
     decode_status_request,
     encode_metadata_response,
     encode_status_response,
 )
-from salver.codecs.tensor_proto import decode_tensor
-from salver.dtypes import DTYPES, QUANTIZED, DataType, numpy_dtype
+from salver.codecs.protobuf.tensor_proto import decode_tensor
 from salver.errors import Internal, InvalidArgument, NotFound, Unavailable, Unimplemented
-from salver.requests import Array, ClassifyResult, RegressResult
-from salver.signature import Signature
+from salver.vocabulary.dtypes import DTYPES, QUANTIZED, DataType, numpy_dtype
+from salver.vocabulary.requests import Array, ClassifyResult, RegressResult
+from salver.vocabulary.signature import Signature
+from salver.vocabulary.tensorflow_types import number_of
 
 WIRE: Wire = GrpcWire()
 M = Which("m")
@@ -66,7 +67,7 @@ def test_what_no_tensor_holds_is_refused() -> None:
 
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize(
-    "dtype", [of for of in DataType if DTYPES[of].storage and of not in QUANTIZED]
+    "dtype", [of for of in DTYPES.values() if of.storage and of not in QUANTIZED]
 )
 def test_outputs_of_every_dtype_come_back_and_may_be_written_to(
     dtype: DataType, as_content: bool
@@ -91,7 +92,7 @@ def test_a_response_in_another_order_is_read_too() -> None:
     message = message_class("tensorflow.serving.PredictResponse")()
     message.model_spec.version.value = 2
     tensor = message.outputs["y"]
-    tensor.dtype = DataType.FLOAT
+    tensor.dtype = number_of(DataType.FLOAT32)
     tensor.tensor_shape.dim.add(size=1)
     tensor.float_val.append(1.5)
     usual = message.SerializeToString()
@@ -115,7 +116,7 @@ def test_bytes_that_are_no_response_are_told(body: bytes) -> None:
 
 def test_an_output_that_is_no_tensor_is_told() -> None:
     message = message_class("tensorflow.serving.PredictResponse")()
-    message.outputs["y"].dtype = DataType.RESOURCE
+    message.outputs["y"].dtype = number_of(DataType.RESOURCE)
     with pytest.raises(Internal, match="The answer is no tensor: "):
         predicted(message.SerializeToString())
 
@@ -160,11 +161,11 @@ def test_metadata_has_the_signatures() -> None:
     assert asked.spec == ModelSpec("m", label="l")
     assert asked.fields == ("signature_def",)
     signatures = message_class("tensorflow.serving.SignatureDefMap")()
-    signatures.signature_def["s"].inputs["x"].dtype = DataType.FLOAT + 100
+    signatures.signature_def["s"].inputs["x"].dtype = 100 + number_of(DataType.FLOAT32)
     body = encode_metadata_response(ModelSpec("m", 4), signatures.SerializeToString())
     metadata = exchange.read(Reply(body))
     assert (metadata.name, metadata.version) == ("m", 4)
-    assert metadata.signatures["s"].inputs["x"].dtype is DataType.FLOAT
+    assert metadata.signatures["s"].inputs["x"].dtype is DataType.FLOAT32
 
 
 def test_models_are_not_listed() -> None:

@@ -1,6 +1,9 @@
 import asyncio
+import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import httpx
 import pytest
 from tests.canned import CLOSE, Last, canned, http
 
-from salver.client.address import Tls, parse_address
+from salver.client.address import Address, Tls, parse_address
+from salver.client.cluster import has_not_arrived
 from salver.client.exchange import Exchange, Reply
 from salver.client.http_transport import AsyncHttpTransport, HttpTransport, _error, _made
 from salver.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
@@ -98,6 +102,41 @@ def test_a_server_that_says_nothing_is_late(twins: Twins) -> None:
     late = pytest.raises(DeadlineExceeded, match=r"^No answer within 0\.05 s$")
     with canned([b"HTTP/1.1 200 X\r\n"]) as server, late:
         twins.send(server.url, POST, timeout_s=0.05)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The URL of a listener that takes no connection, as if its machine were off."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        where = listener.getsockname()
+        for _ in range(3):  # its queue is full
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(where)
+        yield f"http://127.0.0.1:{where[1]}"
+
+
+def test_to_connect_may_have_a_limit_of_its_own() -> None:
+    with silent() as url:
+        address = replace(parse_address(url), connect_s=0.1)
+        for error in (
+            connecting(address, 60.0),
+            connecting(address, 0.1),
+            connecting(address, None),
+        ):
+            assert has_not_arrived(error)
+
+
+def connecting(address: Address, timeout_s: float | None) -> DeadlineExceeded:
+    transport = HttpTransport(address, None, {})
+    with closing(transport), pytest.raises(DeadlineExceeded) as caught:
+        transport.send(POST, timeout_s)
+    with pytest.raises(DeadlineExceeded) as later:
+        asyncio.run(AsyncHttpTransport(address, None, {}).send(POST, timeout_s))
+    assert has_not_arrived(later.value)
+    return caught.value
 
 
 def test_a_server_that_trickles_is_late_too(twins: Twins) -> None:

@@ -12,8 +12,8 @@ from salver.client.exchange import Pause, Reply, Send, Step, Steps, Which
 from salver.client.grpc_wire import GrpcWire
 from salver.client.operations import Operations
 from salver.client.rest_wire import RestWire
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import encode_predict_response
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import encode_predict_response
 from salver.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -172,7 +172,7 @@ def test_grpc_answers_say_their_dtype_and_need_no_signature() -> None:
     signatures = GrpcWire().metadata(M)
     assert signatures.path.endswith("/GetModelMetadata")
     from salver._pb import message_class
-    from salver.codecs.service_messages import encode_metadata_response
+    from salver.codecs.protobuf.service_messages import encode_metadata_response
 
     message = message_class("tensorflow.serving.SignatureDefMap")()
     message.signature_def["serving_default"].SetInParent()

@@ -8,8 +8,7 @@ import pytest
 from salver.client.exchange import Reply, Which
 from salver.client.rest_wire import CODE_OF_STATUS, RestWire
 from salver.client.wire import Wire
-from salver.codecs.json_response import encode_error, encode_predict
-from salver.dtypes import DataType
+from salver.codecs.json.response import encode_error, encode_predict
 from salver.errors import (
     Code,
     Internal,
@@ -20,9 +19,10 @@ from salver.errors import (
     Unimplemented,
     Unknown,
 )
-from salver.requests import Array
-from salver.rest.errors import HTTP_STATUS
-from salver.signature import Signature, TensorSpec
+from salver.protocols.rest_errors import HTTP_STATUS
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
 
 WIRE: Wire = RestWire()
 M = Which("m")
@@ -34,7 +34,7 @@ def reply(body: Any, status: int = 200, **headers: Any) -> Reply:
 
 
 def gives(**dtypes: DataType) -> Signature:
-    return Signature({}, {alias: TensorSpec(alias, of, None) for alias, of in dtypes.items()})
+    return Signature({}, {alias: TensorSpec(of, None) for alias, of in dtypes.items()})
 
 
 def predicted(body: Any, signature: Signature) -> dict[str, Array]:
@@ -88,9 +88,9 @@ def test_what_json_cannot_say_is_refused() -> None:
 @pytest.mark.parametrize(
     ("dtype", "array"),
     [
-        (DataType.FLOAT, np.array([[1.5, np.nan], [np.inf, -0.0]], np.float32)),
-        (DataType.DOUBLE, np.array(0.1)),
-        (DataType.HALF, np.array([0.5], np.float16)),
+        (DataType.FLOAT32, np.array([[1.5, np.nan], [np.inf, -0.0]], np.float32)),
+        (DataType.FLOAT64, np.array(0.1)),
+        (DataType.FLOAT16, np.array([0.5], np.float16)),
         (DataType.BFLOAT16, np.array([0.5], ml_dtypes.bfloat16)),
         (DataType.INT8, np.array([-128, 127], np.int8)),
         (DataType.UINT8, np.array([0, 255], np.uint8)),
@@ -109,7 +109,7 @@ def test_an_output_comes_back_in_the_dtype_of_the_signature(dtype: DataType, arr
 
 def test_several_outputs_come_by_their_names() -> None:
     outputs = [("a", np.array([1.0], np.float32)), ("b_bytes", np.array([b"\xff"], object))]
-    signature = gives(a=DataType.FLOAT, b_bytes=DataType.STRING)
+    signature = gives(a=DataType.FLOAT32, b_bytes=DataType.STRING)
     read = predicted(encode_predict(outputs, False), signature)
     assert {alias: of.tolist() for alias, of in read.items()} == {"a": [1.0], "b_bytes": [b"\xff"]}
 
@@ -122,7 +122,7 @@ def test_the_header_says_which_version_answered() -> None:
 
 def test_outputs_that_are_not_those_of_the_signature_are_told() -> None:
     with pytest.raises(Internal, match="The answer does not fit the signature: "):
-        predicted({"outputs": ["a"]}, gives(y=DataType.FLOAT))
+        predicted({"outputs": ["a"]}, gives(y=DataType.FLOAT32))
 
 
 @pytest.mark.parametrize("status", sorted(set(HTTP_STATUS.values()) - {200}))
@@ -201,7 +201,7 @@ def test_metadata_has_the_signatures() -> None:
     metadata = WIRE.metadata(M).read(reply(said))
     assert (metadata.name, metadata.version) == ("m", 4)
     signature = metadata.signatures["s"]
-    assert signature.inputs["x"] == TensorSpec("x:0", DataType.FLOAT, (-1,))
+    assert signature.inputs["x"] == TensorSpec(DataType.FLOAT32, (-1,))
     assert signature.outputs["y"].shape is None
     assert signature.method_name == "p"
 

@@ -89,6 +89,16 @@ _Check = Callable[[ServerOptions], None]
         ),
         (
             checks.check_ours,
+            ServerOptions(grpc_transport="carrier pigeon"),
+            "--grpc_transport must be native or grpcio, not 'carrier pigeon'.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(inline_runs="always"),
+            "--inline_runs must be auto or never, not 'always'.",
+        ),
+        (
+            checks.check_ours,
             ServerOptions(workers=-1),
             "--workers must be from 0 to 1024, not -1.",
         ),

@@ -110,6 +110,15 @@ def test_what_is_no_flag_is_left_over(argument: str) -> None:
     assert parsed.options == ServerOptions()
 
 
+def test_a_flag_can_be_called_by_its_other_name() -> None:
+    parsed = parse(
+        ["--model_cache=/a", "--conversion_cache_max_bytes=1", "--model_cache_max_bytes=2"]
+    )
+    assert parsed.options.conversion_cache == "/a"
+    assert parsed.options.conversion_cache_max_bytes == 2
+    assert parsed.set_names == ("conversion_cache", "conversion_cache_max_bytes")
+
+
 def test_two_dashes_end_the_flags_and_are_left_over_themselves() -> None:
     parsed = parse(["--port=1", "--", "--port=2", "x"])
     assert parsed.options.port == 1

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from tests.model_config_files import read_model_config_file
 
 from salver._pb import POOL, message_class
 from salver.config import models
-from salver.config.models import All, Latest, ModelConfig, Specific
+from salver.config.models import ModelConfig
 from salver.errors import InvalidArgument, NotFound, Unimplemented
+from salver.vocabulary.servable import All, Latest, Specific, VersionPolicy
 
 _A = ModelConfig(name="a", base_path="/models/a", model_platform="tensorflow")
 
@@ -48,7 +50,7 @@ def test_a_relative_base_path_of_a_file_starts_at_its_directory(
         "}"
     )
     monkeypatch.chdir(tmp_path)
-    found = models.read_model_config_file("models.conf")
+    found = read_model_config_file("models.conf")
     assert found is not None
     assert [model.base_path for model in found] == [
         os.path.join(os.getcwd(), "a"), "/b", "gs://bucket/c", "",
@@ -57,12 +59,12 @@ def test_a_relative_base_path_of_a_file_starts_at_its_directory(
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="; No such file or directory"):
-        models.read_model_config_file(str(tmp_path / "absent"))
+        read_model_config_file(str(tmp_path / "absent"))
 
 
 def test_a_file_that_asks_for_nothing_gives_none(tmp_path: Path) -> None:
     (tmp_path / "empty.conf").write_text("# later\n")
-    assert models.read_model_config_file(str(tmp_path / "empty.conf")) is None
+    assert read_model_config_file(str(tmp_path / "empty.conf")) is None
 
 
 def test_no_configuration_is_not_the_same_as_no_models() -> None:
@@ -120,13 +122,8 @@ def test_a_logging_configuration_is_kept_as_it_is() -> None:
         ("model_version_policy { specific { versions: [1, 2] } }", Specific((1, 2))),
     ],
 )
-def test_a_version_policy_is_read(text: str, policy: models.VersionPolicy) -> None:
+def test_a_version_policy_is_read(text: str, policy: VersionPolicy) -> None:
     assert _one(text).version_policy == policy
-
-
-def test_latest_none_is_no_policy() -> None:
-    with pytest.raises(ValueError, match="num_versions must be positive, not 0"):
-        Latest(0)
 
 
 def test_a_name_listed_twice_is_refused() -> None:

@@ -10,6 +10,7 @@ from salver.config.options import (
     ServeMode,
     ServerOptions,
     schedulable_cpus,
+    settings_of,
     warnings_of,
 )
 
@@ -71,16 +72,22 @@ _OURS = [
     ("drain_delay_seconds", "float", 0.0),
     ("rest_ssl_config_file", "string", ""),
     ("access_log", "string", ""),
+    ("audit_log", "string", ""),
     ("max_request_bytes", "int64", 1073741824),
     ("max_inflated_bytes", "int64", 100 << 20),
     ("max_inflate_ratio", "int32", 1000),
     ("max_concurrent_runs_per_model", "int32", 0),
     ("max_queued_runs_per_model", "int32", 10000),
+    ("inline_runs", "string", "auto"),
+    ("isolation", "string", "none"),
+    ("model_control_mode", "string", "none"),
     ("max_memory_in_flight_bytes", "int64", 0),
     ("max_header_bytes", "int32", 65536),
     ("open_ports_before_load", "bool", False),
+    ("stay_ready", "bool", False),
     ("custom_op_libraries", "string", ""),
     ("enable_session_service", "bool", False),
+    ("enable_open_inference_protocol", "bool", True),
     ("enable_playground", "bool", False),
     ("dashboard_history_seconds", "int32", 3600),
     ("request_log_max_file_bytes", "int64", 268435456),
@@ -95,16 +102,40 @@ _OURS = [
     ("max_model_memory_bytes", "int64", 0),
     ("keras_safe_mode", "bool", True),
     ("keras_custom_objects", "string", ""),
+    ("trusted_model_paths", "string", ""),
+    ("allowed_base_paths", "string", "/"),
+    ("allow_pickle", "bool", False),
     ("conversion_cache", "string", ""),
     ("conversion_cache_max_bytes", "int64", 10 << 30),
+    ("require_manifest", "bool", False),
+    ("manifest_public_key_file", "string", ""),
+    ("remote_poll_wait_seconds", "float", 60.0),
+    ("remote_settle_seconds", "float", 10.0),
+    ("fetch_bandwidth_bytes_per_second", "int64", 0),
+    ("remote_config_file", "string", ""),
     ("conversion_timeout_seconds", "float", 600.0),
     ("load_timeout_seconds", "float", 0.0),
     ("grpc_transport", "string", "native"),
     ("enable_port_sharing", "bool", True),
     ("allowed_hosts", "string", ""),
+    ("auth_config_file", "string", ""),
+    ("admin_port", "int32", 0),
+    ("admin_socket_path", "string", ""),
+    ("peer_map_file", "string", ""),
+    ("peer_name", "string", ""),
+    ("peer_token_file", "string", ""),
+    ("peer_ssl_config_file", "string", ""),
+    ("peer_certificate_names", "string", ""),
+    ("peer_max_connections", "int32", 128),
+    ("peer_max_outstanding_requests", "int32", 1024),
+    ("peer_connect_timeout_ms", "int32", 1000),
     ("lazy_load_models", "bool", False),
     ("max_loaded_models", "int32", 0),
     ("verbose", "bool", True),
+    ("cloud_contract", "string", "none"),
+    ("flagfile", "string", ""),
+    ("slow_request_ms", "int32", 0),
+    ("log_format", "string", "text"),
     ("workers", "int32", 1),
 ]
 
@@ -115,7 +146,16 @@ def test_the_table_is_the_references_and_then_ours() -> None:
 
 
 def test_every_field_is_a_flag_of_its_own_name() -> None:
-    assert [row.name for row in fields(ServerOptions)] == [flag.name for flag in FLAGS]
+    names = [row.name for row in fields(ServerOptions)]
+    assert names[: len(FLAGS)] == [flag.name for flag in FLAGS]
+    others = ["backend_flags", "typed_paths", "is_reached_from_outside", "sources"]
+    assert names[len(FLAGS) :] == others
+
+
+def test_the_settings_are_all_flags_and_those_of_backends() -> None:
+    settings = settings_of(ServerOptions(port=7, backend_flags=(("linear_scale", "2"),)))
+    assert settings.keys() - {"linear_scale"} == {flag.name for flag in FLAGS}
+    assert (settings["port"], settings["linear_scale"]) == (7, "2")
 
 
 def test_options_cannot_be_changed() -> None:

@@ -4,9 +4,11 @@ from typing import Any
 import pytest
 
 from salver._pb import message_class
+from salver.backends.options import fill, pick
+from salver.backends.tflite.options import TFLiteOptions
 from salver.config.batching import BatchingParameters
 from salver.config.options import ServerOptions, schedulable_cpus
-from salver.config.platform import PlatformConfig, TfLiteConfig, WarmupConfig, read_platforms
+from salver.config.platform import PlatformConfig, WarmupConfig, read_platforms
 from salver.errors import InvalidArgument, NotFound, ServingError
 
 _ADAPTER = "type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig"
@@ -29,12 +31,16 @@ def _of(path: Path, bundle: str, **options: Any) -> PlatformConfig:
     return read_platforms(ServerOptions(platform_config_file=file, **options))["tensorflow"]
 
 
+def _of_lite_files(platform: PlatformConfig) -> TFLiteOptions:
+    return fill(TFLiteOptions, pick("tflite", TFLiteOptions, platform.settings))
+
+
 def test_flags_describe_one_platform() -> None:
     [(name, platform)] = read_platforms(ServerOptions()).items()
     assert name == "tensorflow"
     assert platform.batching is None
     assert platform.warmup == WarmupConfig()
-    assert platform.tflite == TfLiteConfig(num_pools=schedulable_cpus())
+    assert _of_lite_files(platform) == TFLiteOptions(num_pools=schedulable_cpus())
     assert platform.transient_load_bytes == 0
 
 
@@ -55,7 +61,7 @@ def test_flags_say_what_a_file_would() -> None:
     assert platform.batching.is_per_model
     assert platform.session.saved_model_tags == ("a", "b")
     assert platform.warmup == WarmupConfig(is_enabled=False, num_iterations=3)
-    assert platform.tflite == TfLiteConfig(
+    assert _of_lite_files(platform) == TFLiteOptions(
         is_preferred=True, num_pools=5, num_interpreters_per_pool=2
     )
 
@@ -82,7 +88,7 @@ def test_file_that_says_little_turns_off_what_flags_turn_on(tmp_path: Path) -> N
     )
     assert platform.batching is None
     assert platform.warmup == WarmupConfig(is_enabled=False)
-    assert platform.tflite == TfLiteConfig(num_interpreters_per_pool=0)
+    assert _of_lite_files(platform) == TFLiteOptions(num_pools=0, num_interpreters_per_pool=0)
     assert platform.session.saved_model_tags == ("serve",)
     assert platform.session.config_proto == b""
 
@@ -106,7 +112,7 @@ def test_file_says_everything(tmp_path: Path) -> None:
     )
     assert platform.batching.is_per_model
     assert platform.warmup == WarmupConfig(num_iterations=4, num_threads=2)
-    assert platform.tflite == TfLiteConfig(
+    assert _of_lite_files(platform) == TFLiteOptions(
         is_preferred=True, num_pools=6, num_interpreters_per_pool=2
     )
     assert platform.transient_load_bytes == 99
@@ -118,9 +124,9 @@ def test_iterations_of_a_file_may_be_none(tmp_path: Path) -> None:
 
 
 def test_old_name_of_the_interpreters_counts_where_the_new_one_is_not_used(tmp_path: Path) -> None:
-    assert _of(tmp_path, "num_tflite_interpreters: 3").tflite.num_pools == 3
+    assert _of_lite_files(_of(tmp_path, "num_tflite_interpreters: 3")).num_pools == 3
     both = "num_tflite_interpreters: 3 num_tflite_pools: 4"
-    assert _of(tmp_path, both).tflite.num_pools == 4
+    assert _of_lite_files(_of(tmp_path, both)).num_pools == 4
 
 
 def test_session_without_thread_pools_is_not_batched(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from salver.config.models import ModelConfig
 from salver.config.options import FLAGS, ServerOptions
 from salver.config.start_up import check_readable_again, read_configuration
 from salver.errors import InvalidArgument, NotFound
-from salver.files import NotRegular
+from salver.instruments.files import NotRegular
 
 _A = ModelConfig(name="a", base_path="/models/a", model_platform="tensorflow")
 
@@ -193,4 +193,11 @@ def test_what_a_flag_names_is_read_again_only_where_it_is_a_file(flag: str, tmp_
 
 
 def test_every_flag_that_names_a_file_of_configuration_is_known() -> None:
-    assert len(OF_CONFIGURATION) == 8
+    assert len(OF_CONFIGURATION) == 11
+
+
+def test_a_wrong_file_of_stores_ends_the_start_up(tmp_path: Path) -> None:
+    path = tmp_path / "remote.yaml"
+    path.write_text("stores: [{prefix: /models}]")
+    options = ServerOptions(model_base_path="/m", remote_config_file=str(path))
+    assert "a prefix is a URI" in _message(options)

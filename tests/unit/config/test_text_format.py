@@ -1,4 +1,3 @@
-import errno
 import os
 import threading
 from pathlib import Path
@@ -7,7 +6,6 @@ import pytest
 
 from salver.config import text_format
 from salver.config.text_format import (
-    file_error,
     parse_text,
     read_file,
     read_file_once,
@@ -19,11 +17,8 @@ from salver.errors import (
     InvalidArgument,
     NotFound,
     OutOfRange,
-    PermissionDenied,
-    ServingError,
-    Unknown,
 )
-from salver.files import NotRegular
+from salver.instruments.files import NotRegular
 
 _CONFIG = "tensorflow.serving.ModelServerConfig"
 
@@ -95,19 +90,6 @@ def test_nesting_without_end_is_an_error_like_any_other() -> None:
     deep += b"func{attr{key:'k' value{" * 5000
     with pytest.raises(InvalidArgument, match="Invalid protobuf file: 'x'"):
         parse_text(deep, "tensorflow.ConfigProto", "x")
-
-
-@pytest.mark.parametrize(
-    ("number", "kind"), [(errno.EACCES, PermissionDenied), (errno.EIO, Unknown)]
-)
-def test_a_file_error_has_the_code_its_errno_means(number: int, kind: type[ServingError]) -> None:
-    error = file_error("/x", OSError(number, "whatever"))
-    assert type(error) is kind
-    assert error.message == f"/x; {os.strerror(number)}"
-
-
-def test_a_file_error_without_errno_keeps_its_text() -> None:
-    assert file_error("/x", OSError("odd")).message == "/x; odd"
 
 
 def test_whoever_reads_a_text_may_rest_before_each_line() -> None:

@@ -5,16 +5,16 @@ import pytest
 
 from salver.backends.tensorflow.saved_model import read_meta_graphs
 from salver.demo.graphs import Graph, Shape, saved_model, write_saved_model
-from salver.dtypes import DataType
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import Signature, TensorSpec
 
 SIGNATURES = {
     "a": Signature(
         {
-            "x": TensorSpec("x:0", DataType.FLOAT, (-1, 2)),
-            "y": TensorSpec("y:0", DataType.INT8, ()),
+            "x": TensorSpec(DataType.FLOAT32, (-1, 2)),
+            "y": TensorSpec(DataType.INT8, ()),
         },
-        {"z": TensorSpec("z:1", DataType.STRING, None)},
+        {"z": TensorSpec(DataType.STRING, None)},
         "some/method",
     ),
     "b": Signature({}, {}),
@@ -40,13 +40,13 @@ def test_the_same_graph_is_the_same_bytes() -> None:
 def test_tensorflow_reads_every_kind_of_attribute() -> None:
     graph_pb2 = pytest.importorskip("tensorflow.core.framework.graph_pb2")
     graph = Graph()
-    graph.placeholder("x", DataType.FLOAT, (-1, 28))
+    graph.placeholder("x", DataType.FLOAT32, (-1, 28))
     strings = np.array([b"one", b"\xfftwo"], object)
     graph.constant("words", strings)
     graph.constant("numbers", np.arange(6, dtype=np.int16).reshape(2, 3))
     graph.node(
         "Anything", "n", ("x", "words:1"), count=-3, share=0.5, is_on=True, name_of=b"SAME",
-        sizes=[1, -2], types=[DataType.FLOAT, DataType.STRING], shapes=[Shape((1,)), Shape(())],
+        sizes=[1, -2], types=[DataType.FLOAT32, DataType.STRING], shapes=[Shape((1,)), Shape(())],
         none=[],
     )  # fmt: skip
     read = graph_pb2.GraphDef.FromString(graph.serialized())

@@ -13,8 +13,7 @@ import pytest
 import salver.demo.models
 from salver.about.assets import read_about, read_asset
 from salver.about.checks import misfits
-from salver.backends.by_format import open_backend
-from salver.backends.registry import BackendOptions
+from salver.backends.selection import Selector
 from salver.demo.models import (
     Format,
     digit_examples,
@@ -23,9 +22,9 @@ from salver.demo.models import (
     write_models,
 )
 from salver.errors import FailedPrecondition, ServingError
-from salver.installing import install_command
-from salver.model import Model
-from salver.requests import Array
+from salver.instruments.installing import install_command
+from salver.vocabulary.model import Model
+from salver.vocabulary.requests import Array
 
 NEEDS = {Format.SAVED_MODEL: "tensorflow", Format.TFLITE: "ai_edge_litert"}
 FORMS = pytest.mark.parametrize("form", list(Format))
@@ -51,15 +50,12 @@ def run(version: Path, signature: str, **inputs: Any) -> dict[str, Array]:
     with closing(load(version)) as model:
         of = model.signatures[signature]
         feeds = [np.array(inputs[alias], np.float32) for alias in of.inputs]
-        program = model.program(
-            [spec.tensor_name for spec in of.inputs.values()],
-            [spec.tensor_name for spec in of.outputs.values()],
-        )
+        program = model.program(signature)
         return dict(zip(of.outputs, program.run(feeds), strict=True))
 
 
 def load(version: Path) -> Model:
-    return open_backend(BackendOptions()).load(str(version))
+    return Selector()(version).load()
 
 
 @FORMS

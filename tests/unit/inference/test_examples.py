@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -7,18 +8,20 @@ import pytest
 from google.protobuf import text_format
 
 from salver._pb import message_class
-from salver.dtypes import DataType
 from salver.errors import InvalidArgument
 from salver.inference.examples import (
     check_classify_signature,
     check_regress_signature,
     classify_result,
     example_tensor,
+    examples_call,
+    examples_signature,
     regress_result,
-    unknown_signature,
 )
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
@@ -29,7 +32,7 @@ Check = Callable[..., None]
 def signature(
     inputs: Sequence[str], outputs: Sequence[str], method_name: str = PREDICT
 ) -> Signature:
-    spec = TensorSpec("t:0", DataType.STRING, None)
+    spec = TensorSpec(DataType.STRING, None)
     return Signature(
         inputs=dict.fromkeys(inputs, spec),
         outputs=dict.fromkeys(outputs, spec),
@@ -52,7 +55,7 @@ def message_of(
     check: Check, of: Signature, *, is_method_checked: bool = False
 ) -> tuple[str, str | None]:
     with pytest.raises(InvalidArgument) as raised:
-        check("s", of, verbatim(of), is_method_checked=is_method_checked)
+        check("s", ModelInfo({"s": of}, verbatim(of)), is_method_checked=is_method_checked)
     return raised.value.message, raised.value.hint
 
 
@@ -69,29 +72,35 @@ def texts(*rows: Sequence[bytes]) -> Array:
 
 
 def test_an_unknown_signature_is_named_with_those_there_are() -> None:
-    error = unknown_signature("s", ["a", "b"])
-    assert error.message == "No signature was found with the name: s"
-    assert error.hint == "The model has the signatures: a, b"
+    model: Any = SimpleNamespace(signatures={"a": None, "b": None}, info=ModelInfo({}, b""))
+    with pytest.raises(InvalidArgument) as caught:
+        examples_call(model, "classify", "s", [b""], is_method_checked=False)
+    assert caught.value.message == "No signature was found with the name: s"
+    assert caught.value.hint == "The model has the signatures: a, b"
 
 
 @pytest.mark.parametrize("method_name", [PREDICT, CLASSIFY, "", "other"])
 @pytest.mark.parametrize("outputs", [["scores"], ["classes"], ["classes", "scores"]])
 def test_structure_alone_makes_a_classification(method_name: str, outputs: list[str]) -> None:
     check_classify_signature(
-        "s", signature(["inputs"], outputs, method_name), b"", is_method_checked=False
+        "s",
+        ModelInfo({"s": signature(["inputs"], outputs, method_name)}, b""),
+        is_method_checked=False,
     )
 
 
 def test_one_of_two_outputs_is_enough_for_a_classification() -> None:
     check_classify_signature(
-        "s", signature(["inputs"], ["scores", "z"]), b"", is_method_checked=False
+        "s", ModelInfo({"s": signature(["inputs"], ["scores", "z"])}, b""), is_method_checked=False
     )
 
 
 @pytest.mark.parametrize("method_name", [PREDICT, REGRESS, ""])
 def test_structure_alone_makes_a_regression(method_name: str) -> None:
     check_regress_signature(
-        "s", signature(["inputs"], ["outputs"], method_name), b"", is_method_checked=False
+        "s",
+        ModelInfo({"s": signature(["inputs"], ["outputs"], method_name)}, b""),
+        is_method_checked=False,
     )
 
 
@@ -105,7 +114,11 @@ def test_structure_alone_makes_a_regression(method_name: str) -> None:
 def test_the_right_method_name_passes_where_it_is_checked(
     check: Check, outputs: list[str], method_name: str
 ) -> None:
-    check("s", signature(["inputs"], outputs, method_name), b"", is_method_checked=True)
+    check(
+        "s",
+        ModelInfo({"s": signature(["inputs"], outputs, method_name)}, b""),
+        is_method_checked=True,
+    )
 
 
 def test_a_wrong_method_name_is_refused_where_it_is_checked_before_all_else() -> None:
@@ -297,3 +310,30 @@ def test_what_is_no_regression_is_refused(output: Array, message: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         regress_result({"outputs": output}, 2)
     assert raised.value.message == message
+
+
+CLASSIFIES = Signature(
+    {"inputs": TensorSpec(DataType.STRING, (-1,))},
+    {"scores": TensorSpec(DataType.FLOAT32, (-1, 2))},
+    CLASSIFY,
+)
+PREDICTS = Signature(
+    {"x": TensorSpec(DataType.FLOAT32, (-1, 4))}, {"y": TensorSpec(DataType.FLOAT32, (-1,))}
+)
+
+
+def test_a_model_that_knows_no_tensorflow_classifies_by_the_signature_of_that_name() -> None:
+    own = ModelInfo({"classify": CLASSIFIES, "serving_default": PREDICTS})
+    assert examples_signature("classify", "", own) == "classify"
+    assert examples_signature("classify", "serving_default", own) == "serving_default"
+    assert examples_signature("regress", "", own) == "serving_default"
+
+
+def test_a_model_with_definitions_of_its_own_answers_by_its_default_signature() -> None:
+    exported = ModelInfo({"classify": CLASSIFIES, "serving_default": PREDICTS}, definitions=b"")
+    assert examples_signature("classify", "", exported) == "serving_default"
+
+
+def test_a_signature_of_that_name_that_is_for_something_else_is_not_taken() -> None:
+    other = ModelInfo({"classify": PREDICTS, "serving_default": PREDICTS})
+    assert examples_signature("classify", "", other) == "serving_default"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from salver.inference.later import Later
+from salver.inference.later import Later, begun
 from salver.transport.messages import HttpResponse
 
 RESPONSE = HttpResponse(200, b"there")
@@ -110,3 +110,90 @@ async def test_what_a_cancelled_task_held_goes_with_it() -> None:
         assert kept[0]() is None
     finally:
         gc.enable()
+
+
+# What was begun at once.
+
+
+async def test_a_coroutine_that_is_begun_has_taken_its_first_step() -> None:
+    steps: list[int] = []
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work() -> int:
+        steps.append(1)
+        made = await future
+        steps.append(2)
+        await asyncio.sleep(0)
+        return made
+
+    rest = begun(work())
+    assert isinstance(rest, Coroutine)
+    assert steps == [1]
+    task = asyncio.ensure_future(rest)
+    await asyncio.sleep(0)
+    future.set_result(7)
+    assert await task == 7
+    assert steps == [1, 2]
+
+
+async def test_what_was_begun_may_be_awaited_by_a_coroutine() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work() -> int:
+        return await future
+
+    async def outer(rest: Any) -> int:
+        made: int = await rest
+        return made + 1
+
+    task = asyncio.ensure_future(outer(begun(work())))
+    await asyncio.sleep(0)
+    future.set_result(7)
+    assert await task == 8
+
+
+async def test_what_is_done_before_anybody_waits_is_not_missed() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work() -> int:
+        return await future
+
+    rest: Any = begun(work())
+    future.set_result(7)
+    assert await asyncio.ensure_future(rest) == 7
+
+
+async def test_what_ends_at_once_needs_no_task() -> None:
+    async def work() -> int:
+        return 7
+
+    async def fail() -> int:
+        raise ValueError("no")
+
+    assert begun(work()) == 7
+    with pytest.raises(ValueError, match="no"):
+        begun(fail())
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+async def test_what_was_begun_and_is_cancelled_ends_properly(is_started: bool) -> None:
+    ended: list[BaseException] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except BaseException as error:
+            ended.append(error)
+            raise
+
+    rest: Any = begun(work())
+    task = asyncio.ensure_future(rest)
+    if is_started:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [type(error) for error in ended] == [asyncio.CancelledError]
+    other: Any = begun(work())
+    other.close()
+    assert type(ended[1]) is GeneratorExit

@@ -1,14 +1,16 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
-from tests.shelf import FLOATS, STRINGS, FunctionModel, signature
+from tests.shelf import FLOATS, STRINGS, FunctionModel, InlineProgram, signature
 
-from salver.dtypes import DataType
 from salver.errors import InvalidArgument, Unimplemented
-from salver.inference.multi import MultiPlan, MultiTask, multi_plan, multi_results
-from salver.requests import ClassifyResult, RegressResult
-from salver.signature import (
+from salver.inference.multi import MultiRun, MultiTask, check_tasks, multi_results, multi_run
+from salver.inference.servable import ProgramNames, Servable
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import ModelInfo, Program, TensorNames
+from salver.vocabulary.requests import Array, ClassifyResult, RegressResult
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     PREDICT_METHOD_NAME,
     REGRESS_METHOD_NAME,
@@ -17,22 +19,27 @@ from salver.signature import (
 )
 
 
-def tensors(**names: str) -> dict[str, TensorSpec]:
-    return {alias: TensorSpec(name, DataType.FLOAT, None) for alias, name in names.items()}
+def signature_for(method_name: str, names: TensorNames) -> Signature:
+    def specs(of: Mapping[str, str]) -> dict[str, TensorSpec]:
+        return {alias: TensorSpec(DataType.FLOAT32, None) for alias in of}
+
+    return Signature(specs(names.inputs), specs(names.outputs), method_name)
 
 
-CLASSIFY = Signature(
-    tensors(inputs="tf_example:0"),
-    tensors(classes="labels:0", scores="y:0"),
-    CLASSIFY_METHOD_NAME,
-)
-REGRESS = Signature(tensors(inputs="tf_example:0"), tensors(outputs="y:0"), REGRESS_METHOD_NAME)
-OTHER = Signature(tensors(inputs="other:0"), tensors(outputs="y2:0"), REGRESS_METHOD_NAME)
-PREDICT = Signature(tensors(x="x:0"), tensors(y="y:0"), PREDICT_METHOD_NAME)
-SIGNATURES = {"c": CLASSIFY, "r": REGRESS, "other": OTHER, "serving_default": PREDICT}
-MAP = FunctionModel(
-    {"serving_default": (signature({"x": STRINGS}, {"y": FLOATS}), lambda x: [x])}
-).signature_def_map
+NAMES = {
+    "c": TensorNames({"inputs": "tf_example:0"}, {"classes": "labels:0", "scores": "y:0"}),
+    "r": TensorNames({"inputs": "tf_example:0"}, {"outputs": "y:0"}),
+    "other": TensorNames({"inputs": "other:0"}, {"outputs": "y2:0"}),
+    "serving_default": TensorNames({"x": "x:0"}, {"y": "y:0"}),
+}
+SIGNATURES = {
+    "c": signature_for(CLASSIFY_METHOD_NAME, NAMES["c"]),
+    "r": signature_for(REGRESS_METHOD_NAME, NAMES["r"]),
+    "other": signature_for(REGRESS_METHOD_NAME, NAMES["other"]),
+    "serving_default": signature_for(PREDICT_METHOD_NAME, NAMES["serving_default"]),
+}
+MODEL = FunctionModel({name: (of, list) for name, of in SIGNATURES.items()})
+INFO = ModelInfo(SIGNATURES, MODEL.definitions)
 
 
 def classify(name: str, model: str = "m") -> MultiTask:
@@ -43,21 +50,119 @@ def regress(name: str, model: str = "m") -> MultiTask:
     return MultiTask(model, name, REGRESS_METHOD_NAME)
 
 
-def plan(*tasks: MultiTask, is_method_checked: bool = False) -> MultiPlan:
-    return multi_plan(tasks, SIGNATURES, MAP, is_method_checked=is_method_checked)
+def check(*tasks: MultiTask, is_method_checked: bool = False) -> None:
+    check_tasks(tasks, INFO, is_method_checked=is_method_checked)
 
 
 def refusal(*tasks: MultiTask, is_method_checked: bool = False) -> str:
     with pytest.raises(InvalidArgument) as raised:
-        plan(*tasks, is_method_checked=is_method_checked)
+        check(*tasks, is_method_checked=is_method_checked)
     return raised.value.message
 
 
+class Answers:
+    """Runs a program by giving what its names stand for."""
+
+    def __init__(self, _program: Program, names: ProgramNames) -> None:
+        self.names = names
+
+    def start(
+        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
+    ) -> list[Array]:
+        on_end()
+        assert len(feeds) == len(self.names.feeds)
+        return [FETCHED[name] for name in self.names.fetches]
+
+
+def run_of(*tasks: MultiTask) -> tuple[MultiRun, list[ProgramNames]]:
+    """The run of tasks in a graph, and the programs that it took."""
+    given: list[ProgramNames] = []
+
+    def runner(program: Program, names: ProgramNames) -> Answers:
+        given.append(names)
+        return Answers(program, names)
+
+    return multi_run(tasks, Servable(AnyModel(), runner)), given
+
+
+class AnyProgram:
+    """Is not run."""
+
+    can_loop = False
+
+    def run(self, feeds: Sequence[Array]) -> list[Array]:
+        raise NotImplementedError
+
+    run_in_caller = run
+    run_inline = run
+
+
+class AnyModel:
+    """A model of a graph that has every tensor."""
+
+    signatures = SIGNATURES
+    definitions = MODEL.definitions
+    batching = None
+
+    def __init__(self) -> None:
+        self.graph = self
+        self.names = NAMES
+
+    def program(self, *_names: object) -> AnyProgram:
+        return AnyProgram()
+
+    def close(self) -> None:
+        pass
+
+
+def outputs_of(run: MultiRun, examples: Array) -> list[Array]:
+    ended: list[int] = []
+    feeds = [examples] * run.num_feeds
+    outputs = run.start(feeds, timeout_s=None, on_end=lambda: ended.append(1))
+    assert ended == [1]
+    assert isinstance(outputs, list)
+    return outputs
+
+
+EXAMPLES = np.array([b"", b""], object)
+
+
 def test_one_run_feeds_and_fetches_what_all_signatures_name() -> None:
-    assert plan(regress("r"), classify("c")) == MultiPlan(("tf_example:0",), ("labels:0", "y:0"))
-    assert plan(classify("c"), regress("other"), regress("r")) == MultiPlan(
-        ("other:0", "tf_example:0"), ("labels:0", "y2:0", "y:0")
+    for tasks, feeds, fetches in (
+        ((regress("r"), classify("c")), ("tf_example:0",), ("labels:0", "y:0")),
+        (
+            (classify("c"), regress("other"), regress("r")),
+            ("other:0", "tf_example:0"),
+            ("labels:0", "y2:0", "y:0"),
+        ),
+    ):
+        run, given = run_of(*tasks)
+        assert given == [ProgramNames(feeds, fetches)]
+        assert run.num_feeds == len(feeds)
+
+
+def test_without_a_graph_each_signature_runs_by_itself() -> None:
+    model = FunctionModel(
+        {
+            "c": (
+                signature({"inputs": STRINGS}, {"classes": STRINGS, "scores": FLOATS}),
+                lambda _: [FETCHED["labels:0"], FETCHED["y:0"]],
+            ),
+            "r": (
+                signature({"inputs": STRINGS}, {"outputs": FLOATS}),
+                lambda _: [FETCHED["y2:0"]],
+            ),
+        },
+        has_graph=False,
     )
+    tasks = [regress("r"), classify("c")]
+    run = multi_run(tasks, Servable(model, InlineProgram))
+    results = multi_results(tasks, run, outputs_of(run, EXAMPLES), 2)
+    assert isinstance(results[0], RegressResult)
+    assert results[0].values.tolist() == [5.0, 6.0]
+    assert isinstance(results[1], ClassifyResult)
+    assert results[1].labels == [[b"a", b"b"], [b"c", b"d"]]
+    assert results[1].scores is FETCHED["y:0"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +190,7 @@ def test_a_signature_made_for_something_else_is_told_with_what_it_is() -> None:
 @pytest.mark.parametrize("method", ["", PREDICT_METHOD_NAME, "classify"])
 def test_what_no_task_can_ask_for_is_unimplemented(method: str) -> None:
     with pytest.raises(Unimplemented) as raised:
-        plan(MultiTask("m", "r", method))
+        check(MultiTask("m", "r", method))
     assert raised.value.message == f"Unsupported signature method_name: {method}"
 
 
@@ -94,10 +199,10 @@ def test_the_signature_is_looked_for_before_the_method() -> None:
 
 
 def test_the_method_names_of_signatures_are_looked_at_where_a_flag_says_so() -> None:
-    signatures = {"r": Signature(REGRESS.inputs, REGRESS.outputs, "odd")}
-    assert multi_plan([regress("r")], signatures, MAP, is_method_checked=False).fetches == ("y:0",)
+    info = ModelInfo({"r": signature_for("odd", NAMES["r"])}, b"")
+    check_tasks([regress("r")], info, is_method_checked=False)
     with pytest.raises(InvalidArgument, match=r"^Expected regression .* Was: odd$"):
-        multi_plan([regress("r")], signatures, MAP, is_method_checked=True)
+        check_tasks([regress("r")], info, is_method_checked=True)
 
 
 FETCHED: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
@@ -108,7 +213,9 @@ FETCHED: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
 
 
 def test_results_come_in_the_order_of_the_tasks() -> None:
-    first, second = multi_results([regress("other"), classify("c")], SIGNATURES, FETCHED, 2)
+    tasks = [regress("other"), classify("c")]
+    run, _ = run_of(*tasks)
+    first, second = multi_results(tasks, run, outputs_of(run, EXAMPLES), 2)
     assert isinstance(first, RegressResult)
     assert first.values.tolist() == [5.0, 6.0]
     assert isinstance(second, ClassifyResult)
@@ -117,5 +224,6 @@ def test_results_come_in_the_order_of_the_tasks() -> None:
 
 
 def test_a_result_of_another_shape_is_refused() -> None:
+    run, _ = run_of(regress("r"))
     with pytest.raises(InvalidArgument, match=r"^Expected output Tensor shape to be either"):
-        multi_results([regress("r")], SIGNATURES, FETCHED, 2)
+        multi_results([regress("r")], run, outputs_of(run, EXAMPLES), 2)

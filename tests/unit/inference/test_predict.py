@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from salver.dtypes import DataType
 from salver.errors import FailedPrecondition, Internal, InvalidArgument
 from salver.inference.predict import (
     check_predict_signature,
@@ -12,21 +11,22 @@ from salver.inference.predict import (
     predict_fetches,
     unknown_serving_signature,
 )
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
 
 METHODS = "tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress"
 
 
 def spec(name: str) -> TensorSpec:
-    return TensorSpec(f"{name}:0", DataType.FLOAT, None)
+    return TensorSpec(DataType.FLOAT32, None)
 
 
-def signature_of(inputs: str, outputs: str = "y", **defaults: bytes) -> Signature:
+def signature_of(inputs: str, outputs: str = "y", **defaults: float) -> Signature:
     return Signature(
         inputs={alias: spec(f"in_{alias}") for alias in inputs.split()},
         outputs={alias: spec(f"out_{alias}") for alias in outputs.split()},
-        defaults=defaults,
+        defaults={alias: np.array(value) for alias, value in defaults.items()},
     )
 
 
@@ -38,13 +38,17 @@ def decode(tensor: bytes) -> Array:
         raise InvalidArgument("no number") from error
 
 
+def feed_names(signature: Signature) -> list[str]:
+    return [f"in_{alias}:0" for alias in signature.inputs]
+
+
 def fed(signature: Signature, **given: bytes) -> list[float]:
-    return [float(feed) for feed in predict_feeds(signature, given, decode)]
+    return [float(feed) for feed in predict_feeds(signature, given, decode, feed_names(signature))]
 
 
 def refusal(signature: Signature, given: Mapping[str, bytes]) -> str:
     with pytest.raises(InvalidArgument) as raised:
-        predict_feeds(signature, given, decode)
+        predict_feeds(signature, given, decode, feed_names(signature))
     return raised.value.message
 
 
@@ -78,7 +82,7 @@ def test_inputs_that_are_not_those_of_the_signature_come_with_a_list_of_those_th
     given: dict[str, bytes],
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        fed(signature_of("a b", b=b"7"), **given)
+        fed(signature_of("a b", b=7), **given)
     assert (caught.value.hint or "").startswith("The inputs of this signature are: 'a' (")
 
 
@@ -87,9 +91,30 @@ def test_a_signature_may_have_no_inputs() -> None:
 
 
 def test_an_input_that_is_left_out_is_fed_its_default() -> None:
-    signature = signature_of("a b", b=b"7")
+    signature = signature_of("a b", b=7)
     assert fed(signature, a=b"1") == [1.0, 7.0]
     assert fed(signature, a=b"1", b=b"2") == [1.0, 2.0]
+
+
+def test_a_default_of_one_row_is_repeated_for_each_row_of_the_request() -> None:
+    signature = replace(
+        signature_of("a x z"),
+        defaults={"a": np.array([7.0]), "z": np.array([[8.0, 9.0]])},
+        row_defaults=frozenset("az"),
+    )
+
+    def decode_list(text: bytes) -> Array:
+        return np.array(list(map(float, text.split())))
+
+    def fed_of(**given: bytes) -> list[object]:
+        feeds = predict_feeds(signature, given, decode_list, feed_names(signature))
+        return [feed.tolist() for feed in feeds]
+
+    assert fed_of(x=b"1 2 3") == [[7, 7, 7], [1, 2, 3], [[8, 9]] * 3]
+    assert fed_of(a=b"1 2", x=b"3 4") == [[1, 2], [3, 4], [[8, 9]] * 2]
+    default = signature.defaults["a"]
+    assert default is not None
+    assert default.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +153,7 @@ def test_a_wrong_number_of_inputs_is_told_with_their_names(
 
 
 def test_with_defaults_there_may_be_too_few_inputs_but_not_too_many() -> None:
-    signature = signature_of("a b", a=b"1", b=b"2")
+    signature = signature_of("a b", a=1, b=2)
     assert fed(signature) == [1.0, 2.0]
     assert refusal(signature, {"a": b"1", "b": b"1", "c": b"1"}).startswith(
         "input size does not match signature: 3!=2 "
@@ -157,7 +182,7 @@ def test_with_defaults_there_may_be_too_few_inputs_but_not_too_many() -> None:
 def test_an_input_without_a_value_is_told_with_those_there_are(
     defaults: str, given: str, message: str
 ) -> None:
-    signature = replace(signature_of("x y"), defaults=dict.fromkeys(defaults.split(), b"1"))
+    signature = replace(signature_of("x y"), defaults=dict.fromkeys(defaults.split(), np.ones(1)))
     assert refusal(signature, dict.fromkeys(given.split(), b"1")) == message
 
 
@@ -168,21 +193,23 @@ def test_a_tensor_that_is_none_is_told_by_its_alias() -> None:
 
 
 def test_a_default_that_is_none_is_told_by_its_alias() -> None:
-    assert refusal(signature_of("a", a=b"?"), {}) == "tensor parsing error: a"
+    signature = replace(signature_of("a"), defaults={"a": None})
+    assert refusal(signature, {}) == "tensor parsing error: a"
+    assert fed(signature, a=b"1") == [1.0]
 
 
 def test_what_comes_first_by_name_is_told_first() -> None:
-    signature = signature_of("a b c", a=b"1")
+    signature = signature_of("a b c", a=1)
     assert refusal(signature, {"b": b"?", "z": b"1"}) == "tensor parsing error: b"
     assert refusal(signature, {"c": b"?", "z": b"1"}).startswith("Signature input alias: b(")
 
 
 def test_an_input_nobody_asked_for_is_told_last() -> None:
-    signature = signature_of("a b c", b=b"2", c=b"3")
+    signature = signature_of("a b c", b=2, c=3)
     assert refusal(signature, {"a": b"1", "y": b"1", "z": b"?"}) == (
         "Inputs contains invalid name. Used request inputs: a, request input: a,y,z"
     )
-    assert refusal(signature_of("a", a=b"1"), {"z": b"1"}) == (
+    assert refusal(signature_of("a", a=1), {"z": b"1"}) == (
         "Inputs contains invalid name. Used request inputs: , request input: z"
     )
 

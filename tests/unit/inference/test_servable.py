@@ -5,25 +5,37 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from salver.dtypes import DataType
-from salver.errors import InvalidArgument
-from salver.inference.servable import MOST_PROGRAMS, ProgramNames, Servable, SignatureCall
-from salver.model import Program
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.errors import InvalidArgument, Unimplemented
+from salver.inference.servable import (
+    MOST_PROGRAMS,
+    ProgramNames,
+    Runner,
+    Servable,
+    SignatureCall,
+)
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import Program, TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
 
 SIGNATURES = {
     "serving_default": Signature(
         inputs={
-            "a": TensorSpec("in_a:0", DataType.FLOAT, None),
-            "b": TensorSpec("in_b:0", DataType.FLOAT, None),
+            "a": TensorSpec(DataType.FLOAT32, None),
+            "b": TensorSpec(DataType.FLOAT32, None),
         },
         outputs={
-            "y": TensorSpec("out:1", DataType.FLOAT, None),
-            "z": TensorSpec("out:0", DataType.FLOAT, None),
+            "y": TensorSpec(DataType.FLOAT32, None),
+            "z": TensorSpec(DataType.FLOAT32, None),
         },
     ),
-    "broken": Signature(inputs={}, outputs={"y": TensorSpec("", DataType.INVALID, None)}),
+    "broken": Signature(inputs={}, outputs={"y": TensorSpec(DataType.INVALID, None)}),
+}
+
+
+NAMES = {
+    "serving_default": TensorNames({"a": "in_a:0", "b": "in_b:0"}, {"y": "out:1", "z": "out:0"}),
+    "broken": TensorNames({}, {"y": ""}),
 }
 
 
@@ -41,14 +53,12 @@ class Swap:
     run_in_caller = run_inline
 
 
-class SwapModel:
-    """A model of two signatures, one of which names a tensor that is not there."""
+class SwapGraph:
+    """The tensors of that model by their names; one name is not there."""
 
     def __init__(self) -> None:
-        self.signatures = SIGNATURES
-        self.signature_def_map = b"verbatim"
+        self.names = NAMES
         self.resolved: list[tuple[Sequence[str], ...]] = []
-        self.closed = 0
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
@@ -56,6 +66,25 @@ class SwapModel:
         if "" in fetches:
             raise InvalidArgument("no such tensor")
         self.resolved.append((feeds, fetches, targets))
+        return Swap()
+
+
+class SwapModel:
+    """A model of two signatures, one of which it cannot run."""
+
+    definitions = b"verbatim"
+    batching = None
+
+    def __init__(self, *, has_graph: bool = True) -> None:
+        self.signatures = SIGNATURES
+        self.graph = SwapGraph() if has_graph else None
+        self.resolved: list[tuple[str, Sequence[str] | None]] = []
+        self.closed = 0
+
+    def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> Swap:
+        if signature_name == "broken":
+            raise InvalidArgument("no such tensor")
+        self.resolved.append((signature_name, outputs))
         return Swap()
 
     def close(self) -> None:
@@ -81,6 +110,27 @@ def model() -> SwapModel:
     return SwapModel()
 
 
+@pytest.fixture
+def graph(model: SwapModel) -> SwapGraph:
+    assert model.graph is not None
+    return model.graph
+
+
+@pytest.fixture
+def given() -> list[ProgramNames]:
+    """What the runner was told of the programs it was given."""
+    return []
+
+
+@pytest.fixture
+def noted(given: list[ProgramNames]) -> Runner:
+    def runner(program: Program, names: ProgramNames) -> Inline:
+        given.append(names)
+        return Inline(program, names)
+
+    return runner
+
+
 def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
     call = Servable(model, Inline).call("serving_default")
     assert call is not None
@@ -93,20 +143,58 @@ def test_a_call_is_one_signature_ready_to_run(model: SwapModel) -> None:
     )
 
 
-@pytest.mark.parametrize(("names", "only"), [("", None), ("x", DataType.FLOAT), ("xy", None)])
+@pytest.mark.parametrize(("names", "only"), [("", None), ("x", DataType.FLOAT32), ("xy", None)])
 def test_the_dtype_of_the_only_input_is_that_of_one_among_no_others(
     names: str, only: DataType | None
 ) -> None:
-    specs = {name: TensorSpec(f"{name}:0", DataType.FLOAT, None) for name in names}
-    taken = Signature(specs, {"z": TensorSpec("z:0", DataType.FLOAT, None)})
+    specs = {name: TensorSpec(DataType.FLOAT32, None) for name in names}
+    taken = Signature(specs, {"z": TensorSpec(DataType.FLOAT32, None)})
     program = Inline(Swap(), ProgramNames((), ()))
-    assert SignatureCall("s", taken, program, lambda *_: None).only_input is only
+    call = SignatureCall("s", taken, program.names, program, lambda *_: None)
+    assert call.only_input is only
 
 
-def test_tensors_are_resolved_once_in_the_order_of_the_signature(model: SwapModel) -> None:
+def test_a_signature_is_resolved_once(model: SwapModel) -> None:
     servable = Servable(model, Inline)
     assert servable.call("serving_default") is servable.call("serving_default")
-    assert model.resolved == [(("in_a:0", "in_b:0"), ("out:1", "out:0"), ())]
+    assert model.resolved == [("serving_default", None)]
+
+
+def test_programs_of_a_graph_are_told_apart_by_its_tensors(
+    model: SwapModel, noted: Runner, given: list[ProgramNames]
+) -> None:
+    servable = Servable(model, noted)
+    call = servable.call("serving_default")
+    assert call is not None
+    servable.part("serving_default", ["z"])
+    servable.program_in_graph(["in_b:0"], ["out:0"], ["done"])
+    assert given == [
+        ProgramNames(("in_a:0", "in_b:0"), ("out:1", "out:0")),
+        ProgramNames(("in_a:0", "in_b:0"), ("out:0",)),
+        ProgramNames(("in_b:0",), ("out:0",), ("done",)),
+    ]
+    assert call.names == given[0]
+
+
+def test_programs_of_a_model_without_a_graph_are_told_apart_by_signature_and_aliases(
+    noted: Runner, given: list[ProgramNames]
+) -> None:
+    servable = Servable(SwapModel(has_graph=False), noted)
+    servable.call("serving_default")
+    servable.part("serving_default", ["z"])
+    assert given == [
+        ProgramNames(("a", "b"), ("y", "z"), (), "serving_default"),
+        ProgramNames(("a", "b"), ("z",), (), "serving_default"),
+    ]
+    with pytest.raises(Unimplemented, match=r"^This model has no graph"):
+        servable.program_in_graph(["a"], ["y"])
+
+
+def test_some_outputs_of_a_signature_are_resolved_once(model: SwapModel) -> None:
+    servable = Servable(model, Inline)
+    assert servable.part("serving_default", ["z"]) is servable.part("serving_default", ("z",))
+    servable.part("serving_default", ["z", "y"])
+    assert model.resolved == [("serving_default", ("z",)), ("serving_default", ("z", "y"))]
 
 
 def test_a_signature_the_model_does_not_have_has_no_call(model: SwapModel) -> None:
@@ -127,48 +215,46 @@ def test_the_signatures_are_the_models(model: SwapModel) -> None:
     assert Servable(model, Inline).signatures is model.signatures
 
 
-def test_any_tensors_can_be_run_from_and_to(model: SwapModel) -> None:
+def test_any_tensors_can_be_run_from_and_to(model: SwapModel, graph: SwapGraph) -> None:
     servable = Servable(model, Inline)
-    program = servable.program(["in_b:0", "in_a:0"], ["out:0"], ["done"])
+    program = servable.program_in_graph(["in_b:0", "in_a:0"], ["out:0"], ["done"])
     one, two = np.ones(1), np.zeros(1)
     assert program.start([one, two], timeout_s=None, on_end=lambda: None) == [two, one]
-    assert model.resolved == [(["in_b:0", "in_a:0"], ["out:0"], ["done"])]
+    assert graph.resolved == [(("in_b:0", "in_a:0"), ("out:0",), ("done",))]
 
 
-def test_a_program_is_made_once_for_the_same_names(model: SwapModel) -> None:
+def test_a_program_is_made_once_for_the_same_names(model: SwapModel, graph: SwapGraph) -> None:
     servable = Servable(model, Inline)
-    assert servable.program(["a"], ["b"]) is servable.program(("a",), ("b",), ())
+    assert servable.program_in_graph(["a"], ["b"]) is servable.program_in_graph(("a",), ("b",), ())
     for others in ((["b"], ["a"]), ([], ["a", "b"]), (["a"], ["b"], ["c"]), (["a"], [], ["b"])):
-        assert servable.program(*others) is not servable.program(["a"], ["b"])
-    assert len(model.resolved) == 5
+        assert servable.program_in_graph(*others) is not servable.program_in_graph(["a"], ["b"])
+    assert len(graph.resolved) == 5
 
 
-def test_programs_without_number_are_not_all_remembered(model: SwapModel) -> None:
+def test_programs_without_number_are_not_all_remembered(model: SwapModel, graph: SwapGraph) -> None:
     servable = Servable(model, Inline)
     for number in range(MOST_PROGRAMS + 1):
-        servable.program([str(number)], [])
-    last = servable.program([str(MOST_PROGRAMS)], [])
-    assert len(model.resolved) == MOST_PROGRAMS + 1
-    servable.program(["0"], [])
-    assert len(model.resolved) == MOST_PROGRAMS + 2
-    assert servable.program([str(MOST_PROGRAMS)], []) is last
+        servable.program_in_graph([str(number)], [])
+    last = servable.program_in_graph([str(MOST_PROGRAMS)], [])
+    assert len(graph.resolved) == MOST_PROGRAMS + 1
+    servable.program_in_graph(["0"], [])
+    assert len(graph.resolved) == MOST_PROGRAMS + 2
+    assert servable.program_in_graph([str(MOST_PROGRAMS)], []) is last
 
 
 def test_a_program_of_an_unknown_tensor_is_refused(model: SwapModel) -> None:
     with pytest.raises(InvalidArgument, match="no such tensor"):
-        Servable(model, Inline).program([], [""])
+        Servable(model, Inline).program_in_graph([], [""])
 
 
-@pytest.mark.parametrize("what", ["call", "program"])
+@pytest.mark.parametrize("what", ["call", "part"])
 def test_threads_that_ask_for_the_same_at_the_same_time_are_given_the_same(what: str) -> None:
     start = threading.Barrier(2)
 
     class SlowModel(SwapModel):
         """Resolves for two threads at the same time."""
 
-        def program(
-            self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
-        ) -> Swap:
+        def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> Swap:
             start.wait(10)
             return Swap()
 
@@ -177,7 +263,7 @@ def test_threads_that_ask_for_the_same_at_the_same_time_are_given_the_same(what:
     def ask(_: int) -> object:
         if what == "call":
             return servable.call("serving_default")
-        return servable.program(["a"], ["b"])
+        return servable.part("serving_default", ["z"])
 
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(ask, range(2))
@@ -195,8 +281,11 @@ class Silent:
     def succeeded(self, total_s: float, run_s: float) -> None:
         """Count nothing."""
 
+    def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
+        """Nothing of this is traced."""
 
-def test_a_meter_is_made_once_for_each_method_and_entrance(model: SwapModel) -> None:
+
+def test_a_meter_is_made_once_for_each_method_and_entrypoint(model: SwapModel) -> None:
     made: list[tuple[str, str, str]] = []
 
     def make(*key: str) -> Silent:
@@ -230,10 +319,13 @@ def test_calls_without_a_signature_of_their_own_are_metered_too() -> None:
         def succeeded(self, total_s: float, run_s: float) -> None:
             pass
 
+        def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
+            """Nothing of this is traced."""
+
     counter = Counter()
 
-    def meters(signature: str, method: str, entrance: str) -> Counter:
-        asked.append((signature, method, entrance))
+    def meters(signature: str, method: str, entrypoint: str) -> Counter:
+        asked.append((signature, method, entrypoint))
         return counter
 
     servable = Servable(SwapModel(), lambda *_: pytest.fail("nothing runs"), meters=meters)
@@ -246,8 +338,10 @@ def test_the_signature_of_a_run_is_known_by_what_began_it(model: SwapModel) -> N
     call = servable.call("serving_default")
     assert call is not None
     assert servable.signature_of(call.start) is SIGNATURES["serving_default"]
-    part = servable.program(["in_a:0", "in_b:0"], ["out:0"])
+    part = servable.part("serving_default", ["z"])
     assert servable.signature_of(part.start) is SIGNATURES["serving_default"]
-    other = servable.program(["in_b:0"], ["out:0"])
+    same = servable.program_in_graph(["in_a:0", "in_b:0"], ["out:0"])
+    assert servable.signature_of(same.start) is SIGNATURES["serving_default"]
+    other = servable.program_in_graph(["in_b:0"], ["out:0"])
     assert servable.signature_of(other.start) is None
     assert Servable(model, Inline).signature_of(call.start) is None

@@ -4,11 +4,11 @@ import pytest
 from tests.shelf import Shelf
 
 from salver.inference.serving import Serving
-from salver.server.core import ServerCore
+from salver.management.core import ServerCore
 
 
 @pytest.mark.parametrize("kind", [ServerCore, Shelf])
-def test_what_the_doors_ask_for_the_server_has(kind: type) -> None:
+def test_what_the_apis_ask_for_the_server_has(kind: type) -> None:
     for name, asked in inspect.getmembers(Serving, inspect.isfunction):
         if not name.startswith("_"):
             has = inspect.signature(getattr(kind, name)).parameters

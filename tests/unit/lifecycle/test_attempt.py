@@ -1,7 +1,7 @@
 from salver.errors import NotFound
-from salver.files import Footprint
+from salver.instruments.files import Footprint
 from salver.lifecycle.attempt import Attempt, Step
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 V1 = ServableId("m", 1)
 SEEN = Footprint(1, 2, 3, 4)

@@ -1,7 +1,7 @@
-from salver.files import Footprint
+from salver.instruments.files import Footprint
 from salver.lifecycle.attempt import Attempt
 from salver.lifecycle.budget import Budget, Queue, estimate_bytes
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 V1, V2 = ServableId("m", 1), ServableId("m", 2)
 
@@ -21,6 +21,13 @@ def test_without_a_limit_everything_fits_and_is_counted() -> None:
     assert budget.fits(V1, files(10**15))
     assert budget.reserve(V1, files(10**15))
     assert budget.used_bytes == 12 * 10**14
+
+
+def test_each_process_of_a_version_takes_its_own() -> None:
+    budget = Budget(limit_bytes=2500, copies=lambda id: 2 if id == V1 else 1)
+    assert budget.reserve(V1, files(1000))
+    assert budget.used_bytes == 2400
+    assert not budget.reserve(V2, files(1000))
 
 
 def test_what_is_reserved_is_given_back_once() -> None:
@@ -72,7 +79,7 @@ def test_those_that_wait_are_seated_when_there_is_room_for_them() -> None:
     queue.wait(first, files(600))
     queue.wait(second, files(500))
     assert queue.waiting == {V1, V2}
-    assert queue.take_seated() == [second]
+    assert queue.take_fitting() == [second]
     assert queue.waiting == {V1}
     assert queue.withdraw(V1)
     assert not queue.withdraw(V1)
@@ -88,11 +95,11 @@ def test_those_that_were_refused_are_told_of_once_when_there_is_room() -> None:
         refused = queue.refuse_next()
         assert refused is not None
         assert refused[0].id == id
-    assert queue.take_hopeful() == []
+    assert queue.take_retryable() == []
     queue.keep_refused({V2})
     budget.release(other)
-    assert queue.take_hopeful() == [V2]
-    assert queue.take_hopeful() == []
+    assert queue.take_retryable() == [V2]
+    assert queue.take_retryable() == []
 
 
 def test_each_process_that_loads_a_version_takes_memory_for_it() -> None:

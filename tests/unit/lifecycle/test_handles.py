@@ -5,7 +5,7 @@ import pytest
 
 from salver.errors import InvalidArgument, NotFound
 from salver.lifecycle.handles import Entry, ServingMap
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 V1, V2 = ServableId("m", 1), ServableId("m", 2)
 ROUNDS = int(os.environ.get("SALVER_STRESS_ROUNDS", "200"))
@@ -21,6 +21,19 @@ def test_newest_version_answers_when_none_is_named() -> None:
     assert serving.available("m") == (2, 1)
     assert serving.answers("m")
     assert not serving.answers("other")
+
+
+def test_what_answers_can_be_told_without_pinning_it() -> None:
+    serving = ServingMap[str]()
+    serving.publish(V1, "one")
+    serving.assign_labels({"m": {"stable": 1, "next": 2}}, {})
+    assert serving.has("m", 1)
+    assert serving.has_label("m", "stable")
+    for version, label in ((2, "next"), (3, "other")):
+        assert not serving.has("m", version)
+        assert not serving.has_label("m", label)
+    assert not serving.has_label("other", "stable")
+    assert set(serving.in_flight().values()) == {0}
 
 
 def test_an_older_version_answers_again_when_the_newest_is_withdrawn() -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from salver.errors import NotFound
-from salver.files import Footprint
-from salver.lifecycle.loader import LoadOptions, as_serving_error, look_at
+from salver.instruments.files import Footprint
+from salver.lifecycle.loader import LoadOptions, as_serving_error, footprint_of
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_directory_that_cannot_be_looked_at_has_no_footprint() -> None:
             raise NotFound("/gone; No such file or directory")
         return Footprint(1, 2, 3, 4)
 
-    assert look_at("/m/1", look) == Footprint(1, 2, 3, 4)
-    assert look_at("/gone", look) is None
+    assert footprint_of("/m/1", look) == Footprint(1, 2, 3, 4)
+    assert footprint_of("/gone", look) is None

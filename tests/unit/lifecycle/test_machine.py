@@ -13,7 +13,7 @@ from salver.lifecycle.machine import (
 )
 from salver.lifecycle.policy import availability_preserving
 from salver.lifecycle.state import Event, State
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 V1, V2 = ServableId("m", 1), ServableId("m", 2)
 
@@ -114,8 +114,8 @@ def test_failed_version_that_comes_back_is_loaded_again() -> None:
 
 def test_condemned_version_is_withdrawn_and_fails_though_it_is_wanted() -> None:
     machine = machine_serving_v1()
-    assert machine.condemn(V1) == [WithdrawServable(V1)]
-    assert machine.condemn(V1) == []
+    assert machine.quarantine(V1) == [WithdrawServable(V1)]
+    assert machine.quarantine(V1) == []
     assert machine.happened(V1, Event.DRAINED) == [UnloadServable(V1)]
     assert machine.happened(V1, Event.UNLOADED) == []
     assert machine.state(V1) is State.ERROR
@@ -130,7 +130,7 @@ def test_condemned_version_is_withdrawn_and_fails_though_it_is_wanted() -> None:
 
 def test_condemned_version_that_is_not_wanted_any_more_goes_for_good() -> None:
     machine = machine_serving_v1()
-    machine.condemn(V1)
+    machine.quarantine(V1)
     machine.aspire("m", [2])
     machine.happened(V1, Event.DRAINED)
     machine.happened(V1, Event.UNLOADED)
@@ -138,11 +138,11 @@ def test_condemned_version_that_is_not_wanted_any_more_goes_for_good() -> None:
     assert machine.state(V2) is State.LOADING
 
 
-def test_only_a_version_that_is_ready_can_be_condemned() -> None:
+def test_only_a_version_that_is_ready_can_be_quarantined() -> None:
     machine = Machine(availability_preserving)
-    assert machine.condemn(V1) == []
+    assert machine.quarantine(V1) == []
     machine.aspire("m", [1])
-    assert machine.condemn(V1) == []
+    assert machine.quarantine(V1) == []
     assert machine.state(V1) is State.LOADING
 
 

@@ -18,14 +18,14 @@ from salver.errors import (
     ServingError,
     Unavailable,
 )
-from salver.files import Footprint
+from salver.instruments.files import Footprint
 from salver.lifecycle.handles import ServingMap
-from salver.lifecycle.loader import Deadly, LoadOptions
+from salver.lifecycle.loader import Deadly, LoadOptions, followed_by
 from salver.lifecycle.machine import Instruction
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.state import State
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
 UNLOADING, END = VersionState.UNLOADING, VersionState.END
@@ -133,7 +133,7 @@ class Bench:
         return status
 
     def until_gone(self, id: ServableId) -> None:
-        """Until a version that was condemned is unloaded."""
+        """Until a version that was quarantined is unloaded."""
         end = time.monotonic() + WAIT_S
         while self.manager._machine.state(id) is not State.ERROR:
             assert time.monotonic() < end
@@ -146,7 +146,7 @@ class Bench:
     def until_waiting(self) -> None:
         """Until a load waits for its next try, or has failed for good."""
         end = time.monotonic() + WAIT_S
-        while not self.manager._troubled:
+        while not self.manager._retryable:
             self.manager.settle()
             assert time.monotonic() < end
 
@@ -452,7 +452,7 @@ def test_version_given_up_before_its_load_was_even_queued_is_never_seen(bench: B
         busy.set()
         assert go.wait(WAIT_S)
 
-    bench.manager._after_change = be_busy
+    bench.manager._changed = be_busy
     bench.aspire(OTHER, name="other")
     assert busy.wait(WAIT_S)
     bench.manager.aspire("m", {1: bench.path(V1)})
@@ -484,7 +484,7 @@ def test_version_cancelled_and_wanted_again_in_one_breath_goes_on_loading(bench:
         busy.set()
         assert go.wait(WAIT_S)
 
-    bench.manager._after_change = be_busy
+    bench.manager._changed = be_busy
     bench.aspire(OTHER, name="other")
     assert busy.wait(WAIT_S)
     bench.manager.aspire("m", {})
@@ -545,17 +545,17 @@ def test_failed_version_is_tried_again_when_its_files_change(bench: Bench) -> No
 HARM = Unavailable("it ends the process")
 
 
-def condemned(bench: Bench) -> None:
+def quarantined(bench: Bench) -> None:
     bench.serve(V1)
-    bench.manager.condemn(V1, HARM)
+    bench.manager.quarantine(V1, HARM)
     bench.until_gone(V1)
 
 
 def test_condemned_version_ends_with_its_error_and_is_loaded_again_when_told_to(
     bench: Bench,
 ) -> None:
-    condemned(bench)
-    assert bench.manager.is_condemned(V1)
+    quarantined(bench)
+    assert bench.manager.is_quarantined(V1)
     status = bench.until_state(V1, END)
     assert status.error is HARM
     with pytest.raises(NotFound):
@@ -565,18 +565,18 @@ def test_condemned_version_ends_with_its_error_and_is_loaded_again_when_told_to(
     bench.until_state(V1, AVAILABLE)
     bench.manager.settle()
     assert bench.body().id == V1
-    assert not bench.manager.is_condemned(V1)
+    assert not bench.manager.is_quarantined(V1)
 
 
 def test_condemned_version_is_loaded_again_when_its_files_change(bench: Bench) -> None:
-    condemned(bench)
+    quarantined(bench)
     bench.rest()
     assert bench.begun == [V1]
     Path(bench.path(V1), "saved_model.pb").touch()
     bench.rest()
     bench.until_state(V1, AVAILABLE)
     bench.manager.settle()
-    assert not bench.manager.is_condemned(V1)
+    assert not bench.manager.is_quarantined(V1)
 
 
 def test_version_that_is_called_back_before_it_is_gone_is_loaded_again_then(
@@ -584,7 +584,7 @@ def test_version_that_is_called_back_before_it_is_gone_is_loaded_again_then(
 ) -> None:
     bench.serve(V1)
     entry = bench.serving.acquire("m", 1)
-    bench.manager.condemn(V1, HARM)
+    bench.manager.quarantine(V1, HARM)
     bench.manager.again(V1)
     bench.manager.settle()
     assert bench.begun == [V1]
@@ -594,22 +594,22 @@ def test_version_that_is_called_back_before_it_is_gone_is_loaded_again_then(
 
 
 def test_condemned_version_that_is_not_wanted_any_more_is_forgotten(bench: Bench) -> None:
-    condemned(bench)
+    quarantined(bench)
     bench.serve(V2)
     bench.manager.settle()
-    assert not bench.manager.is_condemned(V1)
+    assert not bench.manager.is_quarantined(V1)
     bench.manager.again(V1)
     bench.manager.settle()
     assert bench.begun == [V1, V2]
 
 
-def test_version_that_is_not_available_cannot_be_condemned(bench: Bench) -> None:
+def test_version_that_is_not_available_cannot_be_quarantined(bench: Bench) -> None:
     bench.failing[V1] = NotFound("no saved_model.pb")
     bench.aspire(V1)
     bench.until_waiting()
-    bench.manager.condemn(V1, HARM)
+    bench.manager.quarantine(V1, HARM)
     bench.manager.settle()
-    assert not bench.manager.is_condemned(V1)
+    assert not bench.manager.is_quarantined(V1)
 
 
 def test_version_whose_files_keep_changing_is_not_tried_before_they_rest(bench: Bench) -> None:
@@ -662,7 +662,7 @@ def test_pause_between_tries_that_changes_cause_grows_over_the_ends_of_a_version
     bench.aspire(V1)  # a new life begins without a past
     bench.until_begun(V1, 10)
     bench.until_waiting()
-    (trouble,) = bench.manager._troubled
+    (trouble,) = bench.manager._retryable
     assert trouble.restarts == 0
     assert bench.manager.close(WAIT_S)
 
@@ -709,11 +709,12 @@ def test_news_of_files_comes_too_late_for_a_version_that_moved_on(bench: Bench) 
     bench.failing[V1] = NotFound("half written")
     bench.aspire(V1)
     bench.until_waiting()
-    (trouble,) = bench.manager._troubled
+    (trouble,) = bench.manager._retryable
     del bench.failing[V1]
     bench.advance(60)
     bench.until_state(V1, AVAILABLE)
-    bench.manager._troubled = (trouble,)  # what a poll that began earlier still holds
+    bench.manager.settle()  # whose step ends by forgetting what was retryable
+    bench.manager._retryable = (trouble,)  # what a poll that began earlier still holds
     Path(bench.path(V1), "saved_model.pb").touch()
     bench.manager.recheck()
     bench.now_s += 1
@@ -732,7 +733,7 @@ def test_directory_deleted_while_its_load_waits_is_no_change_to_act_on_twice(
     bench.rest()  # changed: it is gone, and the try says so
     bench.until_waiting()
     bench.rest()
-    (trouble,) = bench.manager._troubled
+    (trouble,) = bench.manager._retryable
     assert trouble.seen is None
 
 
@@ -752,7 +753,7 @@ def test_failure_of_what_follows_a_load_harms_nothing(
     def fail() -> None:
         raise RuntimeError("no")
 
-    bench.manager._after_change = fail
+    bench.manager._changed = followed_by(fail)
     bench.serve(V1)
     assert "What follows a load or unload failed" in caplog.text
 
@@ -798,14 +799,14 @@ def test_message_that_fails_keeps_no_other_from_being_heard(
         assert go.wait(WAIT_S)
 
     def stumble(name: str, paths: Mapping[int, str]) -> list[Instruction]:
-        bench.manager._aspired = aspired  # type: ignore[method-assign]
         raise RuntimeError("no")
 
-    bench.manager._after_change = be_busy
+    bench.manager._changed = be_busy
     bench.aspire(OTHER, name="other")
     assert busy.wait(WAIT_S)
     bench.manager._aspired = stumble  # type: ignore[method-assign]
     bench.manager.aspire("m", {1: bench.path(V1)})
+    bench.manager._aspired = aspired  # type: ignore[method-assign]
     bench.manager.aspire("m", {2: bench.path(V2)})
     go.set()
     bench.until_state(V2, AVAILABLE)
@@ -1325,7 +1326,7 @@ def test_what_fails_after_it_was_given_up_changes_nothing(impatient: Bench) -> N
     impatient.until_state(V1, END)
     impatient.failing[V1] = NotFound("at last")
     impatient.gates.pop(V1).set()
-    until(lambda: impatient.manager._late.num_abandoned == 0)
+    until(lambda: impatient.manager._pools.late.num_abandoned == 0)
     error = impatient.monitor.last_error("m")
     assert error is not None
     assert error.message == NO_TIME_TO_LOAD
@@ -1340,7 +1341,7 @@ def test_version_that_was_given_up_is_tried_again_when_its_files_change(impatien
     impatient.until_state(V1, AVAILABLE)
     served = impatient.body()
     late.set()  # the first load returns after the second
-    until(lambda: impatient.manager._late.num_abandoned == 0)
+    until(lambda: impatient.manager._pools.late.num_abandoned == 0)
     impatient.manager.settle()
     until(lambda: [body.is_open for body in impatient.bodies].count(False) == 1)
     assert served.is_open
@@ -1405,7 +1406,7 @@ def test_unload_that_does_not_return_is_told_of_and_keeps_no_other_waiting(
     gate = bench.body().closing = threading.Event()
     bench.aspire()
     bench.until_state(V1, UNLOADING)
-    until(lambda: bench.manager._late_unloads.due_s is not None)
+    until(lambda: bench.manager._pools.late_unloads.due_s is not None)
     bench.aspire(name="other")
     bench.advance(60)
     bench.until_state(OTHER, END)
@@ -1415,7 +1416,7 @@ def test_unload_that_does_not_return_is_told_of_and_keeps_no_other_waiting(
     gate.set()
     bench.until_state(V1, END)
     bench.manager.settle()
-    assert bench.manager._pools.unloads._lent == 0
+    assert bench.manager._pools._unloads._lent == 0
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -1,16 +1,23 @@
 import threading
+from collections.abc import Collection
 
 import pytest
 
 from salver.errors import Aborted, Cancelled, Internal, NotFound, NotInstalled, Unimplemented
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus, Wait
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
 UNLOADING, END = VersionState.UNLOADING, VersionState.END
 V1, V2, V3 = (ServableId("m", number) for number in (1, 2, 3))
 FAILURE = NotFound("no saved_model.pb")
 WAIT_S = 10
+
+
+def wait_until_available(
+    monitor: Monitor, names: Collection[str], *, since: int = 0
+) -> tuple[VersionStatus, ...]:
+    return monitor.wait(Wait(dict.fromkeys(names, since)))
 
 
 def monitor_of(*events: tuple[ServableId, VersionState]) -> Monitor:
@@ -59,37 +66,37 @@ def test_version_that_returns_overwrites_its_end() -> None:
 
 def test_wait_ends_when_a_version_of_each_name_is_available() -> None:
     monitor = monitor_of((V1, AVAILABLE), (V2, LOADING), (ServableId("n", 1), AVAILABLE))
-    assert monitor.wait_until_available({"m", "n"}) == ()
+    assert wait_until_available(monitor, {"m", "n"}) == ()
 
 
 def test_wait_for_no_names_is_over() -> None:
-    assert Monitor().wait_until_available(()) == ()
+    assert wait_until_available(Monitor(), ()) == ()
 
 
 def test_the_highest_version_that_is_available_or_ended_decides() -> None:
     monitor = monitor_of((V1, AVAILABLE), (V3, LOADING))
     monitor.publish(V2, END, FAILURE)
-    assert monitor.wait_until_available({"m"}) == (VersionStatus(V2, END, FAILURE),)
+    assert wait_until_available(monitor, {"m"}) == (VersionStatus(V2, END, FAILURE),)
 
 
 def test_a_failed_version_below_an_available_one_decides_nothing() -> None:
     monitor = monitor_of((V2, AVAILABLE))
     monitor.publish(V1, END, FAILURE)
-    assert monitor.wait_until_available({"m"}) == ()
+    assert wait_until_available(monitor, {"m"}) == ()
 
 
 def test_failures_come_in_the_order_of_names() -> None:
     monitor = Monitor()
     for name in "b", "a":
         monitor.publish(ServableId(name, 1), END, FAILURE)
-    failures = monitor.wait_until_available(["b", "a"])
+    failures = wait_until_available(monitor, ["b", "a"])
     assert [status.id.name for status in failures] == ["a", "b"]
 
 
 def test_wait_wakes_up_when_the_last_name_is_decided() -> None:
     monitor, outcome = monitor_of((V1, AVAILABLE)), list[object]()
     thread = threading.Thread(
-        target=lambda: outcome.append(monitor.wait_until_available({"m", "late"}))
+        target=lambda: outcome.append(wait_until_available(monitor, {"m", "late"}))
     )
     thread.start()
     monitor.publish(ServableId("late", 1), LOADING)
@@ -103,7 +110,7 @@ def test_interrupt_ends_a_wait_at_once_and_every_later_one() -> None:
 
     def wait() -> None:
         with pytest.raises(Cancelled):
-            monitor.wait_until_available({"m"})
+            wait_until_available(monitor, {"m"})
         outcome.append("cancelled")
 
     thread = threading.Thread(target=wait)
@@ -120,7 +127,7 @@ def test_ends_before_the_wait_began_decide_nothing() -> None:
     since = monitor.now()
     monitor.publish(V1, START)
     monitor.publish(V1, AVAILABLE)
-    assert monitor.wait_until_available({"m"}, since=since) == ()
+    assert wait_until_available(monitor, {"m"}, since=since) == ()
 
 
 def test_unload_of_an_earlier_life_is_no_failure_of_the_present_one() -> None:
@@ -128,14 +135,14 @@ def test_unload_of_an_earlier_life_is_no_failure_of_the_present_one() -> None:
     since = monitor.now()
     monitor.publish(V2, END)
     monitor.publish(V1, AVAILABLE)
-    assert monitor.wait_until_available({"m"}, since=since) == ()
+    assert wait_until_available(monitor, {"m"}, since=since) == ()
 
 
 def test_failure_after_the_wait_began_decides_even_for_a_load_that_began_before() -> None:
     monitor = monitor_of((V2, START), (V2, LOADING))
     since = monitor.now()
     monitor.publish(V2, END, FAILURE)
-    assert monitor.wait_until_available({"m"}, since=since) == (VersionStatus(V2, END, FAILURE),)
+    assert wait_until_available(monitor, {"m"}, since=since) == (VersionStatus(V2, END, FAILURE),)
 
 
 def test_version_loaded_and_unloaded_during_the_wait_decides() -> None:
@@ -143,7 +150,7 @@ def test_version_loaded_and_unloaded_during_the_wait_decides() -> None:
     since = monitor.now()
     for state in START, LOADING, AVAILABLE, UNLOADING, END:
         monitor.publish(V1, state)
-    assert monitor.wait_until_available({"m"}, since=since) == (VersionStatus(V1, END),)
+    assert wait_until_available(monitor, {"m"}, since=since) == (VersionStatus(V1, END),)
 
 
 def test_failure_decides_even_when_its_version_is_being_tried_anew() -> None:
@@ -153,10 +160,10 @@ def test_failure_decides_even_when_its_version_is_being_tried_anew() -> None:
     monitor.publish(V1, START)
     monitor.publish(V1, LOADING)
     ended = VersionStatus(V1, END, FAILURE)
-    assert monitor.wait_until_available({"m"}, since=since) == (ended,)
+    assert wait_until_available(monitor, {"m"}, since=since) == (ended,)
     assert monitor.status(V1) == VersionStatus(V1, LOADING)
     monitor.publish(V1, AVAILABLE)
-    assert monitor.wait_until_available({"m"}, since=since) == ()
+    assert wait_until_available(monitor, {"m"}, since=since) == ()
 
 
 def test_last_error_is_that_of_the_highest_version_that_failed() -> None:
@@ -207,7 +214,7 @@ def test_a_load_given_up_in_an_earlier_life_is_no_failure_of_the_present_one() -
     monitor.publish(V1, START)
     monitor.publish(V1, LOADING)
     monitor.publish(V1, AVAILABLE)
-    assert monitor.wait_until_available(["m"], since=since) == ()
+    assert wait_until_available(monitor, ["m"], since=since) == ()
 
 
 def test_a_load_given_up_in_the_present_life_ends_the_wait() -> None:
@@ -216,7 +223,7 @@ def test_a_load_given_up_in_the_present_life_ends_the_wait() -> None:
     monitor.publish(V1, START)
     error = Cancelled("Loading of servable cancelled")
     monitor.publish(V1, END, error)
-    assert monitor.wait_until_available(["m"], since=since) == (VersionStatus(V1, END, error),)
+    assert wait_until_available(monitor, ["m"], since=since) == (VersionStatus(V1, END, error),)
 
 
 def test_only_so_many_ends_of_a_name_are_remembered_and_the_oldest_are_forgotten() -> None:
@@ -249,7 +256,7 @@ def test_version_that_was_forgotten_may_come_back() -> None:
     assert monitor.status(V1) is None
     monitor.publish(V1, START)
     monitor.publish(V1, AVAILABLE)
-    assert monitor.wait_until_available(["m"]) == (VersionStatus(V2, END),)
+    assert wait_until_available(monitor, ["m"]) == (VersionStatus(V2, END),)
     assert monitor.last_error("m") is None
 
 
@@ -338,19 +345,19 @@ def test_who_watches_looks_at_each_change_and_when_asked_to() -> None:
         seen.release()
         return None if len(looks) == 3 else 3600.0
 
-    thread = threading.Thread(target=monitor.watch, args=(pause_s,))
+    thread = threading.Thread(target=monitor.wait_while, args=(pause_s,))
     thread.start()
     assert seen.acquire(timeout=WAIT_S)
     monitor.publish(V1, START)
     assert seen.acquire(timeout=WAIT_S)
-    monitor.look_again()
+    monitor.wake_all()
     thread.join(WAIT_S)
     assert looks == [0, 1, 2]
 
 
 def test_who_watches_looks_again_when_its_pause_is_over() -> None:
     pauses = iter([0.0, 0.0, None])
-    Monitor().watch(lambda: next(pauses))
+    Monitor().wait_while(lambda: next(pauses))
     assert list(pauses) == []
 
 
@@ -358,7 +365,7 @@ def test_who_watches_is_interrupted() -> None:
     monitor = Monitor()
     monitor.interrupt()
     with pytest.raises(Cancelled):
-        monitor.watch(lambda: 3600.0)
+        monitor.wait_while(lambda: 3600.0)
 
 
 def test_a_note_is_told_until_the_state_changes() -> None:
@@ -410,3 +417,39 @@ def test_a_model_that_cannot_be_looked_for_is_hopeless_unless_a_version_is_there
     monitor.set_unreachable({"m": away, "n": away})
     assert monitor.is_hopeless("m") is False
     assert monitor.is_hopeless("n") is True
+
+
+def test_where_files_were_fetched_to_is_told_until_the_version_ends() -> None:
+    monitor = Monitor()
+    id = ServableId("m", 1)
+    monitor.publish(id, VersionState.LOADING)
+    monitor.fetched(id, "/cache/1")
+    for state, directory in (
+        (VersionState.LOADING, "/cache/1"),
+        (VersionState.AVAILABLE, "/cache/1"),
+        (VersionState.UNLOADING, "/cache/1"),
+        (VersionState.END, None),
+        (VersionState.START, None),
+    ):
+        monitor.publish(id, state)
+        assert monitor.statuses("m")[0].directory == directory
+
+
+def test_a_remark_stands_with_a_version_while_it_is_available_and_has_no_note() -> None:
+    told: list[str] = []
+    monitor = Monitor(on_change=told.append)
+    one = ServableId("m", 1)
+    monitor.set_remarks("m", {1: "stale"})
+    assert told == ["m"]
+    for state in VersionState:
+        monitor.publish(one, state)
+        status = monitor.status(one)
+        assert status is not None
+        assert status.note == ("stale" if state is VersionState.AVAILABLE else None)
+    monitor.publish(one, VersionState.AVAILABLE)
+    monitor.note(one, "restarts")
+    assert [status.note for status in monitor.statuses("m")] == ["restarts"]
+    monitor.note(one, None)
+    assert [status.note for status in monitor.statuses("m")] == ["stale"]
+    monitor.set_remarks("m", {})
+    assert [status.note for status in monitor.statuses("m")] == [None]

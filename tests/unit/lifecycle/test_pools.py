@@ -1,27 +1,20 @@
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 import pytest
 
-from salver.errors import NotFound, ResourceExhausted
-from salver.files import Footprint
+from salver.errors import NotFound, ResourceExhausted, ServingError
+from salver.instruments.files import Footprint
 from salver.lifecycle import pools as pools_module
 from salver.lifecycle.attempt import Attempt, Step
 from salver.lifecycle.budget import Budget
 from salver.lifecycle.loader import LoadOptions
-from salver.lifecycle.messages import (
-    Begun,
-    Discarded,
-    Failed,
-    Loaded,
-    NoRoom,
-    UnloadBegun,
-    Unloaded,
-)
+from salver.lifecycle.mailbox import Message
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.pools import Pools
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 WAIT_S = 10
 V1, V2 = ServableId("m", 1), ServableId("m", 2)
@@ -40,6 +33,29 @@ class Body:
             raise self.error
 
 
+@dataclass
+class Loaded:
+    attempt: Attempt
+    model: Body
+
+
+@dataclass
+class Failed:
+    attempt: Attempt
+    error: ServingError
+
+
+@dataclass
+class NoRoom:
+    attempt: Attempt
+    files: Footprint
+
+
+@dataclass
+class Unloaded:
+    id: ServableId
+
+
 class Bench:
     def __init__(self, *, is_flushing: bool = True) -> None:
         self.failing: dict[ServableId, Exception] = {}
@@ -49,8 +65,8 @@ class Bench:
         self.monitor = Monitor()
         self.budget = Budget(limit_bytes=100)
         self.sizes: dict[str, int] = {}
+        self.due_s: float | None = None
         self.told: SimpleQueue[object] = SimpleQueue()
-        self.begun: list[object] = []
         self.pools: Pools[Body] = Pools(
             self.load,
             self.look,
@@ -61,7 +77,8 @@ class Bench:
             ),
             budget=self.budget,
             monitor=self.monitor,
-            post=self.told.put,
+            post=self.post,
+            on_tried=self.tried,
         )
 
     def look(self, path: str) -> Footprint:
@@ -70,6 +87,7 @@ class Bench:
         return Footprint(1, self.sizes[path], 3, 4) if path in self.sizes else SEEN
 
     def load(self, id: ServableId, path: str) -> Body:
+        self.due_s = self.pools.late.due_s
         self.began.set()
         if id in self.gates:
             assert self.gates[id].wait(WAIT_S)
@@ -77,11 +95,25 @@ class Bench:
             raise self.failing[id]
         return Body(id)
 
+    def post(self, message: Message) -> None:
+        assert not isinstance(message, threading.Event)
+        message()
+
+    def tried(self, attempt: Attempt, outcome: Body | ServingError | Footprint) -> None:
+        match outcome:
+            case ServingError():
+                self.told.put(Failed(attempt, outcome))
+            case Footprint():
+                self.told.put(NoRoom(attempt, outcome))
+            case Body():
+                self.told.put(Loaded(attempt, outcome))
+
+    def unload(self, id: ServableId, body: Body) -> None:
+        self.pools.unload(id, body, lambda: self.told.put(Unloaded(id)))
+
     def next(self) -> object:
-        """What was told next, but for what has got a thread."""
-        while isinstance(told := self.told.get(timeout=WAIT_S), Begun | UnloadBegun):
-            self.begun.append(told)
-        return told
+        """What was told next."""
+        return self.told.get(timeout=WAIT_S)
 
 
 @pytest.fixture
@@ -101,7 +133,8 @@ def test_load_publishes_that_it_loads_and_reports_the_model(bench: Bench) -> Non
     loaded = bench.next()
     assert isinstance(loaded, Loaded)
     assert (loaded.attempt, loaded.model.id) == (attempt, V1)
-    assert bench.begun == [Begun(attempt)]
+    assert bench.due_s is not None  # it is watched
+    assert bench.pools.late.due_s is None
     assert bench.monitor.status(V1) == VersionStatus(V1, VersionState.LOADING)
     assert attempt.seen == SEEN
 
@@ -160,18 +193,10 @@ def test_unload_closes_the_model_and_reports_it_even_if_that_fails(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = Body(V1, RuntimeError("no"))
-    bench.pools.unload(V1, body)
+    bench.unload(V1, body)
     assert bench.next() == Unloaded(V1)
     assert body.thread == "salver-unload-0"
     assert "{name: m version: 1} could not give back what it held" in caplog.text
-
-
-def test_model_that_came_too_late_is_closed_and_told_of_as_such(bench: Bench) -> None:
-    body = Body(V1)
-    bench.pools.discard(V1, body)
-    assert bench.next() == Discarded(V1)
-    assert bench.begun == [UnloadBegun(V1)]
-    assert body.thread == "salver-unload-0"
 
 
 def test_load_that_does_not_return_is_made_up_for_until_it_does(bench: Bench) -> None:
@@ -209,7 +234,7 @@ def test_unload_for_which_there_is_no_thread_is_done_by_the_caller(
     body = Body(V1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse_to_start)
-        bench.pools.unload(V1, body)
+        bench.unload(V1, body)
     assert bench.next() == Unloaded(V1)
     assert body.thread == threading.current_thread().name
 

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +16,21 @@ from salver.errors import (
     ServingError,
     Unavailable,
 )
-from salver.files import Footprint
+from salver.instruments.files import Footprint
+from salver.instruments.threads import Pool
 from salver.lifecycle.handles import Entry
+from salver.lifecycle.late_fetches import LateFetch
 from salver.lifecycle.lateness import Late
-from salver.lifecycle.residency import Residency, ResidencyOptions
-from salver.lifecycle.seats import Claim, Held, NotLoaded, Seat
-from salver.servable import ServableId
+from salver.lifecycle.placeholders import Claim, Held, NotLoaded, Placeholder
+from salver.lifecycle.residency import (
+    Residency,
+    ResidencyOptions,
+    _anew,
+    _settle,
+    _submitted,
+)
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.servable import ServableId
 
 WAIT_S = 10.0
 
@@ -71,9 +81,11 @@ class World:
             options, clock=lambda: self.now_s, after_change=self._changed, look=files.look
         )
 
-    def seat(self, name: str, version: int = 1, definitions: bytes | None = None) -> Seat[Model]:
+    def placeholder(
+        self, name: str, version: int = 1, info: ModelInfo | None = None
+    ) -> Placeholder[Model]:
         id = ServableId(name, version)
-        return self.residency.seat(id, f"/{name}/{version}", lambda: self._load(id), definitions)
+        return self.residency.add(id, f"/{name}/{version}", lambda: self._load(id), info)
 
     def hold(self, name: str) -> None:
         """Loads of a model wait from here on until they are let go."""
@@ -83,16 +95,16 @@ class World:
     def let_go(self, name: str) -> None:
         self.gates.pop(name).set()
 
-    def bring(self, seat: Seat[Model]) -> Model:
+    def bring(self, placeholder: Placeholder[Model]) -> Model:
         """Ask as a door does, and keep it pinned."""
-        with seat.claim() as claim:
+        with placeholder.claim() as claim:
             claim.loading.result(WAIT_S)
-            return seat.pin()
+            return placeholder.pin()
 
-    def ask(self, seat: Seat[Model]) -> None:
+    def ask(self, placeholder: Placeholder[Model]) -> None:
         """Ask once."""
-        self.bring(seat)
-        seat.unpin()
+        self.bring(placeholder)
+        placeholder.unpin()
 
     def _load(self, id: ServableId) -> Model:
         gate = self.gates.get(id.name)
@@ -137,33 +149,34 @@ def ended(claim: Claim) -> ServingError | None:
 
 def test_nothing_is_loaded_before_somebody_asks(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a", definitions=b"signatures")
+    info = ModelInfo({}, b"signatures")
+    placeholder = world.placeholder("a", info=info)
     with pytest.raises(NotLoaded) as caught:
-        seat.pin()
-    assert (caught.value.id, caught.value.definitions) == (ServableId("a", 1), b"signatures")
+        placeholder.pin()
+    assert (caught.value.id, caught.value.info) == (ServableId("a", 1), info)
     assert caught.value.code is Code.UNAVAILABLE
-    assert not seat.is_in_memory
+    assert not placeholder.is_in_memory
     assert world.loaded == []
 
 
 def test_who_claims_a_version_can_ask_it_when_it_is_loaded(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     with pytest.raises(NotLoaded) as caught:
-        seat.pin()
+        placeholder.pin()
     with caught.value.claim() as claim:
         assert ended(claim) is None
-        assert seat.pin().name == "a"
-    seat.unpin()
-    assert seat.is_in_memory
+        assert placeholder.pin().name == "a"
+    placeholder.unpin()
+    assert placeholder.is_in_memory
     assert world.loaded == ["a"]
 
 
 def test_requests_that_come_at_once_share_a_load(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.hold("a")
-    claims = [seat.claim() for _ in range(5)]
+    claims = [placeholder.claim() for _ in range(5)]
     world.let_go("a")
     assert [ended(claim) for claim in claims] == [None] * 5
     assert world.loaded == ["a"]
@@ -171,9 +184,9 @@ def test_requests_that_come_at_once_share_a_load(make: Callable[..., World]) -> 
 
 def test_the_version_asked_longest_ago_makes_room(make: Callable[..., World]) -> None:
     world = make(max_loaded=2)
-    a, b, c = (world.seat(name) for name in "abc")
-    for seat in (a, b, a, c):
-        world.ask(seat)
+    a, b, c = (world.placeholder(name) for name in "abc")
+    for placeholder in (a, b, a, c):
+        world.ask(placeholder)
     assert (a.is_in_memory, b.is_in_memory, c.is_in_memory) == (True, False, True)
     assert world.closed == ["b"]
     assert world.residency.counts.resident == 2
@@ -184,7 +197,7 @@ def test_a_version_that_nobody_is_asking_makes_room_before_an_older_one_in_use(
     make: Callable[..., World],
 ) -> None:
     world = make(max_loaded=2)
-    a, b, c = (world.seat(name) for name in "abc")
+    a, b, c = (world.placeholder(name) for name in "abc")
     world.bring(a)
     world.ask(b)
     world.ask(c)
@@ -195,7 +208,7 @@ def test_a_version_that_nobody_is_asking_makes_room_before_an_older_one_in_use(
 
 def test_an_eviction_waits_for_the_requests_within(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     model = world.bring(a)
     with b.claim() as claim:
         assert not claim.loading.done()
@@ -214,7 +227,7 @@ def test_who_has_waited_is_served_even_when_others_need_the_room(
     make: Callable[..., World],
 ) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     of_a = a.claim()
     with b.claim() as of_b:
         with of_a:
@@ -229,7 +242,7 @@ def test_who_has_waited_is_served_even_when_others_need_the_room(
 
 def test_a_claim_on_a_version_that_leaves_is_on_its_next_life(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.bring(a)
     of_b = b.claim()
     with a.claim() as of_a:
@@ -245,7 +258,7 @@ def test_a_claim_on_a_version_that_leaves_is_on_its_next_life(make: Callable[...
 
 def test_a_claim_on_a_version_that_leaves_can_be_given_up(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.bring(a)
     with b.claim() as of_b:
         with a.claim():
@@ -257,7 +270,7 @@ def test_a_claim_on_a_version_that_leaves_can_be_given_up(make: Callable[..., Wo
 
 def test_a_load_that_nobody_waits_for_any_more_is_not_begun(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.hold("a")
     with a.claim() as of_a:
         with b.claim():
@@ -271,37 +284,37 @@ def test_a_load_that_nobody_waits_for_any_more_is_not_begun(make: Callable[..., 
 
 def test_a_load_goes_on_when_those_who_wait_have_left(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.hold("a")
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert world.entered["a"].wait(WAIT_S)
     world.let_go("a")
     assert ended(claim) is None
-    assert seat.is_in_memory
+    assert placeholder.is_in_memory
 
 
 def test_a_claim_on_what_is_in_memory_is_done_at_once(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
-    world.ask(seat)
-    with seat.claim() as claim:
+    placeholder = world.placeholder("a")
+    world.ask(placeholder)
+    with placeholder.claim() as claim:
         assert claim.loading.done()
     assert world.loaded == ["a"]
 
 
 def test_a_load_that_fails_answers_all_who_wait(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.errors["a"] = DataLoss("it is damaged", hint="copy it again")
     world.hold("a")
-    first, second = seat.claim(), seat.claim()
+    first, second = placeholder.claim(), placeholder.claim()
     world.let_go("a")
     errors = [ended(first), ended(second)]
     assert [error and error.status for error in errors] == ["DATA_LOSS: it is damaged"] * 2
     assert errors[0] is not None
     assert errors[0].hint == "copy it again"
     assert str(errors[0]) == "it is damaged"
-    assert seat.last_error is not None
+    assert placeholder.error is not None
     assert world.residency.counts.resident == 0
 
 
@@ -309,58 +322,58 @@ def test_a_failure_is_told_without_a_load_until_it_is_time_to_try_again(
     make: Callable[..., World],
 ) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.errors["a"] = DataLoss("it is damaged")
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert isinstance(ended(claim), DataLoss)
     with pytest.raises(DataLoss) as caught:
-        seat.pin()
+        placeholder.pin()
     with pytest.raises(DataLoss) as again:
-        seat.pin()
+        placeholder.pin()
     assert caught.value is not again.value  # each may be given a version, and a traceback
     world.now_s = 1.0
     del world.errors["a"]
     with pytest.raises(NotLoaded):
-        seat.pin()
-    world.ask(seat)
-    assert seat.last_error is None
+        placeholder.pin()
+    world.ask(placeholder)
+    assert placeholder.error is None
 
 
 def test_who_fails_again_and_again_is_tried_less_and_less(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.errors["a"] = ValueError("no")
     for pause_s in (1.0, 2.0, 4.0):
-        with seat.claim() as claim:
+        with placeholder.claim() as claim:
             error = ended(claim)
         assert error is not None
         assert error.message == "ValueError: no"
         world.now_s += pause_s - 0.5
         with pytest.raises(ServingError, match="ValueError: no"):
-            seat.pin()
+            placeholder.pin()
         world.now_s += 0.5
         with pytest.raises(NotLoaded):
-            seat.pin()
+            placeholder.pin()
 
 
 def test_a_change_of_the_files_that_rests_is_reason_to_try_again(
     make: Callable[..., World],
 ) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.errors["a"] = DataLoss("it is damaged")
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert ended(claim) is not None
     assert world.residency.recheck() == ("/a/1",)
     world.files.changes["/a/1"] = 1
     world.residency.recheck()
     with pytest.raises(DataLoss):  # it may still be copied
-        seat.pin()
+        placeholder.pin()
     world.residency.recheck()
     with pytest.raises(NotLoaded):
-        seat.pin()
+        placeholder.pin()
     del world.errors["a"]
-    world.ask(seat)
+    world.ask(placeholder)
     assert world.residency.recheck() == ()
 
 
@@ -368,55 +381,55 @@ def test_what_can_only_fail_again_is_not_tried_before_its_files_change(
     make: Callable[..., World],
 ) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     error = world.errors["a"] = DataLoss("it ends every process")
     error.is_final = True
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert ended(claim) is not None
     world.now_s += 1e9
     with pytest.raises(DataLoss):
-        seat.pin()
+        placeholder.pin()
     world.files.changes["/a/1"] = 1
     world.residency.recheck()
     world.residency.recheck()
     with pytest.raises(NotLoaded):
-        seat.pin()
+        placeholder.pin()
 
 
 def test_files_that_have_gone_are_reason_to_try_again_too(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.errors["a"] = DataLoss("it is damaged")
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert ended(claim) is not None
     world.files.changes["/a/1"] = -1
     world.residency.recheck()
     world.residency.recheck()
     with pytest.raises(NotLoaded):
-        seat.pin()
+        placeholder.pin()
 
 
 def test_a_version_is_not_there_without_its_files(make: Callable[..., World]) -> None:
     world = make()
     world.files.changes["/a/1"] = -1
     with pytest.raises(NotFound):
-        world.seat("a")
+        world.placeholder("a")
 
 
 def test_the_memory_of_all_together_is_bounded(make: Callable[..., World]) -> None:
     world = make(Files(size_bytes=100), max_memory_bytes=250)
-    a, b, c = (world.seat(name) for name in "abc")
-    for seat in (a, b, c):
-        world.ask(seat)
+    a, b, c = (world.placeholder(name) for name in "abc")
+    for placeholder in (a, b, c):
+        world.ask(placeholder)
     assert world.closed == ["a"]
     assert world.residency.reserved == {ServableId("b", 1): 120, ServableId("c", 1): 120}
 
 
 def test_what_only_the_load_takes_is_given_back(make: Callable[..., World]) -> None:
     world = make(Files(size_bytes=100), max_memory_bytes=1000, transient_load_bytes=50)
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.hold("a")
-    with seat.claim() as claim:
+    with placeholder.claim() as claim:
         assert world.residency.reserved == {ServableId("a", 1): 170}
         world.let_go("a")
         assert ended(claim) is None
@@ -425,36 +438,36 @@ def test_what_only_the_load_takes_is_given_back(make: Callable[..., World]) -> N
 
 def test_what_does_not_fit_even_alone_is_refused(make: Callable[..., World]) -> None:
     world = make(Files(size_bytes=100), max_memory_bytes=100)
-    seat = world.seat("a")
-    with seat.claim() as claim:
+    placeholder = world.placeholder("a")
+    with placeholder.claim() as claim:
         error = ended(claim)
     assert isinstance(error, ResourceExhausted)
     assert error.message == "Insufficient resources to load servable {name: a version: 1}"
     with pytest.raises(ResourceExhausted):
-        seat.pin()
+        placeholder.pin()
 
 
 def test_a_new_version_of_a_model_in_memory_is_loaded_at_once(make: Callable[..., World]) -> None:
     world = make()
-    world.ask(world.seat("a", 1))
-    assert world.seat("a", 2).is_in_memory
-    assert not world.seat("b", 1).is_in_memory
+    world.ask(world.placeholder("a", 1))
+    assert world.placeholder("a", 2).is_in_memory
+    assert not world.placeholder("b", 1).is_in_memory
 
 
 def test_a_new_version_that_does_not_load_keeps_the_old_one(make: Callable[..., World]) -> None:
     world = make()
-    old = world.seat("a", 1)
+    old = world.placeholder("a", 1)
     world.ask(old)
     world.errors["a"] = DataLoss("it is damaged")
     with pytest.raises(DataLoss, match="it is damaged"):
-        world.seat("a", 2)
+        world.placeholder("a", 2)
     assert old.is_in_memory
     assert world.residency.recheck() == ()  # the lifecycle tries it again, if anybody
 
 
 def test_a_version_given_up_is_freed_before_that_returns(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.ask(a)
     a.close()
     assert world.closed == ["a"]
@@ -468,7 +481,7 @@ def test_a_version_given_up_is_freed_before_that_returns(make: Callable[..., Wor
 
 def test_a_version_given_up_while_it_loads_is_freed_when_it_has(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.hold("a")
     with a.claim() as claim:
         assert world.entered["a"].wait(WAIT_S)
@@ -486,7 +499,7 @@ def test_a_version_given_up_while_it_waits_for_room_wakes_who_waits(
     make: Callable[..., World],
 ) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.bring(a)
     with b.claim() as claim:
         b.close()
@@ -497,7 +510,7 @@ def test_a_version_given_up_while_it_waits_for_room_wakes_who_waits(
 
 def test_a_version_given_up_while_it_is_evicted_is_closed_once(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.ask(a)
     closing, may_close = threading.Event(), threading.Event()
 
@@ -520,7 +533,7 @@ def test_a_version_given_up_while_it_is_evicted_is_closed_once(make: Callable[..
 
 def test_nothing_is_loaded_any_more_when_the_server_stops(make: Callable[..., World]) -> None:
     world = make(max_loaded=1)
-    a, b, c = (world.seat(name) for name in "abc")
+    a, b, c = (world.placeholder(name) for name in "abc")
     world.hold("a")
     with a.claim() as of_a, b.claim() as of_b:
         assert world.entered["a"].wait(WAIT_S)
@@ -539,7 +552,7 @@ def test_a_load_that_was_queued_when_the_server_stops_is_not_made(
     make: Callable[..., World],
 ) -> None:
     world = make(num_threads=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.hold("a")
     with a.claim(), b.claim() as of_b:
         assert world.entered["a"].wait(WAIT_S)
@@ -551,9 +564,9 @@ def test_a_load_that_was_queued_when_the_server_stops_is_not_made(
 
 def test_a_stop_does_not_wait_for_a_load_that_hangs(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.hold("a")
-    with seat.claim():
+    with placeholder.claim():
         assert world.entered["a"].wait(WAIT_S)
         assert not world.residency.close(0.0)
         world.let_go("a")
@@ -563,7 +576,7 @@ def test_a_model_that_cannot_be_closed_makes_room_all_the_same(
     make: Callable[..., World], caplog: pytest.LogCaptureFixture
 ) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
 
     def fail() -> None:
         raise ValueError("no")
@@ -578,51 +591,51 @@ def test_what_follows_a_load_may_fail(
     make: Callable[..., World], caplog: pytest.LogCaptureFixture
 ) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
     world.changes = None  # type: ignore[assignment]
-    world.ask(seat)
+    world.ask(placeholder)
     assert world.residency.close(WAIT_S)
     assert "What follows a load or unload failed" in caplog.text
 
 
 def test_what_is_held_is_released_once_as_a_whole(make: Callable[..., World]) -> None:
     world = make()
-    seat = world.seat("a")
-    entry = Entry(seat.id, seat)
+    placeholder = world.placeholder("a")
+    entry = Entry(placeholder.id, placeholder)
     assert entry.try_acquire()
     with pytest.raises(NotLoaded):
         Held.of(entry)
     assert entry.in_flight == 0
-    world.ask(seat)
+    world.ask(placeholder)
     assert entry.try_acquire()
     held = Held.of(entry)
-    assert (held.id, held.model.name, entry.in_flight) == (seat.id, "a", 1)
+    assert (held.id, held.model.name, entry.in_flight) == (placeholder.id, "a", 1)
     held.release()
-    assert (entry.in_flight, seat.pins) == (0, 0)
+    assert (entry.in_flight, placeholder.pins) == (0, 0)
 
 
 def test_threads_that_hammer_more_models_than_fit_are_all_answered(
     make: Callable[..., World],
 ) -> None:
     world = make(max_loaded=2, num_threads=2)
-    seats = [world.seat(name) for name in "abcde"]
+    placeholders = [world.placeholder(name) for name in "abcde"]
     wrong: list[object] = []
 
     def hammer(start: int) -> None:
         for turn in range(60):
-            seat = seats[(start + turn * (start + 1)) % len(seats)]
+            placeholder = placeholders[(start + turn * (start + 1)) % len(placeholders)]
             try:
-                model = seat.pin()
+                model = placeholder.pin()
             except NotLoaded:
-                with seat.claim() as claim:
+                with placeholder.claim() as claim:
                     claim.loading.result(WAIT_S)
                     try:
-                        model = seat.pin()
+                        model = placeholder.pin()
                     except NotLoaded:  # it was on its way out, which is no promise
                         continue
-            if model.is_closed or model.name != seat.id.name:
+            if model.is_closed or model.name != placeholder.id.name:
                 wrong.append(model)
-            seat.unpin()
+            placeholder.unpin()
 
     threads = [threading.Thread(target=hammer, args=(n,)) for n in range(8)]
     for thread in threads:
@@ -632,22 +645,22 @@ def test_threads_that_hammer_more_models_than_fit_are_all_answered(
         assert not thread.is_alive()
     assert wrong == []
     assert world.most <= 2
-    assert {seat.pins for seat in seats} == {0}
-    assert {seat.claims for seat in seats} == {0}
+    assert {placeholder.pins for placeholder in placeholders} == {0}
+    assert {placeholder.claims for placeholder in placeholders} == {0}
 
 
 def test_without_a_thread_to_load_in_who_asks_is_told(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make()
-    seat = world.seat("a")
+    placeholder = world.placeholder("a")
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        claim = seat.claim()
+        claim = placeholder.claim()
     with claim:
         error = ended(claim)
     assert isinstance(error, Unavailable)
@@ -659,7 +672,7 @@ def test_without_a_thread_to_free_a_model_in_it_is_freed_all_the_same(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(max_loaded=1)
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.bring(a)
     with b.claim() as claim:
         with monkeypatch.context() as patched:
@@ -675,10 +688,10 @@ def _refuse(_job: object) -> None:
 
 def test_what_can_never_fit_drives_nobody_out(make: Callable[..., World]) -> None:
     world = make(max_memory_bytes=200)
-    small = world.seat("small")
+    small = world.placeholder("small")
     world.ask(small)
     world.files.size_bytes = 1000
-    large = world.seat("large")
+    large = world.placeholder("large")
     with large.claim() as claim:
         assert isinstance(ended(claim), ResourceExhausted)
     assert small.is_in_memory
@@ -688,9 +701,9 @@ def test_what_can_never_fit_drives_nobody_out(make: Callable[..., World]) -> Non
 def test_what_can_never_fit_is_no_reason_to_refuse_others(make: Callable[..., World]) -> None:
     world = make(max_memory_bytes=200)
     world.hold("a")
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     world.files.size_bytes = 1000
-    large = world.seat("large")
+    large = world.placeholder("large")
     with a.claim() as first, large.claim() as second, b.claim() as third:
         assert isinstance(ended(second), ResourceExhausted)
         world.let_go("a")
@@ -706,7 +719,7 @@ def test_what_can_never_fit_is_no_reason_to_refuse_others(make: Callable[..., Wo
 def test_a_load_in_vain_keeps_its_place_until_it_is_freed(make: Callable[..., World]) -> None:
     world = make(max_loaded=1, num_threads=2)
     world.hold("a")
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     with a.claim(), b.claim() as claim:
         assert world.entered["a"].wait(WAIT_S)
         a.close()
@@ -721,11 +734,11 @@ def test_a_version_that_comes_back_waits_until_its_earlier_load_has_ended(
 ) -> None:
     world = make(max_memory_bytes=1000, num_threads=2)
     world.hold("a")
-    before = world.seat("a")
+    before = world.placeholder("a")
     with before.claim():
         assert world.entered["a"].wait(WAIT_S)
         before.close()
-    after = world.seat("a")
+    after = world.placeholder("a")
     with after.claim() as claim:
         world.let_go("a")
         assert ended(claim) is None
@@ -739,7 +752,7 @@ def test_a_version_that_comes_back_waits_until_its_earlier_load_has_ended(
 def late_after(world: World, seconds: float) -> None:
     """Let so much time pass, and have somebody look."""
     world.now_s += seconds
-    world.residency.watch.look()
+    world.residency.watch.check()
 
 
 def test_a_load_that_does_not_return_keeps_no_other_from_a_thread_or_a_place(
@@ -747,7 +760,7 @@ def test_a_load_that_does_not_return_keeps_no_other_from_a_thread_or_a_place(
 ) -> None:
     world = make(max_loaded=1, num_threads=1)
     world.hold("a")
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     with a.claim() as first, b.claim() as second:
         assert world.entered["a"].wait(WAIT_S)
         late_after(world, 59)
@@ -773,7 +786,7 @@ def test_a_load_that_does_not_return_keeps_no_other_from_a_thread_or_a_place(
 def test_a_load_is_given_up_when_its_time_is_over(make: Callable[..., World]) -> None:
     world = make(max_memory_bytes=200, load_timeout_s=30)
     world.hold("a")
-    a, b = world.seat("a"), world.seat("b")
+    a, b = world.placeholder("a"), world.placeholder("b")
     with a.claim() as first, b.claim() as second:
         assert world.entered["a"].wait(WAIT_S)
         late_after(world, 30)
@@ -788,7 +801,7 @@ def test_a_load_is_given_up_when_its_time_is_over(make: Callable[..., World]) ->
         with pytest.raises(DeadlineExceeded):
             a.pin()
         assert not second.loading.done()  # the memory is not given away before either
-        assert a.last_error is not None
+        assert a.error is not None
         world.let_go("a")
         assert ended(second) is None
         assert world.closed == ["a"]
@@ -803,7 +816,7 @@ def test_what_was_given_up_is_tried_again_when_its_files_change(make: Callable[.
     files = Files()
     world = make(files, load_timeout_s=30, num_threads=1)
     world.hold("a")
-    a = world.seat("a")
+    a = world.placeholder("a")
     with a.claim() as claim:
         assert world.entered["a"].wait(WAIT_S)
         late_after(world, 30)
@@ -823,12 +836,12 @@ def test_what_was_given_up_is_tried_again_when_its_files_change(make: Callable[.
 def test_a_late_load_of_a_version_that_is_gone_keeps_no_place(make: Callable[..., World]) -> None:
     world = make(max_loaded=1, num_threads=1)
     world.hold("a")
-    before = world.seat("a")
+    before = world.placeholder("a")
     with before.claim():
         assert world.entered["a"].wait(WAIT_S)
         before.close()
     gate = world.gates.pop("a")
-    after = world.seat("a")
+    after = world.placeholder("a")
     with after.claim() as claim:
         late_after(world, 60)
         assert ended(claim) is None
@@ -844,7 +857,7 @@ def test_a_load_that_fails_after_it_was_given_up_changes_nothing(
 ) -> None:
     world = make(load_timeout_s=30)
     world.hold("a")
-    a = world.seat("a")
+    a = world.placeholder("a")
     with a.claim() as claim:
         assert world.entered["a"].wait(WAIT_S)
         late_after(world, 30)
@@ -852,12 +865,12 @@ def test_a_load_that_fails_after_it_was_given_up_changes_nothing(
     world.errors["a"] = NotFound("at last")
     world.let_go("a")
     assert world.residency.close(WAIT_S)
-    assert isinstance(a.last_error, DeadlineExceeded)
+    assert isinstance(a.error, DeadlineExceeded)
 
 
 def test_what_is_noticed_too_late_changes_nothing(make: Callable[..., World]) -> None:
     world = make()
-    a = world.seat("a")
+    a = world.placeholder("a")
     late: list[Late[Any]] = []
     world.residency.watch._on_late = late.append
     world.hold("a")
@@ -866,5 +879,201 @@ def test_what_is_noticed_too_late_changes_nothing(make: Callable[..., World]) ->
         late_after(world, 60)
         world.let_go("a")
         assert ended(claim) is None
-    world.residency._noted_late(late[0])
+    world.residency._report_late(late[0])
     assert a.note is None
+
+
+# -- after a decision -----------------------------------------------------------------------------
+
+
+def test_a_closed_pool_takes_no_job() -> None:
+    pool, done = Pool("test", 1), Future[None]()
+    assert _submitted(pool, lambda: done.set_result(None))
+    done.result(WAIT_S)
+    assert pool.close(WAIT_S)
+    assert not _submitted(pool, lambda: None)
+
+
+def test_a_future_is_settled_once() -> None:
+    well, badly = Future[None](), Future[None]()
+    _settle(well, None)
+    _settle(well, NotFound("too late"))
+    assert well.result(0) is None
+    _settle(badly, DataLoss("cut"))
+    _settle(badly, None)
+    with pytest.raises(DataLoss, match="cut"):
+        badly.result(0)
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (NotFound("gone"), "It is tried again after a while"),
+        (NotFound("gone", hint="look elsewhere"), "look elsewhere"),
+    ],
+)
+def test_an_error_is_made_anew_for_each_request(error: ServingError, hint: str) -> None:
+    again = _anew(error)
+    assert again is not error
+    assert (again.code, again.message) == (error.code, error.message)
+    assert again.hint is not None
+    assert again.hint.startswith(hint)
+
+
+class Fetched:
+    """What a fetch has brought."""
+
+    def __init__(self) -> None:
+        self.directory = "/here"
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Store:
+    """Fetches that wait until they may end."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.begun = threading.Event()
+        self.error: Exception | None = None
+        self.count = 0
+        self.brought: list[Fetched] = []
+
+    def __call__(self, stage: LateFetch) -> Fetched:
+        self.count += 1
+        self.begun.set()
+        while not self.gate.wait(0.01):
+            stage.check()
+        if self.error is not None:
+            raise self.error
+        self.brought.append(Fetched())
+        return self.brought[-1]
+
+
+def remote(world: World, store: Store, name: str = "m") -> Placeholder[Model]:
+    return world.residency.add(
+        ServableId(name, 1),
+        f"far://{name}/1",
+        lambda: Model(name, lambda: None),
+        fetch=store,
+        lane="far",
+    )
+
+
+@pytest.fixture
+def far_world() -> Iterator[World]:
+    world = World(ResidencyOptions(max_loaded=1), Files())
+    yield world
+    assert world.residency.close(WAIT_S)
+
+
+def test_all_who_claim_a_version_wait_for_one_fetch(far_world: World) -> None:
+    store = Store()
+    placeholder = remote(far_world, store)
+    assert store.count == 0
+    claims = [placeholder.claim() for _ in range(5)]
+    assert store.begun.wait(WAIT_S)
+    store.gate.set()
+    for claim in claims:
+        claim.loading.result(WAIT_S)
+    assert store.count == 1
+    assert placeholder.pin().name == "m"
+    placeholder.unpin()
+    for claim in claims:
+        with claim:
+            pass
+    assert not store.brought[0].is_closed
+    placeholder.close()
+    assert store.brought[0].is_closed
+
+
+def test_what_is_fetched_takes_nobodys_room_before_it_is_loaded(far_world: World) -> None:
+    store, other = Store(), Store()
+    other.gate.set()
+    slow, quick = remote(far_world, store, "slow"), remote(far_world, other, "quick")
+    waiting = slow.claim()
+    assert store.begun.wait(WAIT_S)
+    with quick.claim() as claim:
+        claim.loading.result(WAIT_S)
+        quick.pin()
+        quick.unpin()
+    store.gate.set()
+    waiting.loading.result(WAIT_S)
+    with waiting:
+        assert slow.pin().name == "slow"
+    slow.unpin()
+    assert other.brought[0].is_closed  # evicted, it may leave the disk
+
+
+def test_a_fetch_goes_on_when_nobody_waits_any_more_and_keeps_nothing_in_memory(
+    far_world: World,
+) -> None:
+    store = Store()
+    placeholder = remote(far_world, store)
+    with placeholder.claim() as claim:
+        assert store.begun.wait(WAIT_S)
+    store.gate.set()
+    claim.loading.result(WAIT_S)
+    assert store.brought[0].is_closed
+    assert not placeholder.is_in_memory
+    assert far_world.residency.counts.resident == 0
+
+
+def test_a_fetch_that_fails_fails_all_who_wait_and_is_tried_again_later(far_world: World) -> None:
+    store = Store()
+    store.error = Unavailable("away")
+    store.gate.set()
+    placeholder = remote(far_world, store)
+    with placeholder.claim() as claim, pytest.raises(Unavailable, match="away"):
+        claim.loading.result(WAIT_S)
+    with pytest.raises(Unavailable, match="away"):
+        placeholder.pin()
+    store.error = None
+    far_world.now_s += 1000
+    with placeholder.claim() as claim:
+        claim.loading.result(WAIT_S)
+        placeholder.pin()
+    placeholder.unpin()
+
+
+def test_what_can_never_fit_is_not_fetched() -> None:
+    world = World(ResidencyOptions(max_memory_bytes=10), Files(size_bytes=100))
+    store = Store()
+    with remote(world, store).claim() as claim, pytest.raises(ResourceExhausted):
+        claim.loading.result(WAIT_S)
+    assert store.count == 0
+    assert world.residency.close(WAIT_S)
+
+
+def test_a_version_that_is_given_up_and_a_server_that_stops_end_its_fetch(
+    far_world: World,
+) -> None:
+    store, other = Store(), Store()
+    gone, stopped = remote(far_world, store, "gone"), remote(far_world, other, "stopped")
+    gone.claim()
+    waiting = stopped.claim()
+    assert store.begun.wait(WAIT_S)
+    assert other.begun.wait(WAIT_S)
+    gone.close()
+    far_world.residency.stop()
+    with pytest.raises(Unavailable):
+        waiting.loading.result(WAIT_S)
+    assert far_world.residency.close(WAIT_S)
+    assert store.brought == other.brought == []
+
+
+def test_a_load_that_fails_lets_go_of_what_was_fetched(far_world: World) -> None:
+    store = Store()
+    store.gate.set()
+
+    def fail() -> Model:
+        raise DataLoss("broken")
+
+    placeholder = far_world.residency.add(
+        ServableId("m", 1), "far://m/1", fail, fetch=store, lane="far"
+    )
+    with placeholder.claim() as claim, pytest.raises(DataLoss):
+        claim.loading.result(WAIT_S)
+    assert store.brought[0].is_closed

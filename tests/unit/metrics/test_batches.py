@@ -2,9 +2,9 @@ import threading
 
 import pytest
 
-from salver.batching.observer import BatchObserver
 from salver.metrics.batches import BatchMetrics
 from salver.metrics.text import Distribution
+from salver.scheduling.observer import BatchObserver
 
 PREFIX = "/tensorflow/serving/batching_session/"
 

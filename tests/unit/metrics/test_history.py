@@ -22,11 +22,11 @@ def report(
 
     found: Report = {
         "salver_request_seconds": [
-            ((model, version, "serving_default", "predict", "REST"), latency(count))
+            ((model, version, "serving_default", "predict", "REST", "tfs"), latency(count))
             for (model, version), count in answered.items()
         ],
         "salver_failed_requests_total": [
-            ((model, version, code, "REST"), count)
+            ((model, version, code, "REST", "tfs"), count)
             for (model, version, code), count in (failed or {}).items()
         ],
         "salver_batch_rows": [],

@@ -64,9 +64,9 @@ def test_a_server_that_sees_versions_for_years_lists_the_last_of_them() -> None:
 
 def test_what_is_done_within_is_timed_and_judged_by_its_end() -> None:
     metrics = LoadMetrics()
-    with metrics.timed_version("m"), metrics.timed_model("/m/1"):
+    with metrics.timed_version("m", 1), metrics.timed_model("/m/1"):
         pass
-    with pytest.raises(InvalidArgument), metrics.timed_version("m"), metrics.timed_model("/m/1"):
+    with pytest.raises(InvalidArgument), metrics.timed_version("m", 1), metrics.timed_model("/m/1"):
         raise InvalidArgument("no model")
     found = read(metrics)
     assert found["salver_loads_total"] == {("m", "success"): 1, ("m", "failure"): 1}

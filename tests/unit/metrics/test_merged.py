@@ -2,12 +2,12 @@ import pytest
 
 from salver.metrics.catalogue import BY_NAME, CATALOGUE, Kind
 from salver.metrics.merged import GAUGES, Report, families_of, kept_after, merge, report_of
-from salver.metrics.text import Distribution, Family
+from salver.metrics.text import Distribution, Exemplar, Family
 
 COUNT = "/tensorflow/serving/request_count"
 SECONDS = "salver_request_seconds"
 FAILED = "salver_failed_requests_total"
-CALL = ("m", "1", "s", "predict", "REST")
+CALL = ("m", "1", "s", "predict", "REST", "tfs")
 
 
 def test_every_gauge_has_a_rule_and_nothing_else_has() -> None:
@@ -78,9 +78,9 @@ def test_versions_that_are_forgotten_are_listed_no_more_but_their_failures_count
             COUNT: [(("m", "OK"), 3)],
             SECONDS: [(CALL, Distribution((1,), 0.1)), (("m", "2", *CALL[2:]), 1)],
             FAILED: [
-                (("m", "1", "INTERNAL", "REST"), 1),
-                (("m", "", "INTERNAL", "REST"), 2),
-                (("m", "2", "INTERNAL", "REST"), 4),
+                (("m", "1", "INTERNAL", "REST", "tfs"), 1),
+                (("m", "", "INTERNAL", "REST", "tfs"), 2),
+                (("m", "2", "INTERNAL", "REST", "tfs"), 4),
             ],
         },
         [("m", 1)],
@@ -88,8 +88,8 @@ def test_versions_that_are_forgotten_are_listed_no_more_but_their_failures_count
     assert kept[COUNT] == [(("m", "OK"), 3)]
     assert kept[SECONDS] == [(("m", "2", *CALL[2:]), 1)]
     assert dict(kept[FAILED]) == {
-        ("m", "", "INTERNAL", "REST"): 3,
-        ("m", "2", "INTERNAL", "REST"): 4,
+        ("m", "", "INTERNAL", "REST", "tfs"): 3,
+        ("m", "2", "INTERNAL", "REST", "tfs"): 4,
     }
 
 
@@ -102,3 +102,15 @@ def test_paths_of_those_that_ended_are_bounded() -> None:
     cells = [((f"/models/{number}",), number) for number in range(3000)]
     kept = kept_after({name: list(cells)})[name]
     assert kept == cells[-2000:]
+
+
+def test_of_the_examples_of_a_bucket_the_newest_stays() -> None:
+    def of(*exemplars: tuple[int, int, float]) -> Report:
+        made = tuple((at, Exemplar(trace, 0.1, moment)) for at, trace, moment in exemplars)
+        labels = ("m", "1", "s", "predict", "REST", "tfs")
+        return {"salver_request_seconds": [(labels, Distribution([1, 2], 1.0, made))]}
+
+    merged = merge([of((0, 1, 5.0), (1, 2, 5.0)), of((0, 3, 4.0), (1, 4, 6.0))])
+    ((_, value),) = merged["salver_request_seconds"]
+    assert isinstance(value, Distribution)
+    assert [(at, each.trace_id) for at, each in value.exemplars] == [(0, 1), (1, 4)]

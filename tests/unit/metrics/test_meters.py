@@ -163,3 +163,24 @@ def test_meters_made_and_forgotten_in_other_threads_disturb_no_count() -> None:
         thread.join()
     assert counts_of(meters, KEY) == (20_000, 20_000)
     assert meters.read().counts.sum() == 40_000
+
+
+def test_the_last_traced_answer_of_a_bucket_is_its_example() -> None:
+    now = iter([1.0, 2.0, 3.0])
+    meters = Meters(lambda: next(now))
+    meter = meters.meter(MeterKey("m", 1, "s", "predict", "REST"))
+    for trace_id, total_s in ((1, 0.001), (2, 0.00101), (3, 5.0)):
+        meter.exemplify(trace_id, total_s, 1e-7)
+    found = meters.read().exemplars
+    assert sorted(each.trace_id for (_, which, _), each in found.items() if which == 0) == [2, 3]
+    assert [each.trace_id for (_, which, _), each in found.items() if which == 1] == [3]
+
+
+def test_the_examples_of_a_version_go_with_it() -> None:
+    meters = Meters()
+    meter = meters.meter(MeterKey("m", 1, "s", "predict", "REST"))
+    meter.exemplify(1, 0.001, 0.001)
+    meters.forget("m", 1)
+    assert meters.read().exemplars == {}
+    meter.exemplify(2, 0.001, 0.001)  # it counts for the rest from here on
+    assert {row for row, _, _ in meters.read().exemplars} != {0}

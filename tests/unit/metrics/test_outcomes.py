@@ -5,7 +5,7 @@ from salver.metrics.outcomes import LONGEST_NAME, MOST_STRANGERS, Outcomes
 
 
 def names(outcomes: Outcomes) -> set[str]:
-    return {model for model, _, _, _ in outcomes.read().failures}
+    return {model for model, *_ in outcomes.read().failures}
 
 
 def test_failures_are_counted_by_model_version_code_and_door() -> None:
@@ -14,8 +14,18 @@ def test_failures_are_counted_by_model_version_code_and_door() -> None:
     outcomes.failed("m", Code.NOT_FOUND, entrypoint="REST")
     outcomes.failed("m", Code.INTERNAL, entrypoint="GRPC", version=3)
     assert outcomes.read().failures == {
-        ("m", None, Code.NOT_FOUND, "REST"): 2,
-        ("m", 3, Code.INTERNAL, "GRPC"): 1,
+        ("m", None, Code.NOT_FOUND, "REST", "tfs"): 2,
+        ("m", 3, Code.INTERNAL, "GRPC", "tfs"): 1,
+    }
+
+
+def test_failures_are_told_apart_by_protocol() -> None:
+    outcomes = Outcomes()
+    outcomes.failed("m", Code.NOT_FOUND, entrypoint="REST")
+    outcomes.failed("m", Code.NOT_FOUND, entrypoint="REST", protocol="v2")
+    assert outcomes.read().failures == {
+        ("m", None, Code.NOT_FOUND, "REST", "tfs"): 1,
+        ("m", None, Code.NOT_FOUND, "REST", "v2"): 1,
     }
 
 
@@ -36,9 +46,9 @@ def test_names_that_nobody_configured_are_remembered_up_to_a_number() -> None:
     outcomes.failed("stranger-0", Code.NOT_FOUND, entrypoint="GRPC")
     failures = outcomes.read().failures
     assert len(names(outcomes)) == MOST_STRANGERS + 2
-    assert failures["", None, Code.NOT_FOUND, "REST"] == 50
-    assert failures["configured", None, Code.INTERNAL, "REST"] == 1
-    assert failures["stranger-0", None, Code.NOT_FOUND, "GRPC"] == 1
+    assert failures["", None, Code.NOT_FOUND, "REST", "tfs"] == 50
+    assert failures["configured", None, Code.INTERNAL, "REST", "tfs"] == 1
+    assert failures["stranger-0", None, Code.NOT_FOUND, "GRPC", "tfs"] == 1
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\udcff", "nul\0", "x" * (LONGEST_NAME + 1)])
@@ -63,9 +73,9 @@ def test_the_failures_of_a_forgotten_version_are_kept_without_it() -> None:
     outcomes.forget("m", 1)
     outcomes.failed("n", Code.INTERNAL, entrypoint="REST", version=1)
     assert outcomes.read().failures == {
-        ("m", None, Code.INTERNAL, "REST"): 2,
-        ("m", 2, Code.INTERNAL, "REST"): 1,
-        ("n", 1, Code.INTERNAL, "REST"): 1,
+        ("m", None, Code.INTERNAL, "REST", "tfs"): 2,
+        ("m", 2, Code.INTERNAL, "REST", "tfs"): 1,
+        ("n", 1, Code.INTERNAL, "REST", "tfs"): 1,
     }
 
 

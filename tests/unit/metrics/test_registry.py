@@ -57,9 +57,21 @@ def test_latencies_have_the_apis_names() -> None:
 def test_failures_are_told_by_version() -> None:
     prefix = "salver_failed_requests_total"
     assert [line for line in lines(with_traffic()) if line.startswith(prefix)] == [
-        f'{prefix}{{model_name="m",version="1",code="INVALID_ARGUMENT",entrypoint="REST"}} 1',
-        f'{prefix}{{model_name="nope",version="",code="NOT_FOUND",entrypoint="GRPC"}} 1',
+        f'{prefix}{{model_name="m",version="1",code="INVALID_ARGUMENT",entrypoint="REST",'
+        'protocol="tfs"} 1',
+        f'{prefix}{{model_name="nope",version="",code="NOT_FOUND",entrypoint="GRPC",'
+        'protocol="tfs"} 1',
     ]
+
+
+def test_failures_of_the_open_inference_protocol_are_in_ours_alone() -> None:
+    metrics = with_traffic()
+    before = [line for line in lines(metrics) if line.startswith(":tensorflow:")]
+    metrics.outcomes.failed("m", Code.NOT_FOUND, entrypoint="REST", protocol="v2")
+    found = lines(metrics)
+    assert [line for line in found if line.startswith(":tensorflow:")] == before
+    labels = 'model_name="m",version="",code="NOT_FOUND",entrypoint="REST",protocol="v2"'
+    assert f"salver_failed_requests_total{{{labels}}} 1" in found
 
 
 def test_a_counter_does_not_go_down_when_a_version_goes() -> None:

@@ -57,6 +57,19 @@ def test_run_times_are_summed_over_the_apis_and_have_the_warmups() -> None:
     }
 
 
+def test_what_came_by_the_open_inference_protocol_is_in_ours_alone() -> None:
+    rest, grpc = MeterKey("m", 1, "a", "infer", "REST"), MeterKey("m", 1, "a", "infer", "GRPC")
+    readings = counted(rest, grpc, MeterKey("m", 1, "a", "predict", "REST")).read()
+    assert numbers(ours(readings)[0].cells) == {
+        ("m", "1", "a", "infer", "REST", "v2"): 1,
+        ("m", "1", "a", "infer", "GRPC", "v2"): 1,
+        ("m", "1", "a", "predict", "REST", "tfs"): 1,
+    }
+    assert ok_counts(readings) == {"m": 1}
+    assert numbers(request_latency(readings)) == {("m", "predict", "REST"): 1}
+    assert numbers(runtime_latency(readings)) == {("m", "Predict", "TF1"): 1}
+
+
 def test_the_sum_of_several_rows_is_their_sum() -> None:
     latencies = dict(request_latency(BOTH))["m", "predict", "REST"]
     assert isinstance(latencies, Distribution)
@@ -80,12 +93,12 @@ def test_ours_are_by_version_and_signature_and_in_seconds() -> None:
         "salver_run_seconds",
     )
     assert numbers(request.cells) == {
-        ("m", "1", "a", "predict", "REST"): 1,
-        ("m", "2", "b", "predict", "REST"): 1,
-        ("m", "2", "b", "predict", "GRPC"): 1,
-        ("n", "1", "a", "classify", "GRPC"): 1,
-        ("n", "1", "", "multi_inference", "GRPC"): 1,
-        ("n", "1", "", "session_run", "GRPC"): 1,
+        ("m", "1", "a", "predict", "REST", "tfs"): 1,
+        ("m", "2", "b", "predict", "REST", "tfs"): 1,
+        ("m", "2", "b", "predict", "GRPC", "tfs"): 1,
+        ("n", "1", "a", "classify", "GRPC", "tfs"): 1,
+        ("n", "1", "", "multi_inference", "GRPC", "tfs"): 1,
+        ("n", "1", "", "session_run", "GRPC", "tfs"): 1,
     }
     _, value = request.cells[0]
     assert isinstance(value, Distribution)

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.routers import answer_of
 from tests.shelf import response_of
 
 from salver.errors import Unavailable
 from salver.playground.page import About, Playground
-from salver.transport.messages import HttpRequest, HttpResponse
+from salver.transport.messages import HttpResponse
 
 
 async def at_once(call: Callable[[], Any]) -> Any:
@@ -27,14 +28,14 @@ def playground(base: Path, *, draw_history: Any = None, **labels_files: str) -> 
     return Playground(
         About(version="1.2.3", grpc_port=8500, metrics_path="/metrics"),
         labels_files=labels_files,
-        base_path_of={"m": str(base), "n": str(base)}.get,
+        base_path_of=lambda name, _version: str(base) if name in ("m", "n") else None,
         in_thread=at_once,
         draw_history=draw_history,
     )
 
 
 async def ask(page: Playground, target: str, method: str = "GET") -> HttpResponse:
-    answer = page(HttpRequest(method, target))
+    answer = answer_of(page.routes(), method, target)
     assert answer is not None
     return await response_of(answer)
 
@@ -66,6 +67,7 @@ async def test_it_is_told_what_it_cannot_see(base: Path) -> None:
     response = await ask(playground(base), "/playground/about")
     assert json.loads(response.body) == {
         "version": "1.2.3", "grpc_port": 8500, "metrics_path": "/metrics",
+        "has_open_inference": False,
     }  # fmt: skip
     assert dict(response.headers)["Cache-Control"] == "no-store"
 
@@ -149,6 +151,18 @@ async def test_a_version_that_says_nothing_says_nothing(base: Path) -> None:
         assert answer == {"about": None, "warnings": [], "labels_come_first": False}
 
 
+async def test_what_a_request_may_leave_out_is_told(base: Path) -> None:
+    page = Playground(
+        About(version="1.2.3"),
+        labels_files={},
+        base_path_of=lambda _name, _version: str(base),
+        in_thread=at_once,
+        optional_of=lambda name, version: {f"{name}{version}": ["k"]},
+    )
+    answer = json.loads((await ask(page, "/playground/description?model=m&version=1")).body)
+    assert answer["optional"] == {"m1": ["k"]}
+
+
 async def test_a_wrong_document_is_told_of(base: Path) -> None:
     (base / "1" / "assets" / "salver.json").write_text('{"title": 3}')
     response = await ask(playground(base), "/playground/description?model=m&version=1")
@@ -191,8 +205,8 @@ async def test_the_past_is_told_where_it_is_kept(base: Path) -> None:
     response = await ask(page, "/admin/v1/history")
     assert (response.status, response.body) == (200, b'{"steps": []}')
     assert dict(response.headers)["Cache-Control"] == "no-store"
-    assert playground(base)(HttpRequest("GET", "/admin/v1/history")) is None
-    assert page(HttpRequest("POST", "/admin/v1/history")) is None
+    assert answer_of(playground(base).routes(), "GET", "/admin/v1/history") is None
+    assert answer_of(page.routes(), "POST", "/admin/v1/history") is None
 
 
 async def test_a_past_that_cannot_be_had_is_unavailable(base: Path) -> None:
@@ -218,4 +232,12 @@ async def test_what_no_version_says_is_not_found(base: Path, route: str) -> None
     ],
 )  # fmt: skip
 def test_what_is_not_its_own_is_left_to_others(base: Path, method: str, target: str) -> None:
-    assert playground(base)(HttpRequest(method, target)) is None
+    assert answer_of(playground(base).routes(), method, target) is None
+
+
+@pytest.mark.parametrize("target", ["/docs", "/docs?x=1", "/docs#/model/call"])
+async def test_the_page_of_the_api_is_beside_it(base: Path, target: str) -> None:
+    response = await ask(playground(base), target)
+    assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
+    assert b"/playground/js/docs/main.js" in response.body
+    assert "script-src 'self'" in dict(response.headers)["Content-Security-Policy"]

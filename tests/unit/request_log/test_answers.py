@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.integration.grpc_clients.plain import message, model_spec, tensor
 
-from salver.codecs.prediction_log import LogKind
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import DataLoss
 from salver.request_log.answers import (
     Answer,
@@ -17,7 +17,7 @@ from salver.request_log.answers import (
     compare,
 )
 from salver.request_log.json_forms import response_json
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 TOLERANCE = Tolerance(rtol=1e-3, atol=0.0)
 

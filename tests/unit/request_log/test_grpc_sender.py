@@ -13,13 +13,14 @@ from tests.integration.grpc_clients.plain import (
     values,
 )
 
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind
-from salver.dtypes import DataType
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import FailedPrecondition, NotFound, Unavailable
 from salver.request_log.grpc_sender import GrpcSender
 from salver.request_log.reading import LoggedRecord
 from salver.request_log.sending import Redirection
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.tensorflow_types import number_of
 
 
 class Canned(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -73,7 +74,7 @@ def answer(value: float = 3.0) -> Any:
 def metadata() -> Any:
     signatures = message("SignatureDefMap")
     info = signatures.signature_def["serving_default"].inputs["x"]
-    info.name, info.dtype = "x:0", DataType.INT32
+    info.name, info.dtype = "x:0", number_of(DataType.INT32)
     built = message("GetModelMetadataResponse")
     built.metadata["signature_def"].Pack(signatures)
     return built
@@ -125,7 +126,7 @@ def test_json_is_sent_with_the_dtypes_of_the_model(canned: tuple[Canned, str]) -
     request = message("PredictRequest")
     request.MergeFromString(handler.asked[1][1])
     assert request.model_spec == model_spec("m")
-    assert request.inputs["x"].dtype == DataType.INT32
+    assert request.inputs["x"].dtype == number_of(DataType.INT32)
     assert values(request.inputs["x"]) == [1, 2]
 
 

@@ -11,7 +11,7 @@ from tests.integration.grpc_clients.plain import (
     tensor,
 )
 
-from salver.codecs.prediction_log import LogKind
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import DataLoss, Internal, InvalidArgument, Unimplemented
 from salver.request_log.json_forms import (
     classification_of,

@@ -1,12 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 from tests.integration.grpc_clients.plain import message, model_spec, predict_request, tensor
 
-from salver.errors import Unimplemented
+from salver.errors import ServingError
 from salver.inference.logged import Bodies, LoggedCall, Messages, Tensors
 from salver.request_log.json_lines import line_of
-from salver.requests import ServableRequest
+from salver.vocabulary.requests import ServableRequest
 
 
 def test_bodies_stand_in_the_line_as_they_were_sent() -> None:
@@ -30,6 +31,12 @@ def test_what_was_asked_for_by_version_or_label_is_said() -> None:
         assert found["signature"] == "s"
 
 
+def test_who_asked_is_said_where_it_is_known() -> None:
+    content = Bodies(b"{}", b"{}")
+    call = LoggedCall("predict", ServableRequest("m"), 3, "s", content, "ada")
+    assert json.loads(line_of(call, 0))["principal"] == "ada"
+
+
 def test_a_body_that_is_no_utf8_does_not_spoil_the_line() -> None:
     content = Bodies(b'{"a": "\xff\xc3\xa9"}', b"{}")
     line = line_of(LoggedCall("predict", ServableRequest("m"), 3, "", content), 0)
@@ -46,6 +53,15 @@ def test_messages_are_written_as_rest_would() -> None:
     assert found["response"] == {"outputs": [2.0]}
 
 
-def test_arrays_have_no_form() -> None:
-    with pytest.raises(Unimplemented, match="Arrays have no form in a line of JSON"):
-        line_of(LoggedCall("predict", ServableRequest("m"), 3, "", Tensors({}, {})), 0)
+def test_arrays_are_written_as_the_call_they_amount_to() -> None:
+    content = Tensors({"x": np.array([1.5])}, {"y": np.array([2.0])}, ("y",))
+    found = json.loads(line_of(LoggedCall("predict", ServableRequest("m"), 3, "s", content), 0))
+    assert found["request"] == {"signature_name": "s", "inputs": {"x": [1.5]}}
+    assert found["response"] == {"outputs": [2.0]}
+    assert found["output_filter"] == ["y"]
+
+
+def test_what_json_has_no_form_for_is_refused() -> None:
+    content = Tensors({"x": np.zeros(1, np.complex64)}, {})
+    with pytest.raises(ServingError):
+        line_of(LoggedCall("predict", ServableRequest("m"), 3, "", content), 0)

@@ -10,13 +10,13 @@ import pytest
 from google.protobuf import text_format
 
 from salver._pb import POOL, message_class
-from salver.codecs.prediction_log import decode_prediction_log
-from salver.codecs.tfrecord import read_records
+from salver.codecs.protobuf.prediction_log import decode_prediction_log
+from salver.codecs.protobuf.tfrecord import read_records
 from salver.errors import InvalidArgument, NotFound, ResourceExhausted
 from salver.inference.logged import Bodies, LoggedCall, Messages
-from salver.request_log.loggers import RequestLogger, RequestLogs
+from salver.request_log.loggers import RequestLogger, RequestLogs, check_logs
 from salver.request_log.options import RequestLogOptions
-from salver.requests import ServableRequest
+from salver.vocabulary.requests import ServableRequest
 
 WAIT_S = 10.0
 
@@ -122,6 +122,8 @@ def test_a_logger_that_is_gone_has_written_all_of_its_calls(tmp_path: Path) -> N
         (b"", NotFound, "Cannot find LogCollector::Factory for type: "),
         (config("", "jsonl"), InvalidArgument,
          "log_collector_config of type jsonl has no filename_prefix"),
+        (config("/logs/\\0m"), InvalidArgument,
+         "filename_prefix has a zero byte, as no file has"),
     ],
 )  # fmt: skip
 def test_a_wrong_configuration_changes_nothing(
@@ -130,6 +132,10 @@ def test_a_wrong_configuration_changes_nothing(
     logs = RequestLogs()
     logs.update({"m": config(tmp_path / "m")})
     before = logs.loggers
+    for check in (check_logs, RequestLogs().update):
+        with pytest.raises(error) as early:
+            check({"m": config(tmp_path / "early"), "x": wrong})
+        assert str(early.value) == text
     with pytest.raises(error) as caught:
         logs.update({"m": config(tmp_path / "m"), "n": config(tmp_path / "n"), "x": wrong})
     assert str(caught.value) == text

@@ -5,11 +5,11 @@ import pytest
 from tests.integration.grpc_clients.plain import example, message, model_spec, values
 
 from salver._pb import message_class
-from salver.codecs.prediction_log import LogKind, decode_prediction_log
+from salver.codecs.protobuf.prediction_log import LogKind, decode_prediction_log
 from salver.errors import Unimplemented
 from salver.inference.logged import Bodies, Examples, LoggedCall, Messages, Tensors
 from salver.request_log.messages import record_of
-from salver.requests import ServableRequest
+from salver.vocabulary.requests import ServableRequest
 
 ASKED = ServableRequest("m", label="stable")
 METADATA = b"\x1a\x05serve"  # saved_model_tags
@@ -36,6 +36,13 @@ def test_messages_are_kept_as_they_are() -> None:
         saved_model_tags=["serve"],
         timestamp_secs=1234,
     )
+
+
+def test_who_asked_stands_in_the_metadata() -> None:
+    call = LoggedCall("predict", ASKED, 7, "s", Messages(b"", b""), "ada")
+    logged = decode_prediction_log(record_of(call, 0, b""))
+    assert logged is not None
+    assert parsed("LogMetadata", logged.metadata).request_origin == "ada"
 
 
 def test_arrays_become_predict_messages() -> None:

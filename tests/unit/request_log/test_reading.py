@@ -4,9 +4,9 @@ import json
 import pytest
 from tests.integration.grpc_clients.plain import message, model_spec, predict_request, tensor
 
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind, encode_prediction_log
-from salver.codecs.tfrecord import write_record
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+from salver.codecs.protobuf.tfrecord import write_record
 from salver.request_log.reading import LoggedRecord, Unreadable, asked_by, read_log
 
 REQUEST = predict_request(model_spec("m", 3), {"x": tensor([1.0])}).SerializeToString()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import Unavailable
 from salver.request_log.answers import Answer, Comparison
 from salver.request_log.reading import LoggedRecord, Unreadable

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.integration.grpc_clients.plain import model_spec, predict_request, tensor
 
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import LogKind
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import LogKind
 from salver.errors import DataLoss, InvalidArgument, Unavailable, Unimplemented, Unknown
 from salver.request_log.reading import LoggedRecord
 from salver.request_log.rest_sender import RestSender

@@ -1,6 +1,6 @@
 import pytest
 
-from salver.codecs.model_spec import ModelSpec
+from salver.codecs.protobuf.model_spec import ModelSpec
 from salver.request_log.sending import Redirection
 
 LOGGED = ModelSpec("m", 3, None, "s")

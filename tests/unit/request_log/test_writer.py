@@ -11,7 +11,7 @@ from salver.errors import Code, Unimplemented
 from salver.inference.logged import LoggedCall, Messages
 from salver.request_log.rotation import FileLimits, RotatingFile, open_new
 from salver.request_log.writer import NO_OBSERVER, DropReason, QueueLimits, RecordWriter
-from salver.requests import ServableRequest
+from salver.vocabulary.requests import ServableRequest
 
 WAIT_S = 10.0
 
@@ -65,7 +65,12 @@ class Log:
     """A writer and all around it; the disk does what `opener` says."""
 
     def __init__(
-        self, directory: Path, limits: QueueLimits | None = None, linger_s: float = 0.0
+        self,
+        directory: Path,
+        limits: QueueLimits | None = None,
+        linger_s: float = 0.0,
+        *,
+        is_observed: bool = True,
     ) -> None:
         self.directory = directory
         self.opener: Callable[[str], int] = open_new
@@ -82,7 +87,7 @@ class Log:
             file,
             encode,
             limits or QueueLimits(),
-            self.observer,
+            self.observer if is_observed else NO_OBSERVER,
             clock=self.clock,
             linger_s=linger_s,
         )
@@ -241,9 +246,13 @@ def test_an_old_file_is_completed_without_another_call(log: Log) -> None:
     assert log.text() == b"r@0;"
 
 
-def test_nobody_need_observe() -> None:
-    NO_OBSERVER.written("m")
-    NO_OBSERVER.dropped("m", Code.UNKNOWN, "disk")
+def test_nobody_need_observe(tmp_path: Path) -> None:
+    log = Log(tmp_path, QueueLimits(max_bytes=10), is_observed=False)
+    log.writer.put(call(request=b"more than there is room for"), 0)  # dropped in this thread
+    log.writer.put(call(request=b"no form"), 0)  # and this one in the other
+    log.writer.put(call(), 0)
+    assert log.writer.close(WAIT_S)
+    assert log.text() == b"r@0;"
 
 
 def test_calls_wait_for_company_until_the_end(tmp_path: Path) -> None:

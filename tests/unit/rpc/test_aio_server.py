@@ -15,8 +15,8 @@ import trustme
 
 from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument, ServingError
+from salver.protocols.methods import Call, MethodTable
 from salver.rpc.aio_server import CannotListen, RpcServer
-from salver.rpc.table import Call, MethodTable
 
 HOST = "127.0.0.1"
 

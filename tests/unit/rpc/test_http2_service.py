@@ -12,10 +12,10 @@ import pytest
 from tests.unit.transport.http2.asking import Answer, Asking
 
 from salver.errors import NotFound
+from salver.protocols.methods import Call, MethodTable, Stream
 from salver.rpc.http2_messages import MessageReader
 from salver.rpc.http2_route import MessageLimits
 from salver.rpc.http2_service import GrpcService
-from salver.rpc.table import Call, MethodTable, Stream
 from salver.transport.http2.stream import Stream as Http2Stream
 from salver.transport.inflating import Inflating
 
@@ -85,10 +85,10 @@ class Methods:
     async def given_up(self, _data: bytes, _call: Call) -> bytes:
         raise asyncio.CancelledError
 
-    def future(self, data: bytes, _call: Call) -> "asyncio.Future[bytes]":
+    async def future(self, data: bytes, _call: Call) -> bytes:
         made: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         made.set_result(data)
-        return made
+        return await made
 
     async def each(
         self, requests: AsyncIterator[bytes], _call: Call
@@ -131,12 +131,6 @@ class Plain:
     def opened(self, stream: Http2Stream, is_last: bool) -> None:
         stream.headers.memo = self
         self.paths.append(stream.headers.path)
-
-    def received(self, stream: Http2Stream, data: bytes | memoryview, is_last: bool) -> None:
-        raise AssertionError
-
-    def left(self, stream: Http2Stream) -> None:
-        raise AssertionError
 
 
 class Served:
@@ -223,7 +217,7 @@ async def test_messages_over_the_limits_are_refused(path: str) -> None:
     assert await status(served, head(path=path), message(bytes(21))) == refused
 
 
-async def test_a_method_may_give_a_future() -> None:
+async def test_a_method_may_wait_for_a_future() -> None:
     assert (await Served().answer(head(path="/t/Future"), message(b"a"))).body == message(b"a")
 
 

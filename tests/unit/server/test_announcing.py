@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.local_sources import local_sources
 from tests.shelf import HALF_PLUS_TWO, InlineProgram
 
+from salver.config.model_options import LoadSettings
 from salver.config.models import ModelConfig
 from salver.config.options import Announcement, LoadProgress, ServeMode, ServerOptions
 from salver.config.start_up import read_configuration
@@ -16,9 +18,9 @@ from salver.errors import FailedPrecondition, NotFound
 from salver.inference.servable import Servable
 from salver.lifecycle import lateness
 from salver.lifecycle.loader import LoadOptions
-from salver.servable import ServableId
+from salver.management.core import CoreOptions, ServerCore
 from salver.server.announcing import ANNOUNCE_AFTER_S, Announcer
-from salver.server.core import CoreOptions, ServerCore
+from salver.vocabulary.servable import ServableId
 
 URL = "http://127.0.0.1:8501"
 LONG_S = 30.0
@@ -51,9 +53,8 @@ class World:
             ("tensorflow",),
             CoreOptions(
                 load=LoadOptions(max_num_load_retries=0, num_initial_load_threads=2),
-                file_system_poll_wait_seconds=1,
-                is_watching=False,
             ),
+            local_sources(),
             on_status=lambda name: self.announcer.changed(name),
         )
         models = tuple(
@@ -72,7 +73,7 @@ class World:
         self.announcer.start()
         self.core.apply(self.models, is_awaited=False)
 
-    def _load(self, _platform: str, id: ServableId, _path: str) -> Servable:
+    def _load(self, settings: LoadSettings, id: ServableId, _path: str) -> Servable:
         assert self.may_load[id.name].wait(LONG_S)
         if id.name in self.broken:
             raise FailedPrecondition("it is broken")
@@ -255,3 +256,16 @@ def test_it_stops_while_models_load(world: World) -> None:
     world.announcer.stop()
     assert world.announced == []
     assert not [each for each in threading.enumerate() if each.name == "salver-announce"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_wildcard_is_no_address_to_go_to(world: World, host: str) -> None:
+    for model in world.may_load.values():
+        model.set()
+    world.put("a", 1)
+    world.put("b", 1)
+    world.announcer.opened(f"https://{host}:8501", ())
+    world.start()
+    assert world.has_announced.wait(LONG_S)
+    (announced,) = world.announced
+    assert announced.rest_url == "https://localhost:8501"

@@ -1,7 +1,8 @@
+import itertools
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -9,9 +10,10 @@ import pytest
 
 from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
+from salver.config.start_up import mark_of, read_configuration
 from salver.config.text_format import read_file
 from salver.errors import Cancelled, FailedPrecondition, ServingError
-from salver.server.config_polling import ConfigPolling, directories_of, make_config_polling
+from salver.server.config_polling import ConfigPolling, make_config_polling
 
 WAIT_S = 10
 PERIOD_S = 7
@@ -30,11 +32,20 @@ class Core:
 
     def __init__(self) -> None:
         self.applied: tuple[ModelConfig, ...] | None = None
+        self.unloaded: frozenset[str] = frozenset()
+        self.anew: list[bool] = []
         self.failing: Exception | None = None
         self.told: SimpleQueue[tuple[str, ...] | None] = SimpleQueue()
 
-    def apply(self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool = True) -> None:
+    def apply(
+        self,
+        models: tuple[ModelConfig, ...] | None,
+        *,
+        is_awaited: bool = True,
+        is_anew: bool = False,
+    ) -> None:
         assert not is_awaited
+        self.anew.append(is_anew)
         self.told.put(None if models is None else tuple(model.name for model in models))
         if self.failing is not None:
             self.applied = None
@@ -47,13 +58,32 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.at_rest: Callable[[], None] = lambda: None  # called between two readings
         self.core = Core()
         self.pauses: SimpleQueue[float | None] = SimpleQueue()
         self.polling = ConfigPolling(
-            str(path), PERIOD_S, self.core, is_watching=False, wait=self.wait
+            *(str(path), PERIOD_S, self.core), is_watching=False, wait=self.wait
+        )
+
+    def begin_with(self, *names: str, mark: int | None = None) -> None:
+        """Have the server start with these models, which its file has."""
+        models = tuple(
+            ModelConfig(name=name, base_path=f"/{name}", model_platform="tensorflow")
+            for name in names
+        )
+        self.core.applied = models
+        self.polling = ConfigPolling(
+            *(str(self.path), PERIOD_S, self.core),
+            begun_with=models,
+            begun_mark=mark,
+            is_watching=False,
+            wait=self.wait,
         )
 
     def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        if timeout_s != PERIOD_S and timeout_s is not None and timeout_s < 1:
+            self.at_rest()
+            return False
         self.pauses.put(timeout_s)
         return event.wait(WAIT_S)
 
@@ -80,7 +110,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "salver.server.config_polling"]
+    names = ("salver.server.config_polling", "salver.sources.polling")
+    return [r.getMessage() for r in caplog.records if r.name in names]
 
 
 def test_first_poll_comes_at_once_and_each_change_is_applied_once(bench: Bench) -> None:
@@ -95,11 +126,89 @@ def test_first_poll_comes_at_once_and_each_change_is_applied_once(bench: Bench) 
     assert bench.told() == [("a", "b")]
 
 
-def test_what_start_up_has_applied_is_not_applied_again(bench: Bench) -> None:
+def test_bytes_that_change_before_the_first_poll_are_applied_too(bench: Bench) -> None:
     bench.path.write_text(text("a"))
-    bench.core.applied = (ModelConfig(name="a", base_path="/a", model_platform="tensorflow"),)
+    mark = mark_of(bench.path.read_bytes())
+    bench.begin_with("a", mark=mark)
+    bench.path.write_text(text("a") + "\n")
+    bench.start()
+    assert bench.told() == [("a",)]
+
+
+def test_the_bytes_that_the_server_began_with_are_not_applied_again(bench: Bench) -> None:
+    bench.path.write_text(text("a"))
+    bench.begin_with("a", mark=mark_of(bench.path.read_bytes()))
     bench.start()
     assert bench.told() == []
+
+
+def test_what_start_up_has_applied_is_not_applied_again(bench: Bench) -> None:
+    bench.path.write_text(text("a"))
+    bench.begin_with("a")
+    bench.start()
+    assert bench.told() == []
+
+
+def test_a_file_whose_bytes_change_loads_what_was_unloaded_though_it_says_the_same(
+    bench: Bench,
+) -> None:
+    bench.path.write_text(text("a"))
+    bench.begin_with("a")
+    bench.start()
+    bench.core.unloaded = frozenset("a")
+    bench.poll()
+    assert bench.told() == []
+    bench.path.write_text(text("a") + "\n")
+    bench.poll()
+    assert bench.core.anew == [True]
+    bench.core.unloaded = frozenset()
+    bench.poll()
+    assert bench.core.anew == [True]
+
+
+def test_what_requests_have_changed_stays_until_the_bytes_of_the_file_change(
+    bench: Bench,
+) -> None:
+    bench.path.write_text(text("a"))
+    bench.begin_with("a")
+    bench.start()
+    bench.core.applied = ()
+    bench.poll()
+    bench.core.applied = None  # a request that was refused
+    bench.poll()
+    assert bench.told() == []
+    bench.path.write_text(text("a") + "\n")
+    bench.poll()
+    assert bench.told() == [("a",)]
+
+
+def test_a_file_that_has_changed_since_the_server_has_read_it_is_applied(bench: Bench) -> None:
+    bench.path.write_text(text("a", "b"))
+    bench.begin_with("a")
+    bench.start()
+    assert bench.told() == [("a", "b")]
+
+
+def test_a_file_that_the_server_could_not_apply_at_its_start_is_applied(bench: Bench) -> None:
+    bench.path.write_text(text("a"))
+    bench.begin_with("a")
+    bench.core.applied = None
+    bench.start()
+    assert bench.told() == [("a",)]
+
+
+def test_a_change_that_could_not_be_applied_loads_what_was_unloaded_once_it_can(
+    bench: Bench,
+) -> None:
+    bench.path.write_text(text("a"))
+    bench.start()
+    bench.core.unloaded = frozenset("a")
+    bench.core.failing = FailedPrecondition("no such label")
+    bench.path.write_text(text("a", "b"))
+    bench.poll()
+    bench.core.failing = None
+    bench.poll()
+    assert bench.core.anew[1:] == [True, True]
 
 
 def test_file_is_read_once_for_each_poll(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,12 +229,62 @@ def test_file_is_read_once_for_each_poll(bench: Bench, monkeypatch: pytest.Monke
     assert bench.told() == [("a",), ("b",), ("a",)]
 
 
-def test_configuration_that_came_from_elsewhere_is_overwritten(bench: Bench) -> None:
-    bench.path.write_text(text("a"))
+def test_a_yaml_file_that_is_being_written_is_not_taken_for_a_shorter_one(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "models.yaml")
+    models = [f"- {{name: {name}, base_path: /{name}}}" for name in "abc"]
+    bench.path.write_text("models:\n" + "\n".join(models))
     bench.start()
-    bench.core.applied = ()
+    assert bench.told() == [("a", "b", "c")]
+
+    def go_on_writing() -> None:
+        if "name: d" not in bench.path.read_text():
+            with bench.path.open("a") as file:
+                file.write("\n- {name: d, base_path: /d}")
+
+    bench.path.write_text("models:\n" + "\n".join(models[:1]))
+    bench.at_rest = go_on_writing
     bench.poll()
-    assert bench.told() == [("a",), ("a",)]
+    assert bench.told() == [("a", "d")]
+    assert bench.polling.close(WAIT_S)
+
+
+def test_a_yaml_file_that_is_replaced_while_it_is_read_is_one_of_the_two(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "models.yaml")
+    bench.path.write_text("models: [{name: a, base_path: /a}]")
+    new = tmp_path / "new"
+    new.write_text("models: [{name: b, base_path: /b}]")
+
+    def replace() -> None:
+        if new.exists():
+            new.rename(bench.path)
+
+    bench.at_rest = replace
+    bench.start()
+    assert bench.told() == [("b",)]
+    bench.path.unlink()
+    os.mkfifo(bench.path)
+    bench.poll()  # which waits for nobody
+    assert bench.told() == []
+    assert bench.polling.close(WAIT_S)
+
+
+def test_a_yaml_file_that_never_rests_keeps_no_server_from_stopping(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "models.yaml")
+    has_begun = threading.Event()
+    numbers = itertools.count()
+
+    def write() -> None:
+        has_begun.set()
+        bench.path.write_text(f"models: [] # {next(numbers)}")
+
+    bench.path.write_text("models: []")
+    bench.at_rest = write
+    bench.polling.start()
+    assert has_begun.wait(WAIT_S)
+    assert bench.polling.close(WAIT_S)
+    assert bench.told() == []
 
 
 def test_configuration_that_was_refused_is_tried_again_until_it_is_taken(
@@ -320,41 +479,6 @@ def test_file_is_read_soon_again_while_a_watch_is_new(tmp_path: Path, period_s: 
     assert polling.close(WAIT_S)
 
 
-def test_directories_of_a_plain_file_is_its_own(tmp_path: Path) -> None:
-    assert directories_of(str(tmp_path / "models.conf")) == {str(tmp_path)}
-
-
-def test_every_link_on_the_way_is_watched_where_it_lies(tmp_path: Path) -> None:
-    """release → r1, r1/models.conf → ../shared/models.conf."""
-    for name in ("r1", "shared"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "release").symlink_to("r1")
-    (tmp_path / "r1" / "models.conf").symlink_to("../shared/models.conf")
-    (tmp_path / "shared" / "models.conf").touch()
-    found = directories_of(str(tmp_path / "release" / "models.conf"))
-    assert found == {str(tmp_path), str(tmp_path / "r1"), str(tmp_path / "shared")}
-
-
-def test_links_in_a_circle_end(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    assert directories_of(str(tmp_path / "a")) == {str(tmp_path)}
-
-
-def test_link_that_goes_while_it_is_looked_at_is_let_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a").symlink_to("b")
-
-    def gone(path: str) -> str:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(os, "readlink", gone)
-    with monkeypatch.context() as patch:
-        patch.setattr(os.path, "realpath", str)
-        assert directories_of(str(tmp_path / "a")) == {str(tmp_path)}
-
-
 @pytest.fixture(autouse=True)
 def _info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
@@ -372,4 +496,5 @@ def _info(caplog: pytest.LogCaptureFixture) -> None:
 def test_only_a_file_with_a_positive_period_is_polled(
     options: ServerOptions, *, is_polled: bool
 ) -> None:
-    assert (make_config_polling(options, Core()) is not None) == is_polled
+    configuration = read_configuration(options, ())
+    assert (make_config_polling(configuration, Core()) is not None) == is_polled

@@ -5,8 +5,9 @@ from salver import __version__
 from salver.errors import Cancelled, Internal, NotFound, ServingError
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.metrics.text import Distribution
-from salver.servable import ServableId
-from salver.server.metering import ServerReadings
+from salver.scheduling.run_pool import RunCounts
+from salver.server.metering import ServerReadings, run_families
+from salver.vocabulary.servable import ServableId
 
 
 @dataclass
@@ -68,10 +69,27 @@ def test_what_is_in_flight_and_reserved_is_told() -> None:
     assert found["salver_reserved_memory_bytes"] == {("m", "1"): 99}
 
 
-def test_the_doors_are_asked() -> None:
+def test_connections_and_memory_are_asked_for() -> None:
     found = read(ServerReadings(Models(), connections=lambda: 5, dropped_lines=lambda: 2))
     assert found["salver_connections"] == {("REST",): 5}
     assert found["salver_dropped_log_records_total"] == {("access", "disk"): 2}
+
+
+def test_where_runs_are_made_is_told_by_model() -> None:
+    small, silent = RunCounts(), RunCounts()
+    small.inline, small.pool, small.demotions = 9, 5, 2
+    small.ran_batch()
+    runs, demotions = run_families({"small": small, "silent": silent})
+    assert (runs.metric.name, demotions.metric.name) == (
+        "salver_runs_total",
+        "salver_inline_demotions_total",
+    )
+    assert dict(runs.cells) == {
+        ("small", "inline"): 9,
+        ("small", "pool"): 5,
+        ("small", "batch"): 1,
+    }
+    assert dict(demotions.cells) == {("small",): 2}
 
 
 def test_a_log_that_lost_nothing_says_nothing() -> None:
@@ -83,3 +101,18 @@ def test_the_process_and_the_build_are_told() -> None:
     assert found["salver_process_cpu_seconds_total"]
     ((version, _, _),) = found["salver_build_info"]
     assert version == __version__
+
+
+def test_what_was_refused_is_counted_by_its_reason() -> None:
+    readings = ServerReadings(
+        Models(),
+        rejected_runs=lambda: {"m": 1},
+        late_runs=lambda: {"m": 2},
+        refused=lambda: {"rate": 3, "concurrency": 4},
+    )
+    assert read(readings)["salver_rejected_requests_total"] == {
+        ("m", "queue"): 1,
+        ("m", "deadline"): 2,
+        ("", "rate"): 3,
+        ("", "concurrency"): 4,
+    }

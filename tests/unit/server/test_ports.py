@@ -11,7 +11,7 @@ from salver.config.start_up import Configuration, read_configuration
 from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument, Unavailable
 from salver.rpc.errors import CannotListen
-from salver.server.ports import Crossing, Ports, bind_ports, crossing_of
+from salver.server.ports import Crossing, Ports, admin_tls_of, bind_ports, crossing_of
 
 HOST = "127.0.0.1"
 NOWHERE = Crossing(grpc_on_rest=False, rest_on_grpc=False, is_administered=False)
@@ -163,27 +163,54 @@ class TestOnePort:
         assert "Skipped exporting HTTP/REST API." in caplog.text
 
 
+def _protected(
+    rest_tls: TlsConfig | None, grpc_tls: TlsConfig | None, **flags: Any
+) -> Configuration:
+    configuration = _configuration(**flags)
+    grpc = configuration.grpc
+    if grpc is not None and grpc_tls is not None:
+        fields = {name: getattr(grpc, name) for name in grpc.__slots__}
+        grpc = type(grpc)(**{**fields, "tls": grpc_tls})
+    return Configuration(
+        configuration.options,
+        configuration.models,
+        configuration.platforms,
+        rest_tls,
+        grpc,
+        configuration.monitoring,
+    )
+
+
+_PLAIN = TlsConfig("key", "certificate", "", False)
+_VERIFIED = TlsConfig("key", "other certificate", "", True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "grpc", "expected"),
+    [
+        (None, None, None),
+        (_PLAIN, None, _PLAIN),
+        (None, _PLAIN, _PLAIN),
+        (_PLAIN, _VERIFIED, _VERIFIED),
+        (_VERIFIED, _PLAIN, _VERIFIED),
+        (None, _VERIFIED, _VERIFIED),
+        (_PLAIN, TlsConfig("key", "another", "", False), _PLAIN),
+    ],
+)
+def test_administration_asks_for_the_certificate_that_another_port_asks_for(
+    rest: TlsConfig | None, grpc: TlsConfig | None, expected: TlsConfig | None
+) -> None:
+    configuration = _protected(rest, grpc, port=8500, rest_api_port=8501, admin_port=8502)
+    assert admin_tls_of(configuration) is expected
+
+
 class TestCrossing:
     TLS = TlsConfig("key", "certificate", "", False)
 
     def _crossing(
         self, rest_tls: TlsConfig | None = None, grpc_tls: TlsConfig | None = None, **flags: Any
     ) -> Crossing:
-        configuration = _configuration(**flags)
-        grpc = configuration.grpc
-        if grpc is not None and grpc_tls is not None:
-            fields = {name: getattr(grpc, name) for name in grpc.__slots__}
-            grpc = type(grpc)(**{**fields, "tls": grpc_tls})
-        return crossing_of(
-            Configuration(
-                configuration.options,
-                configuration.models,
-                configuration.platforms,
-                rest_tls,
-                grpc,
-                configuration.monitoring,
-            )
-        )
+        return crossing_of(_protected(rest_tls, grpc_tls, **flags))
 
     @pytest.mark.parametrize("tls", [None, TLS])
     def test_ports_protected_alike_answer_both(self, tls: TlsConfig | None) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from salver.server.spare_memory import SpareMemory, resident_bytes
+from salver.instruments.machine import resident_bytes
+from salver.server.spare_memory import SpareMemory
 
 MIB = 1 << 20
 EVERY_S = 0.001

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.sources.looks import LISTED_IN_TURN, Looks
+from salver.sources.file_system import LISTED_IN_TURN, Looks
 
 
 class Clock:

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salver.sources.versions import All, Latest, Policy, Selection, Specific, parse_version
+from salver.sources.versions import Selection, parse_version, select
+from salver.vocabulary.servable import All, Latest, Specific, VersionPolicy
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,6 @@ def test_any_name_is_a_number_in_range_or_nothing(name: str) -> None:
     ("policy", "versions"),
     [
         (Latest(), [3]),
-        (Latest(0), [3]),
         (Latest(1), [3]),
         (Latest(2), [3, 2]),
         (Latest(9), [3, 2, 1]),
@@ -58,21 +58,23 @@ def test_any_name_is_a_number_in_range_or_nothing(name: str) -> None:
         (Specific((3,)), [3]),
     ],
 )
-def test_each_policy_chooses_its_versions(policy: Policy, versions: list[int]) -> None:
-    chosen = policy.select("m", ["1", "tmp", "3", "2"])
+def test_each_policy_chooses_its_versions(policy: VersionPolicy, versions: list[int]) -> None:
+    chosen = select(policy, "m", ["1", "tmp", "3", "2"])
     assert sorted(chosen.names) == sorted(versions)
     assert chosen.warnings == ()
     assert not chosen.is_empty_by_mistake
 
 
 @pytest.mark.parametrize("policy", [Latest(), All(), Specific((1,))])
-def test_nothing_found_is_told_from_nothing_asked_for(policy: Policy) -> None:
-    assert policy.select("m", ["tmp", "v1"]).is_empty_by_mistake
+def test_nothing_found_is_told_from_nothing_asked_for(policy: VersionPolicy) -> None:
+    assert select(policy, "m", ["tmp", "v1"]).is_empty_by_mistake
 
 
 @pytest.mark.parametrize("policy", [Latest(), All()])
-def test_of_several_names_of_one_version_the_last_in_the_alphabet_wins(policy: Policy) -> None:
-    assert policy.select("m", ["1", "001", "01"]) == Selection(
+def test_of_several_names_of_one_version_the_last_in_the_alphabet_wins(
+    policy: VersionPolicy,
+) -> None:
+    assert select(policy, "m", ["1", "001", "01"]) == Selection(
         {1: "1"},
         (
             "Duplicate version directories detected. Version 1 will be loaded from 01, 001 will "
@@ -85,12 +87,12 @@ def test_of_several_names_of_one_version_the_last_in_the_alphabet_wins(policy: P
 
 
 @pytest.mark.parametrize("policy", [Latest(), All(), Specific((-1,))])
-def test_negative_numbers_are_no_versions(policy: Policy) -> None:
-    assert policy.select("m", ["-1"]).names == {}
+def test_negative_numbers_are_no_versions(policy: VersionPolicy) -> None:
+    assert select(policy, "m", ["-1"]).names == {}
 
 
 def test_missing_specific_version_is_told_and_the_others_are_served() -> None:
-    chosen = Specific((2, 7, 5)).select("m", ["1", "02"])
+    chosen = select(Specific((2, 7, 5)), "m", ["1", "02"])
     assert chosen == Selection(
         {2: "02"},
         tuple(
@@ -103,11 +105,11 @@ def test_missing_specific_version_is_told_and_the_others_are_served() -> None:
 
 
 def test_specific_policy_without_versions_is_told() -> None:
-    assert Specific(()).select("m", ["1"]) == Selection(
+    assert select(Specific(()), "m", ["1"]) == Selection(
         {}, ("No specific versions requested for servable m.",), is_empty_by_mistake=False
     )
 
 
 def test_specific_versions_that_are_there_by_their_own_number_are_taken_without_a_word() -> None:
-    chosen = Specific((1,)).select("m", ["1", "1 ", "001"])
+    chosen = select(Specific((1,)), "m", ["1", "1 ", "001"])
     assert chosen == Selection({1: "1"}, (), is_empty_by_mistake=False)

@@ -5,6 +5,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ def record_of(status: int) -> AccessRecord:
         model_version=None,
         user_agent=None,
     )
+
+
+def test_a_line_says_who_asked_where_that_is_known() -> None:
+    assert "principal" not in json.loads(log_line(RECORD))
+    assert json.loads(log_line(replace(RECORD, principal="ada")))["principal"] == "ada"
 
 
 def test_a_line_is_one_json_object() -> None:
@@ -249,3 +255,13 @@ def test_a_pipe_that_nobody_reads_in_place_of_a_file_that_was_moved_away_holds_n
     log.close()
     assert sum("cannot be written" in message for message in caplog.messages) == 1
     assert statuses(path) == [2]
+
+
+def test_a_request_that_is_traced_says_where() -> None:
+    assert "trace_id" not in json.loads(log_line(RECORD))
+    assert json.loads(log_line(replace(RECORD, trace_id="ab")))["trace_id"] == "ab"
+
+
+def test_a_request_that_another_server_has_answered_says_which() -> None:
+    assert "forwarded_to" not in json.loads(log_line(RECORD))
+    assert json.loads(log_line(replace(RECORD, forwarded_to="n2")))["forwarded_to"] == "n2"

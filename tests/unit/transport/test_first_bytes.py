@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from salver.transport.first_bytes import PREFACE, FirstBytes
+from salver.transport.first_bytes import FirstBytes
+from salver.transport.http2.frames import PREFACE
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import HttpResponse
 from salver.transport.service import Service

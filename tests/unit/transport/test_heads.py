@@ -183,12 +183,19 @@ def test_other_expectations_fail() -> None:
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "gzip, identity"])
 def test_a_gzipped_body_is_known_by_its_coding(coding: str) -> None:
     read = head(f"POST / HTTP/1.1\nHost: a\nContent-Length: 5\nContent-Encoding: {coding}\n\n")
-    assert (read.is_gzipped, read.is_plain) == (True, False)
+    assert (read.coding, read.is_plain) == (b"gzip", False)
+
+
+def test_a_deflated_body_is_inflated_for_the_open_inference_protocol_alone() -> None:
+    fields = "HTTP/1.1\nHost: a\nContent-Length: 5\nContent-Encoding: Deflate\n\n"
+    read = head(f"POST /v2/models/m/infer {fields}")
+    assert (read.coding, read.is_plain) == (b"deflate", False)
+    assert head(f"POST /v1/models/m:predict {fields}").coding is None
 
 
 def test_another_content_coding_is_left_as_it_is() -> None:
     read = head("POST / HTTP/1.1\nHost: a\nContent-Length: 5\nContent-Encoding: br\n\n")
-    assert (read.is_gzipped, read.is_plain) == (False, True)
+    assert (read.coding, read.is_plain) == (None, True)
 
 
 def test_half_a_head_is_refused_for_its_first_line_alone() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from salver.transport.authority import Address
 from salver.transport.heads import Refusal, RequestHead, parse_head
-from salver.transport.host_rules import HostRules
+from salver.transport.host_rules import HostRules, is_of_foreign_page
+from salver.transport.messages import Headers, HttpRequest
 
 OWN = HostRules(
     ["localhost"],
@@ -233,3 +234,18 @@ def test_a_page_that_its_browser_says_is_the_servers_own_may_post() -> None:
         refusal(OWN, post("Origin: https://public.example", f"Sec-Fetch-Site: {site}"))
     both = ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site")
     refusal(OWN, post("Origin: https://public.example", *both))
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_foreign"),
+    [
+        (b"Host: a:1\r\n", False),
+        (b"Host: a:1\r\nOrigin: http://a:1\r\n", False),
+        (b"Host: a:1\r\nOrigin: http://a:2\r\n", True),
+        (b"Host: a:1\r\nOrigin: null\r\n", True),
+        (b"Origin: http://a:1\r\n", True),
+        (b"Host: b\r\nOrigin: http://a:1\r\nSec-Fetch-Site: same-origin\r\n", False),
+    ],
+)
+def test_whether_a_page_of_another_origin_sends_a_request(fields: bytes, is_foreign: bool) -> None:
+    assert is_of_foreign_page(HttpRequest("POST", "/", Headers(fields))) is is_foreign

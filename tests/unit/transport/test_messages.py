@@ -1,10 +1,14 @@
+from salver.transport.identity import TlsIdentity
 from salver.transport.messages import NO_HEADERS, Headers, HttpRequest, HttpResponse, LargeResponse
+from salver.vocabulary.access import Principal, Role
 
 
 class Caller:
     """A client of no connection."""
 
     peer = "192.0.2.7"
+    identity = TlsIdentity("CN=a", ("a",))
+    principal: Principal | None = None
 
 
 def test_a_field_is_found_by_its_lower_case_name() -> None:
@@ -32,12 +36,21 @@ def test_no_headers_is_empty() -> None:
 
 def test_a_request_made_by_hand_has_no_client() -> None:
     request = HttpRequest("GET", "/v1/models/m")
-    assert (request.peer, request.body) == (None, b"")
+    assert (request.peer, request.identity, request.body) == (None, None, b"")
     assert request.header(b"host") is None
 
 
 def test_a_request_knows_the_address_of_its_client() -> None:
-    assert HttpRequest("GET", "/", client=Caller()).peer == "192.0.2.7"
+    request = HttpRequest("GET", "/", client=Caller())
+    assert (request.peer, request.identity) == ("192.0.2.7", TlsIdentity("CN=a", ("a",)))
+
+
+def test_whom_a_request_is_from_is_told_to_who_waits_for_its_answer() -> None:
+    client, principal = Caller(), Principal("ada", "api_key", Role("r"))
+    request = HttpRequest("GET", "/", client=client)
+    assert request.principal is None
+    request.principal = principal
+    assert (request.principal, client.principal) == (principal, principal)
 
 
 def test_a_response_is_json_unless_said_otherwise() -> None:

@@ -2,16 +2,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from salver.transport.heads import parse_head
+from salver.transport.http1.responses import KEEP_ALIVE
 from salver.transport.limits import HttpLimits
 from salver.transport.messages import HttpResponse
-from salver.transport.responses import KEEP_ALIVE
 from salver.transport.service import AccessRecord, Service
 
 
 class Clock:
     now = 0.0
+    reads = 0
 
     def __call__(self) -> float:
+        self.reads += 1
         return self.now
 
 
@@ -41,12 +43,6 @@ def test_the_clocks_are_read_when_told_to() -> None:
     shared.refresh()
     assert shared.tick == 5.0
     assert b"00:00:01 GMT" in shared.response_heads.render(KEEP_ALIVE, 200, None, ())
-
-
-def test_the_hooks_do_nothing_by_default() -> None:
-    shared = service(Clock(), Clock(), None)
-    shared.on_connection()
-    shared.on_empty()
 
 
 def test_an_answer_is_recorded_with_the_version_that_gave_it() -> None:
@@ -89,5 +85,9 @@ def test_what_was_not_understood_is_recorded_without_a_method() -> None:
     assert (records[0].method, records[0].target, records[0].bytes_out) == ("", "", 1)
 
 
-def test_nothing_is_recorded_without_a_log() -> None:
-    service(Clock(), Clock(), None).record(None, HttpResponse(400), None, 0, 0.0)
+def test_without_a_log_an_answer_costs_no_look_at_the_clock() -> None:
+    clock, monotonic = Clock(), Clock()
+    shared = service(clock, monotonic, None)
+    before = clock.reads, monotonic.reads
+    shared.record(None, HttpResponse(400), None, 0, 0.0)
+    assert (clock.reads, monotonic.reads) == before

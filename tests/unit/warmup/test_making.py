@@ -5,17 +5,18 @@ import pytest
 from tests.shelf import FLOATS, STRINGS, FunctionModel, Specs, signature
 
 from salver._pb import message_class
-from salver.codecs.example_messages import (
+from salver.codecs.protobuf.example_messages import (
     decode_classification_request,
     decode_regression_request,
 )
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.predict_message import decode_predict_request
-from salver.codecs.prediction_log import LogKind, decode_prediction_log
-from salver.codecs.tensor_proto import decode_tensor, encode_tensor
-from salver.dtypes import DataType
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.predict_message import decode_predict_request
+from salver.codecs.protobuf.prediction_log import LogKind, decode_prediction_log
+from salver.codecs.protobuf.tensor_proto import decode_tensor
 from salver.errors import FailedPrecondition, InvalidArgument
-from salver.signature import (
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.signature import (
     CLASSIFY_METHOD_NAME,
     PREDICT_METHOD_NAME,
     REGRESS_METHOD_NAME,
@@ -29,7 +30,7 @@ OUTPUTS: Specs = {"y": FLOATS}
 
 def target_of(**signatures: Signature) -> Target:
     model = FunctionModel({name: (of, list) for name, of in signatures.items()})
-    return Target("m", model.signatures, model.signature_def_map)
+    return Target("m", ModelInfo(model.signatures, model.definitions))
 
 
 X = target_of(serving_default=signature({"x": FLOATS}, OUTPUTS))
@@ -115,7 +116,7 @@ def test_a_shape_that_does_not_fit_is_doubted_and_taken(
     shape: str, declared: tuple[int, ...] | None, doubt: str
 ) -> None:
     target = target_of(
-        serving_default=signature({"x": (DataType.FLOAT, declared)}, OUTPUTS),
+        serving_default=signature({"x": (DataType.FLOAT32, declared)}, OUTPUTS),
     )
     made = record_of_body(b'{"instances": %s}' % shape.encode(), target)
     assert made.record is not None
@@ -221,11 +222,11 @@ def test_strings_are_empty_and_doubted() -> None:
 
 def test_inputs_with_a_default_are_left_to_it() -> None:
     of = Signature(
-        {name: TensorSpec(f"{name}:0", DataType.FLOAT, ()) for name in ("a", "b")},
+        {name: TensorSpec(DataType.FLOAT32, ()) for name in ("a", "b")},
         {},
-        defaults={"a": encode_tensor(np.ones((), np.float32), as_content=False)},
+        defaults={"a": np.ones((), np.float32)},
     )
-    (made,) = made_of(Target("m", {"s": of}, b"")).values()
+    (made,) = made_of(Target("m", ModelInfo({"s": of}))).values()
     assert list(predicted(made)[1]) == ["b"]
 
 
@@ -269,11 +270,11 @@ def test_a_signature_that_is_chosen_must_be_there() -> None:
 
 def test_what_cannot_be_fed_is_left_out_and_named() -> None:
     inputs = {
-        "r": TensorSpec("r:0", DataType.RESOURCE, ()),
-        "s": TensorSpec("", DataType.FLOAT, (2,)),
+        "r": TensorSpec(DataType.RESOURCE, ()),
+        "s": TensorSpec(DataType.FLOAT32, (2,), is_dense=False),
     }
     signatures = {name: Signature({name: of}, {}) for name, of in inputs.items()}
-    made = made_of(Target("m", signatures, b""))
+    made = made_of(Target("m", ModelInfo(signatures)))
     assert made == {
         "r": Made(None, "nothing can be fed to input r of type resource"),
         "s": Made(None, "input s is no dense tensor"),
@@ -281,8 +282,8 @@ def test_what_cannot_be_fed_is_left_out_and_named() -> None:
 
 
 def test_signatures_for_the_loader_are_passed_over() -> None:
-    init = Signature({}, {"__saved_model_init_op": TensorSpec("init", DataType.INVALID, None)})
-    target = Target("m", {"__saved_model_init_op": init, **X.signatures}, b"")
+    init = Signature({}, {"__saved_model_init_op": TensorSpec(DataType.INVALID, None)})
+    target = Target("m", ModelInfo({"__saved_model_init_op": init, **X.signatures}))
     assert list(made_of(target)) == ["serving_default"]
 
 

@@ -8,8 +8,8 @@ import pytest
 from tests.shelf import WAIT_S
 
 from salver._pb import message_class
-from salver.codecs.prediction_log import LogKind, encode_prediction_log
-from salver.codecs.tfrecord import write_record
+from salver.codecs.protobuf.prediction_log import LogKind, encode_prediction_log
+from salver.codecs.protobuf.tfrecord import write_record
 from salver.errors import (
     DataLoss,
     FailedPrecondition,

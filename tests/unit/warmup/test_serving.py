@@ -3,8 +3,8 @@ from tests.shelf import HALF_PLUS_TWO, InlineProgram
 
 from salver.inference.servable import Servable
 from salver.inference.serving import Serving
-from salver.requests import ServableRequest
-from salver.servable import ServableId
+from salver.vocabulary.requests import ServableRequest
+from salver.vocabulary.servable import ServableId
 from salver.warmup.serving import OneServable
 
 ID = ServableId("m", 3)

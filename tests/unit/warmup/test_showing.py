@@ -6,18 +6,19 @@ import pytest
 from tests.shelf import FLOATS, STRINGS, FunctionModel, signature
 
 from salver._pb import message_class
-from salver.codecs.model_spec import ModelSpec
-from salver.codecs.prediction_log import (
+from salver.codecs.protobuf.model_spec import ModelSpec
+from salver.codecs.protobuf.prediction_log import (
     LoggedRequest,
     LogKind,
     decode_prediction_log,
     encode_prediction_log,
 )
-from salver.codecs.request_messages import encode_examples_request, encode_predict_request
-from salver.codecs.tensor_proto import encode_tensor
-from salver.dtypes import DataType
+from salver.codecs.protobuf.request_messages import encode_examples_request, encode_predict_request
+from salver.codecs.protobuf.tensor_proto import encode_tensor
 from salver.errors import Internal
-from salver.requests import Array
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.requests import Array
 from salver.warmup.making import Target, record_of_body
 from salver.warmup.showing import describe, document
 
@@ -228,7 +229,7 @@ def test_a_stream_is_named_alone() -> None:
     ids=["predict", "classify"],
 )
 def test_what_is_shown_as_json_makes_the_same_record_again(logged: LoggedRequest) -> None:
-    floats = (DataType.FLOAT, (-1, 2))
+    floats = (DataType.FLOAT32, (-1, 2))
     model = FunctionModel(
         {
             "serving_default": (
@@ -238,7 +239,7 @@ def test_what_is_shown_as_json_makes_the_same_record_again(logged: LoggedRequest
             "s": (signature({"inputs": STRINGS}, {"scores": FLOATS}), list),
         }
     )
-    target = Target("m", model.signatures, model.signature_def_map)
+    target = Target("m", ModelInfo(model.signatures, model.definitions))
     body = json.dumps(document(logged)).encode()
     made = record_of_body(body, target)
     assert made.record is not None

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.codecs.tfrecord import write_record
+from salver.codecs.protobuf.tfrecord import write_record
 from salver.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, ServingError
 from salver.warmup.storing import read_file, write_file
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 from salver.workers.causes import (
     MemoryKills,
     cause_of_end,

@@ -8,8 +8,8 @@ import pytest
 
 from salver.errors import Internal, InvalidArgument, NotFound, NotInstalled, ServingError
 from salver.lifecycle.monitor import VersionState, VersionStatus
-from salver.servable import ServableId
-from salver.server.core import ModelsUnavailable
+from salver.management.core import ModelsUnavailable
+from salver.vocabulary.servable import ServableId
 from salver.workers.channel import Channel, ChannelEnded, decode, encode
 
 WAIT_S = 10.0
@@ -45,21 +45,21 @@ def sides() -> Iterator[Sides]:
 
 def test_what_is_asked_is_answered(sides: Sides) -> None:
     sides.answer = lambda message: message * 2
-    assert sides.mine.ask(21).result(WAIT_S) == 42
+    assert sides.mine.request(21).result(WAIT_S) == 42
 
 
 def test_what_is_said_arrives_in_its_order(sides: Sides) -> None:
     for number in range(100):
-        sides.mine.tell(number)
-    sides.mine.ask("last").result(WAIT_S)
+        sides.mine.notify(number)
+    sides.mine.request("last").result(WAIT_S)
     assert sides.told == [*range(100), "last"]
 
 
 def test_an_answer_may_come_later_and_out_of_order(sides: Sides) -> None:
     later: Future[str] = Future()
     sides.answer = lambda message: later if message == "slow" else "quick"
-    slow = sides.mine.ask("slow")
-    assert sides.mine.ask("x").result(WAIT_S) == "quick"
+    slow = sides.mine.request("slow")
+    assert sides.mine.request("x").result(WAIT_S) == "quick"
     assert not slow.done()
     later.set_result("at last")
     assert slow.result(WAIT_S) == "at last"
@@ -75,7 +75,7 @@ def test_an_error_keeps_its_code_message_hint_and_version(sides: Sides) -> None:
 
     sides.answer = refuse
     with pytest.raises(NotFound) as caught:
-        sides.mine.ask("x").result(WAIT_S)
+        sides.mine.request("x").result(WAIT_S)
     found = caught.value
     assert (found.message, found.hint, found.version) == ("no such model", "there are others", 3)
     assert found.is_final
@@ -86,7 +86,7 @@ def test_an_error_of_a_later_answer_is_told_too(sides: Sides) -> None:
     later.set_exception(InvalidArgument("wrong"))
     sides.answer = lambda _message: later
     with pytest.raises(InvalidArgument, match="wrong"):
-        sides.mine.ask("x").result(WAIT_S)
+        sides.mine.request("x").result(WAIT_S)
 
 
 def test_what_is_no_serving_error_is_told_as_internal(
@@ -94,9 +94,9 @@ def test_what_is_no_serving_error_is_told_as_internal(
 ) -> None:
     sides.answer = lambda message: 1 // message
     with pytest.raises(Internal, match="ZeroDivisionError"):
-        sides.mine.ask(0).result(WAIT_S)
-    sides.mine.tell(0)
-    assert sides.mine.ask(1).result(WAIT_S) == 1
+        sides.mine.request(0).result(WAIT_S)
+    sides.mine.notify(0)
+    assert sides.mine.request(1).result(WAIT_S) == 1
     assert caplog.text.count("What another process of this server asked failed") == 2
 
 
@@ -104,9 +104,9 @@ def test_what_a_tell_returns_goes_nowhere(sides: Sides) -> None:
     done: Future[int] = Future()
     done.set_result(1)
     sides.answer = lambda message: done if message == "future" else message
-    sides.mine.tell("future")
-    sides.mine.tell("value")
-    assert sides.mine.ask("x").result(WAIT_S) == "x"
+    sides.mine.notify("future")
+    sides.mine.notify("value")
+    assert sides.mine.request("x").result(WAIT_S) == "x"
 
 
 def test_when_the_other_side_is_gone_what_was_asked_fails_with_the_cause() -> None:
@@ -117,25 +117,25 @@ def test_when_the_other_side_is_gone_what_was_asked_fails_with_the_cause() -> No
 
     channel = Channel(mine, lambda _: None, name="mine", on_end=ended)
     channel.start()
-    asked = channel.ask("x")
+    asked = channel.request("x")
     other.close()
     with pytest.raises(ChannelEnded, match="SIGKILL"):
         asked.result(WAIT_S)
     with pytest.raises(ChannelEnded, match="SIGKILL"):
-        channel.ask("again").result(WAIT_S)
+        channel.request("again").result(WAIT_S)
 
 
 def test_an_answer_nobody_waits_for_disturbs_nobody(sides: Sides) -> None:
     later: Future[int] = Future()
     sides.answer = lambda message: later if message == "slow" else message
-    given_up = sides.mine.ask("slow")
+    given_up = sides.mine.request("slow")
     assert given_up.cancel()
     later.set_result(1)
-    assert sides.mine.ask("x").result(WAIT_S) == "x"
+    assert sides.mine.request("x").result(WAIT_S) == "x"
 
 
 def test_closing_sends_what_was_said_before(sides: Sides) -> None:
-    sides.mine.tell("goodbye")
+    sides.mine.notify("goodbye")
     sides.mine.close(WAIT_S)
     assert sides.other_has_ended.wait(WAIT_S)
     assert sides.told == ["goodbye"]

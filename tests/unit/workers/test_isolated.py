@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 from tests.shelf import FunctionModel, half_plus_two, signature
 
-from salver.dtypes import DataType
 from salver.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from salver.inference.servable import SignatureCall
-from salver.requests import Array
-from salver.servable import ServableId
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import ModelInfo, TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.servable import ServableId
 from salver.workers.channel import ChannelEnded, decode, encode
 from salver.workers.isolated import IsolatedVersions
 from salver.workers.messages import Description, Isolate, RunIsolated
 
 ID = ServableId("m", 1)
-X = (DataType.FLOAT, (-1,))
+X = (DataType.FLOAT32, (-1,))
 MODEL = FunctionModel({"serving_default": (signature({"x": X}, {"y": X}), half_plus_two)})
-DESCRIPTION = Description(MODEL.signatures, MODEL.signature_def_map)
+DESCRIPTION = Description(
+    ModelInfo(MODEL.signatures, MODEL.definitions),
+    {"serving_default": TensorNames({"x": "x:0"}, {"y": "y:0"})},
+)
 
 
 class Supervisor:
@@ -76,7 +80,7 @@ def test_with_a_process_its_signatures_are_those_of_the_model(isolated: Isolated
     entry = isolated.acquire(ID)
     assert entry.id == ID
     assert entry.model.signatures == MODEL.signatures
-    assert entry.model.model.signature_def_map == MODEL.signature_def_map
+    assert entry.model.model.definitions == MODEL.definitions
 
 
 def test_a_version_that_is_not_isolated_any_more_is_to_be_asked_for_again(

@@ -7,17 +7,19 @@ from contextlib import ExitStack
 import pytest
 from tests.fleet import DESCRIPTION, WAIT_S, FakeWorker
 
+from salver.config.model_options import LoadSettings
 from salver.errors import InvalidArgument, ServingError, Unavailable
-from salver.servable import ServableId
+from salver.inference.servable import ProgramNames
+from salver.vocabulary.servable import ServableId
 from salver.workers.channel import encode
-from salver.workers.crew import Crew
+from salver.workers.group import WorkerGroup
 from salver.workers.isolation import Isolation
 from salver.workers.member import Member
 from salver.workers.messages import EndIsolation, Isolate, Load, Publish, Run, Sync
 
 ID, OTHER = ServableId("bad", 1), ServableId("good", 1)
 ABORT = -6
-RUN = Run(ID, ("x",), ("y",), (), encode([1]))
+RUN = Run(ID, ProgramNames(("x",), ("y",)), encode([1]))
 
 
 class World:
@@ -38,9 +40,9 @@ class World:
         self._now_s = 0.0
         self._changed = threading.Condition()
         self._stack = stack
-        self.crew = Crew(lambda *_: None)
+        self.group = WorkerGroup(lambda *_: None)
         self.isolation = Isolation(
-            self.crew,
+            self.group,
             self,
             self._start,
             is_complete=lambda: self.is_complete,
@@ -50,24 +52,24 @@ class World:
         stack.callback(self.isolation.stop)
         self.workers = [self._worker(slot) for slot in range(2)]
         for worker in self.workers:
-            self.crew.admit(worker.member)
+            self.group.admit(worker.member)
         for id in (ID, OTHER):
             self.load(id)
 
     # -- the lifecycle, as far as it is asked --------------------------------------------------
 
     def load(self, id: ServableId) -> None:
-        self.crew.load("tensorflow", id, f"/{id.name}/1")
-        self.crew.publish(id)
+        self.group.load(LoadSettings("tensorflow"), id, f"/{id.name}/1")
+        self.group.publish(id)
 
     def quarantine(self, id: ServableId, error: ServingError) -> None:
         self.quarantined[id] = error
         drained = threading.Event()
-        self.crew.withdraw(id, drained.set)
+        self.group.withdraw(id, drained.set)
 
         def unload() -> None:
             assert drained.wait(WAIT_S)
-            self.crew.unload(id)
+            self.group.unload(id)
 
         threading.Thread(target=unload, daemon=True).start()
 
@@ -89,7 +91,7 @@ class World:
         event.wait(min(seconds, 0.002))
 
     def _worker(self, slot: int) -> FakeWorker:
-        worker = FakeWorker(slot, on_end=self.crew.remove).start()
+        worker = FakeWorker(slot, on_end=self.group.remove).start()
         worker.member.start()
         self._stack.callback(worker.die)
         return worker
@@ -117,7 +119,7 @@ class World:
     def notices(self, worker: FakeWorker | None = None) -> list[object]:
         """What the first worker was told about versions that are isolated."""
         worker = worker or self.workers[0]
-        worker.member.ask(Sync()).result(WAIT_S)
+        worker.member.request(Sync()).result(WAIT_S)
         return [m for m in worker.said if isinstance(m, (Isolate, EndIsolation))]
 
     def last_notice(self) -> object:
@@ -159,7 +161,7 @@ def test_a_version_that_a_worker_died_of_is_run_by_a_process_of_its_own(world: W
     reason = "Version 1 of model bad is isolated: 1 worker death (SIGABRT)"
     worker = world.until_open()
     assert world.notices() == [Isolate(ID, reason), Isolate(ID, reason, DESCRIPTION)]
-    assert worker.said_of(Load) == [Load("tensorflow", ID, "/bad/1", is_alone=True)]
+    assert worker.said_of(Load) == [Load(LoadSettings("tensorflow"), ID, "/bad/1", is_alone=True)]
     world.ran()
     assert worker.said_of(Run) == [RUN]
     assert world.quarantined == {}
@@ -270,7 +272,7 @@ def test_it_comes_back_when_it_has_behaved_for_long_enough(world: World) -> None
     world.advance(20.0)
     world.ran(1)
     world.until("it is back", lambda: world.last_notice() == EndIsolation(ID, True))
-    assert not world.crew.is_isolated(ID)
+    assert not world.group.is_isolated(ID)
     world.until("its process ends", lambda: world.alone[0].member.ended.is_set())
     with pytest.raises(Unavailable, match="not isolated any more"):
         world.isolation.run(RUN)
@@ -286,7 +288,7 @@ def test_quick_answers_alone_are_no_proof(world: World) -> None:
     world.until_open()
     world.ran(200)
     world.advance(5.0)
-    assert world.crew.is_isolated(ID)
+    assert world.group.is_isolated(ID)
 
 
 def test_few_answers_are_proof_after_ten_minutes(world: World) -> None:
@@ -301,7 +303,7 @@ def test_workers_that_came_meanwhile_load_it_before_it_is_back(world: World) -> 
     world.die()
     world.until_open()
     late = world._worker(2)
-    world.crew.admit(late.member)
+    world.group.admit(late.member)
     assert [notice.id for notice in world.notices(late)] == [ID]  # type: ignore[attr-defined]
     assert [m.id for m in late.said_of(Load)] == [OTHER]
     assert [m.id for m in late.said_of(Publish)] == [OTHER]
@@ -320,11 +322,11 @@ def test_if_a_worker_cannot_load_it_again_it_stays_apart(
     late = world._worker(2)
     late.on_load = lambda _worker, _id: (_ for _ in ()).throw(InvalidArgument("its files are gone"))
     late.member.loaded.add(OTHER)
-    world.crew.admit(late.member)
+    world.group.admit(late.member)
     world.ran(100)
     world.advance(20.0)
     world.until("it was tried", lambda: "cannot be brought back" in caplog.text)
-    assert world.crew.is_isolated(ID)
+    assert world.group.is_isolated(ID)
     world.ran()
 
 
@@ -333,7 +335,7 @@ def quarantined(world: World) -> None:
     for _ in range(3):
         world.die()
     world.is_complete = True
-    world.until("it is taken away", lambda: not world.crew.is_isolated(ID))
+    world.until("it is taken away", lambda: not world.group.is_isolated(ID))
 
 
 def test_after_a_pause_a_quarantined_version_is_tried_one_request_at_a_time(world: World) -> None:
@@ -420,11 +422,11 @@ def test_where_there_is_no_process_it_is_tried_again(world: World) -> None:
 def test_a_version_that_is_wanted_no_more_is_forgotten(world: World) -> None:
     world.die()
     worker = world.until_open()
-    world.crew.withdraw(ID, lambda: None)
-    world.crew.unload(ID)
+    world.group.withdraw(ID, lambda: None)
+    world.group.unload(ID)
     world.advance(2.0)
     world.until("its process ends", lambda: worker.member.ended.is_set())
-    assert world.last_notice() == EndIsolation(ID, False)
+    world.until("it is forgotten", lambda: world.last_notice() == EndIsolation(ID, False))
     world.load(ID)
     world.die(answers=5000)
     assert world.last_notice() == EndIsolation(ID, False)  # its past is forgotten too
@@ -449,7 +451,7 @@ def test_all_are_brought_back_by_hand(world: World, deaths: int) -> None:
     for _ in range(deaths):
         world.die()
     world.isolation.clear()
-    world.until("it is back", lambda: not world.crew.is_isolated(ID) and not world.quarantined)
+    world.until("it is back", lambda: not world.group.is_isolated(ID) and not world.quarantined)
     assert world.last_notice() == EndIsolation(ID, deaths == 1)
     if deaths == 3:
         assert world.workers[0].said_of(Publish)[-1] == Publish(ID)
@@ -460,8 +462,8 @@ def test_all_are_brought_back_by_hand(world: World, deaths: int) -> None:
 def test_where_no_other_model_is_served_it_is_not_set_apart_before_it_is_quarantined(
     world: World,
 ) -> None:
-    world.crew.withdraw(OTHER, lambda: None)
-    world.crew.unload(OTHER)
+    world.group.withdraw(OTHER, lambda: None)
+    world.group.unload(OTHER)
     world.die()
     world.die()
     assert world.notices() == []
@@ -470,7 +472,7 @@ def test_where_no_other_model_is_served_it_is_not_set_apart_before_it_is_quarant
 
 
 def test_a_version_that_does_not_answer_is_not_set_apart(world: World) -> None:
-    world.crew.withdraw(ID, lambda: None)
+    world.group.withdraw(ID, lambda: None)
     for _ in range(3):
         world.die()
     assert world.notices() == []

@@ -1,46 +1,20 @@
-import logging
-from concurrent.futures import Future
-
 import pytest
 
+from salver.config.model_options import LoadSettings
 from salver.errors import Cancelled
-from salver.servable import ServableId
-from salver.workers.joint_load import JointLoad, late_load
+from salver.vocabulary.servable import ServableId
+from salver.workers.versions import JointLoad, Source, Version
 
-V1, V2 = ServableId("m", 1), ServableId("m", 2)
+V1 = ServableId("m", 1)
 
 
 def test_a_load_goes_on_until_it_is_given_up() -> None:
-    load = JointLoad()
-    load.check(V1)
+    load = JointLoad(V1, Version(Source(LoadSettings("tensorflow"), "/m/1")))
+    load.check()
     assert not load.end.done()
     load.abandon()
     load.abandon()
     assert load.end.done()
     assert load.is_abandoned
     with pytest.raises(Cancelled, match=r"The load of \{name: m version: 1\} was given up"):
-        load.check(V1)
-
-
-def ended() -> "Future[None]":
-    future: Future[None] = Future()
-    future.set_result(None)
-    return future
-
-
-def test_loads_that_have_ended_are_not_late() -> None:
-    assert late_load({ended(): V1}, "W", limit_s=0, warn_s=60) is None
-    assert late_load({}, "W", limit_s=0, warn_s=60) is None
-
-
-def test_the_lowest_version_that_is_late_is_named_when_time_is_over(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    loads: dict[Future[None], ServableId] = {
-        Future(): V2,
-        ended(): ServableId("a", 1),
-        Future(): V1,
-    }
-    with caplog.at_level(logging.WARNING):
-        assert late_load(loads, "Worker 7", limit_s=0.02, warn_s=0.01) == V1
-    assert caplog.messages == [f"Worker 7 has been loading {V1}, {V2} for 0.01 s"]
+        load.check()

@@ -3,7 +3,8 @@ import subprocess
 import pytest
 from tests.fleet import WAIT_S, FakeProcess, FakeWorker
 
-from salver.servable import ServableId
+from salver.config.model_options import LoadSettings
+from salver.vocabulary.servable import ServableId
 from salver.workers.messages import Drain, Goodbye, Reading, Sync
 from salver.workers.versions import Source
 
@@ -13,9 +14,9 @@ READING = Reading(0, {})
 def test_what_it_has_counted_is_handed_on_also_with_its_goodbye() -> None:
     worker = FakeWorker().start()
     worker.member.start()
-    worker.channel.tell(READING)
-    worker.channel.tell(Goodbye(Reading(1, {}), cut=2, has_ended=True))
-    worker.member.tell(Drain(0.0))
+    worker.channel.notify(READING)
+    worker.channel.notify(Goodbye(Reading(1, {}), cut=2, has_ended=True))
+    worker.member.notify(Drain(0.0))
     assert worker.member.ended.wait(WAIT_S)
     assert worker.heard == [READING, Reading(1, {})]
     assert worker.member.goodbye == Goodbye(Reading(1, {}), cut=2, has_ended=True)
@@ -36,7 +37,7 @@ def test_one_that_talks_no_more_and_does_not_end_is_killed(
 ) -> None:
     worker = FakeWorker().start()
     worker.member.start()
-    worker.member.ask(Sync()).result(WAIT_S)
+    worker.member.request(Sync()).result(WAIT_S)
     waited: list[float | None] = []
 
     def wait(_process: FakeProcess, timeout: float | None = None) -> int:
@@ -58,6 +59,6 @@ def test_versions_it_was_loading_when_it_ended_are_named() -> None:
 
     worker = FakeWorker(on_load=dies).start()
     worker.member.start()
-    loading = worker.member.load(ServableId("m", 1), Source("tensorflow", "/m/1"))
+    loading = worker.member.load(ServableId("m", 1), Source(LoadSettings("tensorflow"), "/m/1"))
     assert "SIGABRT, while it was loading {name: m version: 1}" in str(loading.exception(WAIT_S))
     assert worker.member.died_loading == (ServableId("m", 1),)

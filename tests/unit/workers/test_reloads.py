@@ -7,8 +7,10 @@ from tests.fleet import WAIT_S, FakeWorker
 from salver.config.models import ModelConfig
 from salver.errors import Aborted, NotFound
 from salver.lifecycle.callers import Caller
+from salver.protocols.administration import Administered, AdminRequest, ReadModel
+from salver.vocabulary.access import Actor
 from salver.workers.member import Member
-from salver.workers.messages import Apply, Leave, Sync, Taken
+from salver.workers.messages import Administer, Apply, Leave, SetLoaded, Sync, Taken
 from salver.workers.reloads import Reloads
 
 MODELS = (ModelConfig(name="m", base_path="/m", model_platform="tensorflow"),)
@@ -20,7 +22,7 @@ class Core:
     def __init__(self) -> None:
         self.applied: list[tuple[tuple[ModelConfig, ...] | None, bool]] = []
         self.ends = 0
-        self.reloads = Reloads(self.apply, self.end)
+        self.reloads = Reloads(self, self.administer, self.end)
 
     def apply(
         self, models: tuple[ModelConfig, ...] | None, *, is_awaited: bool, caller: Caller
@@ -33,6 +35,13 @@ class Core:
         caller.on_leave(left.set)
         assert left.wait(WAIT_S)
         raise Aborted("left")
+
+    def set_loaded(self, name: str, *, is_loaded: bool, caller: Caller) -> None:
+        caller.taken()
+        raise NotFound(f"{name} is not there to be {'loaded' if is_loaded else 'unloaded'}")
+
+    def administer(self, request: AdminRequest, caller: Caller) -> Administered:
+        return Administered.of({"asked": repr(request), "by": caller.actor.name}, "tag")
 
     def end(self) -> None:
         self.ends += 1
@@ -52,6 +61,19 @@ def other() -> Member:
     return FakeWorker(1).member
 
 
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_what_becomes_of_a_load_or_an_unload_is_the_answer_once_all_know_it(
+    worker: FakeWorker, is_loaded: bool
+) -> None:
+    core = Core()
+    answer = core.reloads.begin(worker.member, SetLoaded("m", is_loaded, 3))
+    with pytest.raises(NotFound, match="m is not there to be " + "un" * (not is_loaded) + "loaded"):
+        answer.result(WAIT_S)
+    assert core.ends == 1
+    worker.member.request(Sync()).result(WAIT_S)
+    assert Taken(3) in worker.said
+
+
 def test_what_becomes_of_a_configuration_is_the_answer_once_all_know_it(
     worker: FakeWorker,
 ) -> None:
@@ -69,7 +91,7 @@ def test_the_worker_is_told_when_its_configuration_is_in_effect_and_tells_who_le
     core = Core()
     answer = core.reloads.begin(worker.member, Apply(MODELS, True, 3))
     while Taken(3) not in worker.said:
-        worker.member.ask(Sync()).result(WAIT_S)
+        worker.member.request(Sync()).result(WAIT_S)
     core.reloads.left(other, Leave(3))
     core.reloads.left(worker.member, Leave(4))
     assert not answer.done()
@@ -88,3 +110,12 @@ def test_with_a_worker_all_leave_who_waited_there(worker: FakeWorker, other: Mem
     for answer in answers:
         with pytest.raises(Aborted):
             answer.result(WAIT_S)
+
+
+def test_what_an_administrator_requests_is_answered_once_all_know_it(worker: FakeWorker) -> None:
+    core = Core()
+    answer = core.reloads.begin(worker.member, Administer(ReadModel("m"), 3, Actor("ann")))
+    assert answer.result(WAIT_S) == Administered.of(
+        {"asked": "ReadModel(name='m')", "by": "ann"}, "tag"
+    )
+    assert core.ends == 1

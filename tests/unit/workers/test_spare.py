@@ -48,38 +48,38 @@ def bench() -> Iterator[Bench]:
 
 
 def test_one_is_kept_where_it_is_wanted_and_taken_once(bench: Bench) -> None:
-    bench.spare.look()
-    bench.spare.look()
+    bench.spare.check()
+    bench.spare.check()
     assert len(bench.made) == 1
     taken: object = bench.spare.take()
     assert taken is bench.made[0]
     assert bench.spare.take() is None
-    bench.spare.look()
+    bench.spare.check()
     assert len(bench.made) == 2
 
 
 def test_one_that_has_ended_is_replaced_and_not_given_away(bench: Bench) -> None:
-    bench.spare.look()
+    bench.spare.check()
     bench.made[0].has_ended = True
     assert bench.spare.take() is None
     assert bench.made[0].dismissals == 1
-    bench.spare.look()
+    bench.spare.check()
     bench.made[1].has_ended = True
-    bench.spare.look()
+    bench.spare.check()
     assert [each.dismissals for each in bench.made] == [1, 1, 0]
 
 
 def test_it_is_ended_when_it_is_not_wanted_any_more(bench: Bench) -> None:
-    bench.spare.look()
+    bench.spare.check()
     bench.is_wanted = False
-    bench.spare.look()
+    bench.spare.check()
     assert bench.made[0].dismissals == 1
     assert bench.spare.take() is None
 
 
 def test_where_the_system_gives_no_process_there_is_none(bench: Bench) -> None:
     bench.error = OSError("no memory")
-    bench.spare.look()
+    bench.spare.check()
     assert bench.spare.take() is None
 
 
@@ -89,5 +89,5 @@ def test_it_looks_again_and_again_until_it_is_stopped(bench: Bench) -> None:
         assert bench.looks.acquire(timeout=WAIT_S)
     bench.spare.stop()
     assert [each.dismissals for each in bench.made] == [1]
-    bench.spare.look()
+    bench.spare.check()
     assert bench.made[-1].dismissals == 1

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from salver.config.model_options import LoadSettings
 from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
 from salver.config.start_up import Configuration, read_configuration
 from salver.errors import NotFound, ServingError, Unavailable
-from salver.servable import ServableId
-from salver.server.loading import Loader
+from salver.management.loading import Loader
 from salver.transport.turns import make_board
+from salver.vocabulary.servable import ServableId
 from salver.workers import worker
 from salver.workers.channel import Channel, encode
 from salver.workers.messages import (
@@ -45,6 +46,7 @@ from salver.workers.messages import (
     SetNames,
     SetPhase,
     SetStates,
+    Settled,
     Signatures,
     Sync,
     TakeReading,
@@ -110,7 +112,7 @@ class Life:
         return done
 
     def do(self, message: object) -> Any:
-        return self.channel.ask(message).result(WAIT_S)
+        return self.channel.request(message).result(WAIT_S)
 
     def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
@@ -121,7 +123,7 @@ class Life:
         return answer.status, text
 
     def end(self) -> None:
-        self.channel.tell(Drain(1.0))
+        self.channel.notify(Drain(WAIT_S))  # ends as soon as nothing is left to do
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
@@ -147,7 +149,7 @@ def start(model_path: Callable[[str], Path]) -> Iterator[Callable[..., Life]]:
 @pytest.fixture
 def load(model_path: Callable[[str], Path]) -> Load:
     (version,) = model_path("half_plus_two").iterdir()
-    return Load("tensorflow", ID, str(version))
+    return Load(LoadSettings("tensorflow"), ID, str(version))
 
 
 def test_answers_by_what_it_is_told_to_and_says_goodbye(
@@ -157,9 +159,9 @@ def test_answers_by_what_it_is_told_to_and_says_goodbye(
     life.do(load)
     life.do(Publish(ID))
     assert "serving_default" in life.do(Signatures(ID))
-    life.channel.tell(SetLabels({"m": {"stable": 123}}, {}))
-    life.channel.tell(SetNames(("m",), None))
-    life.channel.tell(SetPhase(is_started=True))
+    life.channel.notify(SetLabels({"m": {"stable": 123}}, {}))
+    life.channel.notify(SetNames(("m",), None))
+    life.channel.notify(SetPhase(is_started=True))
     life.do(SetLogs({}))
     life.do(Ping())
     life.do(Open())
@@ -187,20 +189,21 @@ def test_a_version_that_is_isolated_is_run_by_who_is_asked_to(
     life.do(load)
     life.do(Publish(ID))
     description = life.do(Describe(ID))
-    assert "serving_default" in description.signatures
-    assert description.signature_def_map
-    life.channel.tell(Isolate(ID, "it is isolated"))
-    life.channel.tell(SetNames(("m",), None))
+    assert "serving_default" in description.info.signatures
+    assert description.info.definitions
+    assert "serving_default" in description.names
+    life.channel.notify(Isolate(ID, "it is isolated"))
+    life.channel.notify(SetNames(("m",), None))
     life.do(Open())
     assert life.ask(*PREDICT)[0] == 503
-    life.channel.tell(Isolate(ID, "it is isolated", description))
+    life.channel.notify(Isolate(ID, "it is isolated", description))
     life.do(Sync())
     life.on_run = life.do
     assert life.ask(*PREDICT) == (200, '{\n    "predictions": [3.0]\n}')
     assert life.ask("GET", "/v1/models/m/metadata")[0] == 200
     wrong = '{"instances": ["text"]}'
     assert life.ask("POST", PREDICT[1], wrong)[0] == 400
-    life.channel.tell(EndIsolation(ID, is_published=True))
+    life.channel.notify(EndIsolation(ID, is_published=True))
     life.do(Sync())
     life.on_run = lambda run: pytest.fail(f"{run} is for nobody else any more")
     assert life.ask(*PREDICT)[0] == 200
@@ -218,11 +221,11 @@ def test_a_version_that_is_withdrawn_while_it_is_isolated_is_drained(
     life = start()
     life.do(load)
     life.do(Publish(ID))
-    life.channel.tell(Isolate(ID, "it is isolated"))
+    life.channel.notify(Isolate(ID, "it is isolated"))
     life.do(Withdraw(ID))
     life.do(Close(ID))
-    life.channel.tell(EndIsolation(ID, is_published=False))
-    life.channel.tell(SetNames(("m",), None))
+    life.channel.notify(EndIsolation(ID, is_published=False))
+    life.channel.notify(SetNames(("m",), None))
     life.do(Open())
     assert life.ask(*PREDICT)[0] == 404
 
@@ -239,13 +242,35 @@ def test_what_it_cannot_do_is_an_error(start: Callable[..., Life], load: Load) -
 
 def test_states_and_readiness_are_what_the_supervisor_says(start: Callable[..., Life]) -> None:
     life = start()
-    life.channel.tell(SetNames(("m",), None))
-    life.channel.tell(SetStates("m", (), NotFound("no version yet")))
-    life.channel.tell(SetPhase(is_started=True, is_draining=True))
+    life.channel.notify(SetNames(("m",), None))
+    life.channel.notify(SetStates("m", (), NotFound("no version yet")))
+    life.channel.notify(SetPhase(is_started=True, is_draining=True))
     life.do(Open())
     assert life.ask("GET", "/healthz/ready") == (503, '{"status":"draining"}') or (
         "draining" in life.ask("GET", "/healthz/ready")[1]
     )
+
+
+def test_a_worker_that_is_new_stays_ready_where_the_others_are(start: Callable[..., Life]) -> None:
+    life = start(stay_ready=True)
+    life.channel.notify(SetNames(("m",), None))
+    life.channel.notify(SetStates("m", (), NotFound("no version yet")))
+    life.channel.notify(SetPhase(is_started=True, is_settled=True))
+    life.do(Open())
+    assert life.ask("GET", "/healthz/ready")[0] == 200
+
+
+def test_a_worker_that_has_become_ready_tells_the_supervisor(
+    start: Callable[..., Life], load: Load
+) -> None:
+    life = start(stay_ready=True)
+    life.channel.notify(SetPhase(is_started=True))
+    life.do(load)
+    life.do(Publish(ID))
+    life.do(Open())
+    assert life.ask("GET", "/healthz/ready")[0] == 200
+    life.do(TakeReading())  # what it says before this is heard before the answer
+    assert Settled() in life.heard
 
 
 def test_models_may_be_loaded_when_they_are_asked_for(
@@ -281,9 +306,9 @@ def test_a_load_that_goes_on_does_not_hold_up_the_end(
 
     monkeypatch.setattr(Loader, "__call__", take_long)
     life = start()
-    life.channel.ask(load)
+    life.channel.request(load)
     assert has_begun.wait(WAIT_S)
-    life.channel.tell(Drain(10 * WAIT_S))
+    life.channel.notify(Drain(10 * WAIT_S))
     life.thread.join(WAIT_S)
     may_end.set()
     assert life.result == [False]

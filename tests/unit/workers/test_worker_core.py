@@ -10,11 +10,14 @@ from salver.errors import Internal, NotFound, Unavailable
 from salver.inference.servable import Servable
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionState, VersionStatus
-from salver.requests import ServableRequest
-from salver.servable import ServableId
+from salver.protocols.administration import Act, Administered
+from salver.vocabulary.access import Actor
+from salver.vocabulary.model import ModelInfo
+from salver.vocabulary.requests import ServableRequest
+from salver.vocabulary.servable import ServableId
 from salver.workers.messages import (
+    Administer,
     Apply,
-    ClearQuarantine,
     Description,
     Isolate,
     Leave,
@@ -54,12 +57,12 @@ def servable() -> Servable:
 
 def test_answers_by_its_own_models_once_they_are_published(core: WorkerCore) -> None:
     model = servable()
-    core.publish(ID, model)
+    core.serving.publish(ID, model)
     entry = core.acquire(ServableRequest("m"))
     assert (entry.id, entry.model) == (ID, model)
     assert core.in_flight() == {ID: 1}
     drained: list[bool] = []
-    core.withdraw(ID, lambda: drained.append(True))
+    core.serving.withdraw(ID, lambda: drained.append(True))
     assert not drained
     entry.release()
     assert drained
@@ -68,7 +71,7 @@ def test_answers_by_its_own_models_once_they_are_published(core: WorkerCore) -> 
 
 
 def test_labels_are_the_supervisors(core: WorkerCore) -> None:
-    core.publish(ID, servable())
+    core.serving.publish(ID, servable())
     with pytest.raises(Unavailable):
         core.acquire(ServableRequest("m", label="stable"))
     core.assign_labels({"m": {"stable": 1}}, {})
@@ -129,7 +132,7 @@ def test_memory_is_the_supervisors_to_set_aside(core: WorkerCore) -> None:
 
 def test_at_the_end_only_what_is_published_is_withdrawn(core: WorkerCore) -> None:
     core.withdraw_if_published(ID)
-    core.publish(ID, servable())
+    core.serving.publish(ID, servable())
     core.withdraw_if_published(ID)
     assert core.in_flight() == {}
 
@@ -152,15 +155,34 @@ def test_a_version_that_is_isolated_is_refused_with_the_reason(
 
 
 def test_a_version_that_is_isolated_is_run_elsewhere_where_it_can_be(core: WorkerCore) -> None:
-    core.isolated.set(Isolate(ID, REASON, Description({}, b"")))
+    core.isolated.set(Isolate(ID, REASON, Description(ModelInfo({}, b""), None)))
     entry = core.acquire(ServableRequest("m"))
     assert entry.id == ID
     entry.release()
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [ServableRequest("m"), ServableRequest("m", 1), ServableRequest("m", label="stable")],
+)
+def test_what_another_process_runs_is_available_and_what_is_quarantined_is_not(
+    core: WorkerCore, request_: ServableRequest
+) -> None:
+    core.assign_labels({"m": {"stable": 1}}, {})
+    assert not core.is_available(request_)
+    core.isolated.set(Isolate(ID, REASON))
+    assert not core.is_available(request_)
+    core.isolated.set(Isolate(ID, REASON, Description(ModelInfo({}, b""), None)))
+    assert core.is_available(request_)
+    assert not core.is_available(ServableRequest("m", 2))
+    core.isolated.end(ID)
+    core.serving.publish(ID, servable())
+    assert core.is_available(request_)
+
+
 def test_another_version_answers_in_the_place_of_one_that_is_isolated(core: WorkerCore) -> None:
     model = servable()
-    core.publish(ID, model)
+    core.serving.publish(ID, model)
     core.isolated.set(Isolate(ServableId("m", 2), REASON))
     entry = core.acquire(ServableRequest("m"))
     assert entry.model is model
@@ -187,7 +209,18 @@ def test_nobody_waits_for_a_model_whose_version_is_isolated(core: WorkerCore) ->
     assert core.waiting_models() == ("m", "n")
 
 
-def test_a_quarantine_is_the_supervisors_to_clear(core: WorkerCore, supervisor: Supervisor) -> None:
-    supervisor.answer.set_result((1,))  # type: ignore[arg-type]
-    assert core.clear_quarantine("m") == (1,)
-    assert supervisor.asked == [ClearQuarantine("m")]
+def test_what_an_administrator_requests_is_the_supervisors_to_do(
+    core: WorkerCore, supervisor: Supervisor
+) -> None:
+    done = Administered.of({"name": "m"}, "tag")
+    supervisor.answer.set_result(done)  # type: ignore[arg-type]
+    ann = Actor("ann", "api_key")
+    assert core.administer(Act("clear_quarantine", "m"), Caller(actor=ann)) is done
+    assert supervisor.asked == [Administer(Act("clear_quarantine", "m"), 0, ann)]
+
+
+def test_the_configuration_in_effect_is_known_also_where_a_later_one_was_refused(
+    core: WorkerCore,
+) -> None:
+    core.set_names(("m",), None, frozenset(), MODELS)
+    assert (core.applied, core.configured) == (None, MODELS)

@@ -18,9 +18,9 @@ from typing import Final
 from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.backends.keras.options import KerasOptions
 from salver.errors import NotInstalled, PermissionDenied, ServingError, Unavailable
-from salver.files import error_of_os
-from salver.installing import install_command
-from salver.notices import NOTICE
+from salver.instruments.files import error_of_os
+from salver.instruments.installing import install_command
+from salver.instruments.notices import NOTICE
 
 __all__ = ["CHILD", "STOPPING", "convert", "require_keras"]
 

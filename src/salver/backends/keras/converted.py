@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from salver.backends.keras.cache import Cache, default_directory
 from salver.backends.keras.conversion import CHILD, STOPPING, convert, require_keras
 from salver.backends.keras.files import Stamp, must_be_whole, stamp
 from salver.backends.keras.options import KerasOptions
 from salver.errors import ServingError, Unavailable
-from salver.files import error_of_os, open_regular
+from salver.instruments.cache import Cache
+from salver.instruments.files import error_of_os, open_regular
 from salver.metrics.installed import TENSORFLOW, installed_version
 
 __all__ = ["ConvertedFiles"]
@@ -27,17 +27,24 @@ Convert = Callable[..., None]
 class ConvertedFiles:
     """Converts files, one at a time. Safe to use from any thread."""
 
-    def __init__(self, options: KerasOptions, convert: Convert = convert) -> None:
+    def __init__(
+        self,
+        options: KerasOptions,
+        convert: Convert = convert,
+        *,
+        turn: "threading.Lock | None" = None,
+    ) -> None:
         """Convert nothing yet.
 
         Args:
-            options: the flags.
+            options: how.
             convert: what converts one.
+            turn: held by who converts, where there are several of these.
         """
         self._options = options
         self._convert = convert
         self._stopping = threading.Event()
-        self._turn = threading.Lock()  # a conversion takes 1 GB of memory
+        self._turn = turn or threading.Lock()
         self._failures: dict[Path, tuple[tuple[Stamp, ...], ServingError]] = {}
 
     def stop(self) -> None:
@@ -61,19 +68,20 @@ class ConvertedFiles:
         if before is not None and before[0] == seen:
             raise before[1]
         must_be_whole(file)
-        cache = Cache(
-            Path(options.cache) if options.cache else default_directory(),
-            max_bytes=options.max_cache_bytes,
-            stopping=self._stopping,
-        )
-        with cache.entry(self._key(file), lambda target: self._make(file, target, seen)) as made:
+        cache = Cache(options.cache, max_bytes=options.max_cache_bytes)
+        with cache.entry(
+            self._key(file), lambda target: self._make(file, target, seen), check=self._check
+        ) as made:
             yield made
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise Unavailable(STOPPING)
 
     def _make(self, file: Path, target: Path, seen: tuple[Stamp, ...]) -> None:
         require_keras()  # not a failure of the file's
         while not self._turn.acquire(timeout=0.05):
-            if self._stopping.is_set():
-                raise Unavailable(STOPPING)
+            self._check()
         try:
             self._convert(file, target, self._options, stopping=self._stopping)
         except Unavailable:
@@ -114,8 +122,7 @@ class ConvertedFiles:
         try:
             with open_regular(path) as file:
                 while chunk := file.read(_CHUNK_BYTES):
-                    if self._stopping.is_set():
-                        raise Unavailable(STOPPING)
+                    self._check()
                     digest.update(chunk)
         except OSError as error:
             raise error_of_os(str(path), error) from error

@@ -17,7 +17,7 @@ from salver.errors import (
     ResourceExhausted,
     ServingError,
 )
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 
 __all__ = ["ended", "explain", "took_too_long"]
 

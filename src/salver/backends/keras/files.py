@@ -1,20 +1,21 @@
 """Which files are Keras models, and which one a version directory holds."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
+from salver.backends.protocol import Listing
 from salver.errors import DataLoss, FailedPrecondition, NotFound
-from salver.files import error_of_os, open_regular
+from salver.instruments.files import error_of_os, open_regular
 
 __all__ = [
     "Stamp",
-    "holds_keras",
-    "is_keras_file",
+    "is_keras_name",
     "keras_file",
-    "keras_files",
     "must_be_whole",
+    "several",
     "stamp",
 ]
 
@@ -23,41 +24,31 @@ _WEIGHTS: Final = ".weights"
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 
 
-def is_keras_file(path: str | Path) -> bool:
+def is_keras_name(name: str) -> bool:
     """Whether a file is, by its name, a Keras model; one of weights alone is not."""
-    path = Path(path)
-    return path.suffix in _SUFFIXES and Path(path.stem).suffix != _WEIGHTS and path.is_file()
+    path = PurePath(name)
+    return path.suffix in _SUFFIXES and PurePath(path.stem).suffix != _WEIGHTS
 
 
-def keras_files(directory: str | Path) -> list[Path]:
-    """The Keras models directly in a directory, by name; none where it cannot be read."""
-    try:
-        return sorted(child for child in Path(directory).iterdir() if is_keras_file(child))
-    except OSError:
-        return []
+def several(directory: Path, names: Sequence[str]) -> str:
+    """What is wrong with more than one file."""
+    listed = ", ".join(names)
+    return f"{directory} holds more than one Keras file: {listed}. Leave the one to be served"
 
 
-def holds_keras(directory: str | Path) -> bool:
-    """Whether there is any Keras model."""
-    return bool(keras_files(directory))
-
-
-def keras_file(directory: str | Path) -> Path:
+def keras_file(directory: Path) -> Path:
     """The one Keras model of a version directory.
 
     Raises:
         NotFound: there is none.
         FailedPrecondition: there are several.
     """
-    found = keras_files(directory)
+    found = [name for name in Listing.of(directory).files if is_keras_name(name)]
     if not found:
         raise NotFound(f"{directory} holds no Keras file")
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise FailedPrecondition(
-            f"{directory} holds more than one Keras file: {names}. Leave the one to be served"
-        )
-    return found[0]
+        raise FailedPrecondition(several(directory, found))
+    return directory / found[0]
 
 
 def must_be_whole(path: Path) -> None:

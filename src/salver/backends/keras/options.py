@@ -1,30 +1,16 @@
-"""What the flags say of Keras files."""
+"""How Keras files are converted, and how what they become is run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-__all__ = ["KerasFlags", "KerasOptions", "keras_options"]
+from salver.backends.options import option
+from salver.backends.tensorflow.options import TensorFlowOptions
 
-
-class KerasFlags(Protocol):
-    """The flags about Keras files, as `ServerOptions` has them."""
-
-    @property
-    def keras_safe_mode(self) -> bool: ...
-    @property
-    def keras_custom_objects(self) -> str: ...
-    @property
-    def conversion_cache(self) -> str: ...
-    @property
-    def conversion_cache_max_bytes(self) -> int: ...
-    @property
-    def conversion_timeout_seconds(self) -> float: ...
+__all__ = ["KerasOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KerasOptions:
-    """How Keras files are converted, and where the outcome is kept.
+class KerasOptions(TensorFlowOptions):
+    """What the flags say of Keras files, beside what they say of SavedModels.
 
     Attributes:
         safe_mode: Keras refuses to run Python code that is in the file.
@@ -34,19 +20,8 @@ class KerasOptions:
         max_cache_bytes: most that is kept; 0 for any amount.
     """
 
-    safe_mode: bool = True
-    custom_objects: Sequence[str] = ()
-    timeout_s: float = 600.0
-    cache: str = ""
-    max_cache_bytes: int = 0
-
-
-def keras_options(flags: KerasFlags) -> KerasOptions:
-    """What the flags mean."""
-    return KerasOptions(
-        safe_mode=flags.keras_safe_mode,
-        custom_objects=tuple(name for name in flags.keras_custom_objects.split(",") if name),
-        timeout_s=flags.conversion_timeout_seconds,
-        cache=flags.conversion_cache,
-        max_cache_bytes=flags.conversion_cache_max_bytes,
-    )
+    safe_mode: bool = option(default=True, setting="keras_safe_mode")
+    custom_objects: tuple[str, ...] = option((), setting="keras_custom_objects")
+    timeout_s: float = option(600.0, setting="conversion_timeout_seconds")
+    cache: str = option("", setting="conversion_cache")
+    max_cache_bytes: int = option(0, setting="conversion_cache_max_bytes")

@@ -20,10 +20,11 @@ from google.protobuf.message import DecodeError
 from salver._pb import message_class
 from salver.backends.tensorflow.snappy import decompressed
 from salver.backends.tensorflow.tensor_claims import fault_of_shape
-from salver.backends.tensorflow.wire import LONGEST_VARINT, read_varint
-from salver.dtypes import DataType, base_dtype
+from salver.codecs.protobuf.wire import LONGEST_VARINT, read_varint
 from salver.errors import DataLoss, ServingError
-from salver.files import error_of_os, read_regular
+from salver.instruments.files import error_of_os, read_regular
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.tensorflow_types import base_dtype
 
 __all__ = ["check_index"]
 

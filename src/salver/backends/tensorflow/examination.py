@@ -28,8 +28,8 @@ from salver.backends.tensorflow.graph_scopes import Fault, Scope
 from salver.backends.tensorflow.node_faults import LOOPS, WATCHED
 from salver.backends.tensorflow.saved_model import BINARY_NAME, TEXT_NAME, MetaGraph, check_files
 from salver.errors import DataLoss, FailedPrecondition, InvalidArgument, ServingError
-from salver.files import error_of_os, open_regular
-from salver.machine import memory_bytes
+from salver.instruments.files import error_of_os, open_regular
+from salver.instruments.machine import memory_bytes
 
 __all__ = ["Examination", "examine"]
 

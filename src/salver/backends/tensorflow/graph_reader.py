@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from salver._pb import message_class
-from salver.backends.tensorflow.wire import length_delimited, read_varint
+from salver.codecs.protobuf.wire import length_delimited, read_varint
 
 __all__ = ["FunctionPart", "GraphPart", "GraphReader", "Parts", "TooLarge"]
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from salver.errors import InvalidArgument
-from salver.model import Program
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.model import Program, TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature
 
 __all__ = ["ABORTING", "CheckedProgram", "least_ranks"]
 
@@ -29,18 +29,20 @@ _LEAST_RANK: Final = 3
 one dimension. What is declared flatter is reshaped first, and TensorFlow checks that."""
 
 
-def least_ranks(signatures: Mapping[str, Signature]) -> dict[str, int]:
+def least_ranks(
+    signatures: Mapping[str, Signature], names: Mapping[str, TensorNames]
+) -> dict[str, int]:
     """Tensor of the graph → how many dimensions it must have, where that is to be checked."""
     return {
-        spec.tensor_name: len(spec.shape)
-        for signature in signatures.values()
-        for spec in signature.inputs.values()
+        names[of].inputs[alias]: len(spec.shape)
+        for of, signature in signatures.items()
+        for alias, spec in signature.inputs.items()
         if spec.shape is not None and len(spec.shape) >= _LEAST_RANK
     }
 
 
 class CheckedProgram:
-    """A program that refuses such inputs; see `salver.model.Program`."""
+    """A program that refuses such inputs; see `salver.vocabulary.model.Program`."""
 
     __slots__ = ("_program", "_ranks", "can_loop")
 

@@ -15,10 +15,12 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from salver._pb import message_class
-from salver.dtypes import base_dtype
+from salver.codecs.protobuf.signature_def import signatures_of, tensor_names_of
+from salver.codecs.protobuf.wire import LONGEST_VARINT
 from salver.errors import DataLoss, NotFound, Unimplemented
-from salver.files import check_regular, error_of_os, open_regular, read_regular
-from salver.signature import Signature, TensorSpec
+from salver.instruments.files import check_regular, error_of_os, open_regular, read_regular
+from salver.vocabulary.model import ModelInfo, TensorNames
+from salver.vocabulary.signature import Signature
 
 __all__ = [
     "BINARY_NAME",
@@ -27,7 +29,6 @@ __all__ = [
     "check_files",
     "meta_graph_with_tags",
     "read_meta_graphs",
-    "signature_of",
 ]
 
 BINARY_NAME: Final = "saved_model.pb"
@@ -40,7 +41,6 @@ _META_INFO: Final = 1 << 3 | 2
 _GRAPH_DEF: Final = 2 << 3 | 2
 _SIGNATURE_DEF: Final = 5 << 3 | 2
 _FIXED_SIZES: Final = {1: 8, 5: 4}
-_LONGEST_VARINT_BYTES: Final = 10
 _Spans = tuple[tuple[int, int], ...]
 
 
@@ -51,7 +51,8 @@ class MetaGraph:
     Attributes:
         tags: the set it is chosen by, sorted.
         signatures: name → signature, sorted.
-        signature_def_map: the same verbatim, a serialized `tensorflow.serving.SignatureDefMap`.
+        names: what the graph calls their inputs and outputs.
+        definitions: the same verbatim, a serialized `tensorflow.serving.SignatureDefMap`.
         index: which of the variants it is.
         graph_spans: where in the file its graph begins and ends, mostly once; None where the file
             is in text form.
@@ -59,9 +60,15 @@ class MetaGraph:
 
     tags: tuple[str, ...]
     signatures: Mapping[str, Signature]
-    signature_def_map: bytes
+    names: Mapping[str, TensorNames]
+    definitions: bytes
     index: int = field(default=0, compare=False)
     graph_spans: tuple[tuple[int, int], ...] | None = field(default=None, compare=False)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it says of itself."""
+        return ModelInfo(self.signatures, self.definitions)
 
 
 def read_meta_graphs(directory: str | Path) -> list[MetaGraph]:
@@ -214,7 +221,7 @@ def _fields(file: BinaryIO, start: int, end: int) -> Iterator[_Field]:
 
 def _varint(file: BinaryIO) -> int:
     value = 0
-    for place in range(_LONGEST_VARINT_BYTES):
+    for place in range(LONGEST_VARINT):
         byte = file.read(1)
         if not byte:
             break
@@ -230,32 +237,9 @@ def _meta_graph(meta_graph: Any, index: int, graph_spans: _Spans | None) -> Meta
         verbatim.signature_def[name].CopyFrom(definition)
     return MetaGraph(
         tags=tuple(sorted(meta_graph.meta_info_def.tags)),
-        signatures={
-            name: signature_of(meta_graph.signature_def[name])
-            for name in sorted(meta_graph.signature_def)
-        },
-        signature_def_map=verbatim.SerializeToString(deterministic=True),
+        signatures=signatures_of(meta_graph.signature_def),
+        names=tensor_names_of(meta_graph.signature_def),
+        definitions=verbatim.SerializeToString(deterministic=True),
         index=index,
         graph_spans=graph_spans,
-    )
-
-
-def signature_of(definition: Any) -> Signature:
-    """What a `tensorflow.SignatureDef` says."""
-    return Signature(
-        inputs={alias: _spec(definition.inputs[alias]) for alias in sorted(definition.inputs)},
-        outputs={alias: _spec(definition.outputs[alias]) for alias in sorted(definition.outputs)},
-        method_name=definition.method_name,
-        defaults={
-            alias: tensor.SerializeToString() for alias, tensor in definition.defaults.items()
-        },
-    )
-
-
-def _spec(info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    return TensorSpec(
-        tensor_name=info.name,
-        dtype=base_dtype(info.dtype),
-        shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
     )

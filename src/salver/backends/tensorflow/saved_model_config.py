@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from salver._pb import POOL, message_class
 from salver.errors import Internal, ServingError
-from salver.files import error_of_os, read_regular
+from salver.instruments.files import error_of_os, read_regular
 
 __all__ = ["override_session"]
 

@@ -12,17 +12,20 @@ from salver._pb import message_class
 from salver.backends.tensorflow.examination import examine
 from salver.backends.tensorflow.library import Buffer, Library, Output
 from salver.backends.tensorflow.ranks import ABORTING, CheckedProgram, least_ranks
-from salver.backends.tensorflow.saved_model import meta_graph_with_tags, read_meta_graphs
+from salver.backends.tensorflow.saved_model import (
+    MetaGraph,
+    meta_graph_with_tags,
+    read_meta_graphs,
+)
 from salver.backends.tensorflow.tensors import from_tensor, to_tensor
-from salver.dtypes import base_dtype
 from salver.errors import InvalidArgument, NotFound
-from salver.heap import return_freed_pages
-from salver.model import Program
-from salver.requests import Array
-from salver.signature import Signature
-from salver.threads import Breather, in_background
+from salver.instruments.heap import return_freed_pages
+from salver.instruments.threads import Breather, in_background
+from salver.vocabulary.model import Program, TensorNames, signature_program
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import base_dtype, number_of
 
-__all__ = ["SavedModel", "SavedModelProgram", "load_saved_model"]
+__all__ = ["SavedModel", "SavedModelGraph", "SavedModelProgram", "load_saved_model"]
 
 # `tensorflow.RunOptions { inter_op_thread_pool: -1 }`: the graph runs in the calling thread.
 _IN_CALLER: Final = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -86,7 +89,9 @@ class SavedModelProgram:
         self._outputs = (Output * len(outputs))(*outputs)
         self._targets = (c_void_p * len(targets))(*targets) if targets else None
         self._n_targets = len(targets)
-        self._dtypes = [base_dtype(library.quick.TF_OperationOutputType(o)) for o in inputs]
+        self._dtypes = [
+            number_of(base_dtype(library.quick.TF_OperationOutputType(o))) for o in inputs
+        ]
         self._in_caller = Buffer.of(_IN_CALLER)
         self._options = c_void_p(ctypes.addressof(self._in_caller))
         self._frames: list[_Frame] = []  # append and pop are atomic
@@ -168,33 +173,38 @@ def _address(array: Any) -> c_void_p | None:
     return None if array is None else c_void_p(ctypes.addressof(array))
 
 
-class SavedModel:
-    """One loaded SavedModel: see `salver.model.Model`."""
+class SavedModelGraph:
+    """The graph of a loaded SavedModel: see `salver.vocabulary.model.Graph`."""
 
     def __init__(
         self,
-        library: Library,
-        graph: int,
-        session: int,
-        signatures: Mapping[str, Signature],
-        signature_def_map: bytes,
+        session: _Session,
+        address: int,
+        names: Mapping[str, TensorNames],
         *,
         can_loop: bool,
         ranks: Mapping[str, int],
-        has_own_pools: bool = False,
     ) -> None:
+        """Name what a session has loaded.
+
+        Args:
+            session: runs it.
+            address: of the `TF_Graph`.
+            names: see `Graph.names`.
+            can_loop: whether it has loops.
+            ranks: see `least_ranks`.
+        """
+        self.names = names
         self._can_loop = can_loop
         self._ranks = ranks
-        self.signatures = signatures
-        self.signature_def_map = signature_def_map
-        self._library = library
-        self._graph = graph
-        self._session = _Session(library, session, [], has_own_pools)
+        self._session = session
+        self._quick = session.library.quick
+        self._address = address
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
     ) -> Program:
-        """See `Model.program`."""
+        """See `Graph.program`."""
         program = SavedModelProgram(
             self._session,
             [self._output(name) for name in feeds],
@@ -204,6 +214,57 @@ class SavedModel:
         )
         ranks = [self._ranks.get(name, 0) for name in feeds]
         return CheckedProgram(program, ranks) if any(ranks) else program
+
+    def _output(self, tensor_name: str) -> Output:
+        # TensorId::Parse: "x:1" is output 1 of x, "x" is output 0.
+        name, colon, index = tensor_name.rpartition(":")
+        if not colon:
+            name, index = tensor_name, "0"
+        operation = self._quick.TF_GraphOperationByName(self._address, name.encode())
+        known = operation and index.isdecimal()
+        if not known or int(index) >= self._quick.TF_OperationNumOutputs(operation):
+            raise InvalidArgument(
+                f"Tensor {name}:{index}, specified in either feed_devices or fetch_devices "
+                "was not found in the Graph"
+            )
+        return Output(operation, int(index))
+
+    def _operation(self, name: str) -> int:
+        operation: int | None = self._quick.TF_GraphOperationByName(self._address, name.encode())
+        if not operation:
+            # The text of PruneForTargets, `core/graph/subgraph.cc`.
+            raise NotFound(f"PruneForTargets: Some target nodes not found: {name}")
+        return operation
+
+
+class SavedModel:
+    """One loaded SavedModel: see `salver.vocabulary.model.Model`."""
+
+    batching = None
+
+    def __init__(
+        self,
+        library: Library,
+        graph: int,
+        session: int,
+        meta_graph: MetaGraph,
+        *,
+        can_loop: bool,
+        ranks: Mapping[str, int],
+        has_own_pools: bool = False,
+    ) -> None:
+        self.signatures = meta_graph.signatures
+        self.definitions = meta_graph.definitions
+        self._library = library
+        self._graph = graph
+        self._session = _Session(library, session, [], has_own_pools)
+        self.graph = SavedModelGraph(
+            self._session, graph, meta_graph.names, can_loop=can_loop, ranks=ranks
+        )
+
+    def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> Program:
+        """See `Model.program`."""
+        return signature_program(self.graph, signature_name, outputs)
 
     def close(self) -> None:
         """See `Model.close`. Errors are not raised: what can be freed is freed regardless."""
@@ -219,29 +280,6 @@ class SavedModel:
         in_background(_CLOSE_THREAD, free)
         for each in (status, *self._session.statuses):
             quick.TF_DeleteStatus(each)
-
-    def _output(self, tensor_name: str) -> Output:
-        # TensorId::Parse: "x:1" is output 1 of x, "x" is output 0.
-        name, colon, index = tensor_name.rpartition(":")
-        if not colon:
-            name, index = tensor_name, "0"
-        operation = self._library.quick.TF_GraphOperationByName(self._graph, name.encode())
-        known = operation and index.isdecimal()
-        if not known or int(index) >= self._library.quick.TF_OperationNumOutputs(operation):
-            raise InvalidArgument(
-                f"Tensor {name}:{index}, specified in either feed_devices or fetch_devices "
-                "was not found in the Graph"
-            )
-        return Output(operation, int(index))
-
-    def _operation(self, name: str) -> int:
-        operation: int | None = self._library.quick.TF_GraphOperationByName(
-            self._graph, name.encode()
-        )
-        if not operation:
-            # The text of PruneForTargets, `core/graph/subgraph.cc`.
-            raise NotFound(f"PruneForTargets: Some target nodes not found: {name}")
-        return operation
 
 
 def load_saved_model(
@@ -299,11 +337,15 @@ def load_saved_model(
         quick.TF_DeleteSessionOptions(options)
         quick.TF_DeleteStatus(status)
     return SavedModel(
-        *(library, graph, session, meta_graph.signatures, meta_graph.signature_def_map),
+        *(library, graph, session, meta_graph),
         can_loop=found.can_loop,
-        ranks=least_ranks(meta_graph.signatures) if found.operations & ABORTING else {},
+        ranks=_ranks(meta_graph) if found.operations & ABORTING else {},
         has_own_pools=has_own_pools,
     )
+
+
+def _ranks(meta_graph: MetaGraph) -> dict[str, int]:
+    return least_ranks(meta_graph.signatures, meta_graph.names)
 
 
 def _go_on() -> None:

@@ -12,8 +12,9 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from salver._pb import message_class
-from salver.backends.tensorflow.wire import read_varint
-from salver.dtypes import DataType, base_dtype, numpy_dtype
+from salver.codecs.protobuf.wire import read_varint
+from salver.vocabulary.dtypes import DataType, numpy_dtype
+from salver.vocabulary.tensorflow_types import base_dtype
 
 __all__ = ["MOST_DIMENSIONS", "claimed_bytes", "fault_of_shape", "fault_of_variant", "shape_text"]
 

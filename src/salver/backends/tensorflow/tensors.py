@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from salver.backends.tensorflow.library import Buffer, Library
-from salver.dtypes import DTYPES, DataType, base_dtype, dtype_of_array, numpy_dtype
+from salver.codecs.protobuf.wire import length_delimited, varint
 from salver.errors import Internal, InvalidArgument, ResourceExhausted, Unimplemented
-from salver.heap import unfilled_bytes
-from salver.requests import Array
+from salver.instruments.heap import unfilled_bytes
+from salver.vocabulary.dtypes import DataType, dtype_of_array, numpy_dtype
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import base_dtype, number_of, short_text
 
 __all__ = ["from_tensor", "string_tensor_proto", "to_tensor"]
 
@@ -26,6 +28,8 @@ _POINTER_BYTES = 1 << 16  # above this, reading the array's address is cheaper t
 _LONG_COPY_BYTES = 1 << 20  # above this a copy takes longer than giving up the GIL for it
 _DTYPE_NUMBER: dict["np.dtype[Any]", int] = {}  # a cache: `dtype_of_array` compares in turn
 _STORAGE: dict[int, "np.dtype[Any]"] = {}  # by TensorFlow's number: a cache
+_STRING = number_of(DataType.STRING)
+_UINT8 = number_of(DataType.UINT8)
 _SHAPE_TYPE = tuple(c_int64 * rank for rank in range(16))
 
 # The same as `ctypes.memmove`, which gives up the GIL: beside one busy thread that alone made an
@@ -40,15 +44,15 @@ _bytes_at.restype = py_object
 _bytes_at.argtypes = (c_void_p, c_ssize_t)
 
 
-def to_tensor(library: Library, array: Array, status: int, declared: DataType) -> int:
+def to_tensor(library: Library, array: Array, status: int, declared: int) -> int:
     """A new `TF_Tensor` with the elements of `array`; the caller deletes it.
 
     Args:
         library: the C API.
         array: copied to C order where it is not so.
         status: a `TF_Status` to use.
-        declared: the dtype the signature names; taken when it is stored as the array is (the
-            quantized types), else the array's own.
+        declared: the number of the dtype that the graph names; taken when it is stored as the
+            array is (the quantized types), else the array's own.
 
     Raises:
         InvalidArgument: TensorFlow has no tensor of that dtype or shape.
@@ -59,8 +63,8 @@ def to_tensor(library: Library, array: Array, status: int, declared: DataType) -
     number = _DTYPE_NUMBER.get(array.dtype)
     if number is None:
         number = _DTYPE_NUMBER[array.dtype] = _number_of(array)
-    if number != declared and DTYPES[declared].storage == array.dtype.name:
-        number = int(declared)
+    if number != declared and base_dtype(declared).storage == array.dtype.name:
+        number = declared
     shape = array.shape
     rank = len(shape)
     dims = (_SHAPE_TYPE[rank] if rank < len(_SHAPE_TYPE) else c_int64 * rank)(*shape)
@@ -82,7 +86,7 @@ def to_tensor(library: Library, array: Array, status: int, declared: DataType) -
 
 def _number_of(array: Array) -> int:
     try:
-        return int(dtype_of_array(array.dtype))
+        return number_of(dtype_of_array(array.dtype))
     except TypeError as error:
         raise InvalidArgument(f"No tensor holds elements of type {array.dtype}") from error
 
@@ -93,30 +97,15 @@ def string_tensor_proto(array: Array) -> bytes:
     Written here by hand, because it is three fields and on the path of every string model:
     dtype (1), tensor_shape (2) with its dims (2) of size (1), and string_val (8).
     """
-    dims = b"".join(_field(2, b"\x08" + _varint(size)) for size in array.shape)
-    values = b"".join([_field(8, value) for value in array.ravel().tolist()])
-    return b"\x08" + _varint(DataType.STRING) + _field(2, dims) + values
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    dims = b"".join(length_delimited(2, b"\x08" + varint(size)) for size in array.shape)
+    values = b"".join([length_delimited(8, value) for value in array.ravel().tolist()])
+    return b"\x08" + varint(_STRING) + length_delimited(2, dims) + values
 
 
 def _to_string_tensor(library: Library, array: Array, status: int) -> int:
     serialized = string_tensor_proto(array)
     proto = Buffer.of(serialized)
-    tensor: int = library.quick.TF_AllocateTensor(DataType.UINT8, None, 0, 1)  # to be replaced
+    tensor: int = library.quick.TF_AllocateTensor(_UINT8, None, 0, 1)  # to be replaced
     which = library.quick if len(serialized) < _POINTER_BYTES else library.long
     which.TF_TensorFromProto(ctypes.addressof(proto), tensor, status)
     try:
@@ -175,7 +164,7 @@ def _storage_of(dtype: DataType) -> "np.dtype[Any]":
         return numpy_dtype(dtype)
     except TypeError as error:
         raise Unimplemented(
-            f"Tensors of type {DTYPES[dtype].text} cannot leave the model"
+            f"Tensors of type {short_text(dtype)} cannot leave the model"
         ) from error
 
 

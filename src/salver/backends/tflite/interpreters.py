@@ -13,7 +13,7 @@ import numpy as np
 
 from salver.backends.tflite.model_file import ModelFile
 from salver.errors import Internal, ServingError
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 __all__ = ["SHORT_S", "Interpreter", "InterpreterPool", "Layout"]
 

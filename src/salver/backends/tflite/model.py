@@ -1,19 +1,19 @@
 """A TFLite model loaded into interpreters, and the programs that run in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from salver.backends.registry import InternalBatching
 from salver.backends.tflite.interpreters import InterpreterPool, Layout
-from salver.backends.tflite.model_file import FILE_NAME, ModelFile, read
+from salver.backends.tflite.model_file import ModelFile, read
 from salver.backends.tflite.signatures import Place, Signatures, read_signatures
-from salver.dtypes import DTYPES, dtype_of_array, numpy_dtype
 from salver.errors import InvalidArgument
-from salver.requests import Array
-from salver.signature import Signature
+from salver.vocabulary.dtypes import dtype_of_array, numpy_dtype
+from salver.vocabulary.model import InternalBatching, ModelInfo, Program, signature_program
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import short_text
 
-__all__ = ["TFLiteModel", "TFLiteProgram", "load_model", "signatures_in"]
+__all__ = ["TFLiteGraph", "TFLiteModel", "TFLiteProgram", "inspect", "load_model"]
 
 _LARGEST_BATCH: Final = 500  # kInitialBatchSize of the reference
 _BATCHES_QUEUED_PER_POOL: Final = 100
@@ -85,52 +85,28 @@ class TFLiteProgram:
         tensor = self._inputs[number].tensor
         given = dtype_of_array(feeds[number].dtype)
         raise InvalidArgument(
-            f"Expects arg[{number}] to be {DTYPES[tensor.dtype].text} but {DTYPES[given].text} "
+            f"Expects arg[{number}] to be {short_text(tensor.dtype)} but {short_text(given)} "
             "is provided",
             hint=f"arg[{number}] is the tensor {tensor.name}.",
         )
 
 
-class TFLiteModel:
-    """One loaded TFLite file: see `salver.model.Model`."""
+class TFLiteGraph:
+    """The tensors of a loaded TFLite file: see `salver.vocabulary.model.Graph`."""
 
-    def __init__(
-        self,
-        file: ModelFile,
-        signatures: Signatures,
-        pool: InterpreterPool,
-        internal_batching: InternalBatching | None,
-    ) -> None:
-        """Take over a pool.
-
-        Args:
-            file: what the model was read from.
-            signatures: of it.
-            pool: closed by `close`.
-            internal_batching: how its requests should be batched where no flag says it.
-        """
-        self.internal_batching = internal_batching
+    def __init__(self, file: ModelFile, signatures: Signatures, pool: InterpreterPool) -> None:
+        self.names = signatures.names
         self._has_loops = file.has_loops
         self._subgraphs = file.subgraphs
-        self._names = signatures
+        self._tensors = signatures
         self._pool = pool
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        """See `Model.signatures`."""
-        return self._names.signatures
-
-    @property
-    def signature_def_map(self) -> bytes:
-        """See `Model.signature_def_map`."""
-        return self._names.signature_def_map
 
     def program(
         self, feeds: Sequence[str], fetches: Sequence[str], targets: Sequence[str] = ()
     ) -> TFLiteProgram:
-        """See `Model.program`. Targets mean nothing here: all of a subgraph always runs."""
-        inputs = [self._names.input(name) for name in feeds]
-        outputs = [self._names.output(name) for name in fetches]
+        """See `Graph.program`. Targets mean nothing here: all of a subgraph always runs."""
+        inputs = [self._tensors.input(name) for name in feeds]
+        outputs = [self._tensors.output(name) for name in fetches]
         numbers = {place.subgraph for place in (*inputs, *outputs)} or {0}
         if len(numbers) > 1:
             raise InvalidArgument(
@@ -148,41 +124,71 @@ class TFLiteModel:
             raise InvalidArgument(f"A TFLite tensor is fed twice: {', '.join(feeds)}")
         return TFLiteProgram(self._pool, subgraph, inputs, outputs, can_loop=self._has_loops)
 
+
+class TFLiteModel:
+    """One loaded TFLite file: see `salver.vocabulary.model.Model`."""
+
+    def __init__(
+        self,
+        file: ModelFile,
+        signatures: Signatures,
+        pool: InterpreterPool,
+        batching: InternalBatching | None,
+    ) -> None:
+        """Take over a pool.
+
+        Args:
+            file: what the model was read from.
+            signatures: of it.
+            pool: closed by `close`.
+            batching: how its requests should be batched where no flag says it.
+        """
+        self.batching = batching
+        self.signatures = signatures.signatures
+        self.definitions = signatures.definitions
+        self.graph = TFLiteGraph(file, signatures, pool)
+        self._pool = pool
+
+    def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> Program:
+        """See `Model.program`."""
+        return signature_program(self.graph, signature_name, outputs)
+
     def close(self) -> None:
         """See `Model.close`."""
         self._pool.close()
 
 
-def signatures_in(directory: str) -> bytes:
-    """What `TFLiteModel.signature_def_map` will be of a version directory, without LiteRT.
+def inspect(path: Path) -> ModelInfo:
+    """What the model of a file says of itself, without LiteRT.
 
     Raises:
         ServingError: the file cannot be read, or is no TFLite model.
     """
-    return read_signatures(read(Path(directory, FILE_NAME))).signature_def_map
+    found = read_signatures(read(path))
+    return ModelInfo(found.signatures, found.definitions)
 
 
 def load_model(
-    library: Any, directory: str, *, num_pools: int, interpreters_per_pool: int
+    library: Any, path: Path, *, num_pools: int, interpreters_per_pool: int
 ) -> TFLiteModel:
-    """Load the `model.tflite` of a version directory.
+    """Load a TFLite file.
 
     Args:
         library: LiteRT's module.
-        directory: of one version.
+        path: of the file.
         num_pools: how many requests may run at once; at least one may.
         interpreters_per_pool: more than 1 asks for batches.
 
     Raises:
         ServingError: with the reference's words where it has words.
     """
-    file = read(Path(directory, FILE_NAME))
+    file = read(path)
     signatures = read_signatures(file)
     size = max(1, num_pools)
     subgraphs = {
-        signatures.outputs[spec.tensor_name].subgraph
-        for signature in signatures.signatures.values()
-        for spec in signature.outputs.values()
+        signatures.outputs[name].subgraph
+        for of in signatures.names.values()
+        for name in of.outputs.values()
     }
     pool = InterpreterPool(library, file, size=size, subgraphs=subgraphs)
     batching = _internal_batching(file, size, interpreters_per_pool)

@@ -12,21 +12,20 @@ from typing import Final
 
 from salver.backends.tflite.flatbuffer import Malformed, Table, flexbuffer_map, root_table
 from salver.backends.tflite.operators import check_subgraph
-from salver.dtypes import DataType
 from salver.errors import Internal, InvalidArgument
-from salver.files import error_of_os, read_regular
+from salver.instruments.files import error_of_os, read_regular
+from salver.vocabulary.dtypes import DataType
 
-__all__ = ["FILE_NAME", "ModelFile", "Subgraph", "TableSignature", "Tensor", "parse", "read"]
+__all__ = ["ModelFile", "Subgraph", "TableSignature", "Tensor", "parse", "read"]
 
-FILE_NAME: Final = "model.tflite"
 _IDENTIFIER: Final = b"TFL3"
 _SIGNATURES_NAME: Final = "signature_defs_metadata"
 _LOOPS: Final = frozenset({119, 200})  # WHILE, STABLEHLO_WHILE
 _CUSTOM: Final = 32
 # TensorType → dtype. LiteRT gives Python no arrays of the types left out.
 _DTYPES: Final = {
-    0: DataType.FLOAT,
-    1: DataType.HALF,
+    0: DataType.FLOAT32,
+    1: DataType.FLOAT16,
     2: DataType.INT32,
     3: DataType.UINT8,
     4: DataType.INT64,
@@ -35,7 +34,7 @@ _DTYPES: Final = {
     7: DataType.INT16,
     8: DataType.COMPLEX64,
     9: DataType.INT8,
-    10: DataType.DOUBLE,
+    10: DataType.FLOAT64,
     11: DataType.COMPLEX128,
     12: DataType.UINT64,
     15: DataType.UINT32,

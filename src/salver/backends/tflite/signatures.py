@@ -14,12 +14,14 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from salver._pb import message_class
-from salver.backends.tensorflow.saved_model import signature_of
 from salver.backends.tflite.model_file import ModelFile, TableSignature, Tensor
+from salver.codecs.protobuf.signature_def import signatures_of, tensor_names_of
 from salver.errors import AlreadyExists, Internal, InvalidArgument
-from salver.signature import DEFAULT_SIGNATURE, PREDICT_METHOD_NAME, Signature
+from salver.vocabulary.model import TensorNames
+from salver.vocabulary.signature import DEFAULT_SIGNATURE, PREDICT_METHOD_NAME, Signature
+from salver.vocabulary.tensorflow_types import number_of
 
-__all__ = ["Place", "Signatures", "TensorNames", "read_signatures"]
+__all__ = ["Place", "Places", "Signatures", "read_signatures"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class Place:
     tensor: Tensor
 
 
-TensorNames = Mapping[str, Place]
+Places = Mapping[str, Place]
 """Name → tensor, of all inputs or of all outputs. One whose name an earlier subgraph has too is
 called `name@2` after the number of its own."""
 
@@ -44,14 +46,16 @@ class Signatures:
     Attributes:
         inputs: what can be fed.
         outputs: what can be fetched.
-        signatures: name → signature, sorted; its tensor names stand in the two above.
-        signature_def_map: the same as a serialized `tensorflow.serving.SignatureDefMap`.
+        signatures: name → signature, sorted.
+        names: what their inputs and outputs are called; these stand in the two above.
+        definitions: the same as a serialized `tensorflow.serving.SignatureDefMap`.
     """
 
-    inputs: TensorNames
-    outputs: TensorNames
+    inputs: Places
+    outputs: Places
     signatures: Mapping[str, Signature]
-    signature_def_map: bytes
+    names: Mapping[str, TensorNames]
+    definitions: bytes
 
     def input(self, name: str) -> Place:
         """What is fed under a name, also with `:0` behind it.
@@ -93,12 +97,13 @@ def read_signatures(file: ModelFile) -> Signatures:
     return Signatures(
         inputs,
         outputs,
-        {name: signature_of(found.signature_def[name]) for name in sorted(found.signature_def)},
+        signatures_of(found.signature_def),
+        tensor_names_of(found.signature_def),
         found.SerializeToString(deterministic=True),
     )
 
 
-def _names(kind: str, subgraphs: list[tuple[Tensor, ...]]) -> TensorNames:
+def _names(kind: str, subgraphs: list[tuple[Tensor, ...]]) -> Places:
     names: dict[str, Place] = {}
     for number, tensors in enumerate(subgraphs):
         own: dict[str, Place] = {}
@@ -111,9 +116,7 @@ def _names(kind: str, subgraphs: list[tuple[Tensor, ...]]) -> TensorNames:
     return names
 
 
-def _of_metadata(
-    definitions: Mapping[str, bytes], inputs: TensorNames, outputs: TensorNames
-) -> Any:
+def _of_metadata(definitions: Mapping[str, bytes], inputs: Places, outputs: Places) -> Any:
     found = message_class("tensorflow.serving.SignatureDefMap")()
     for name, serialized in definitions.items():
         definition = found.signature_def[name]
@@ -133,9 +136,7 @@ def _of_metadata(
     return found
 
 
-def _of_table(
-    signatures: tuple[TableSignature, ...], inputs: TensorNames, outputs: TensorNames
-) -> Any:
+def _of_table(signatures: tuple[TableSignature, ...], inputs: Places, outputs: Places) -> Any:
     found = message_class("tensorflow.serving.SignatureDefMap")()
     for signature in signatures:
         definition = found.signature_def[signature.name]
@@ -159,7 +160,7 @@ def _of_table(
     return found
 
 
-def _made(inputs: TensorNames, outputs: TensorNames) -> Any:
+def _made(inputs: Places, outputs: Places) -> Any:
     found = message_class("tensorflow.serving.SignatureDefMap")()
     definition = found.signature_def[DEFAULT_SIGNATURE]
     definition.method_name = PREDICT_METHOD_NAME
@@ -169,19 +170,19 @@ def _made(inputs: TensorNames, outputs: TensorNames) -> Any:
     return found
 
 
-def _of_primary(tensors: TensorNames) -> Iterator[tuple[str, Place]]:
+def _of_primary(tensors: Places) -> Iterator[tuple[str, Place]]:
     return ((name, place) for name, place in tensors.items() if place.subgraph == 0)
 
 
 def _describe(info: Any, name: str, tensor: Tensor) -> None:
     info.name = name
-    info.dtype = tensor.dtype
+    info.dtype = number_of(tensor.dtype)
     info.tensor_shape.SetInParent()
     for size in tensor.shape:
         info.tensor_shape.dim.add(size=size)
 
 
-def _known(tensors: TensorNames, name: str, context: str) -> str:
+def _known(tensors: Places, name: str, context: str) -> str:
     """The name under which a tensor is known: itself, or without what follows a colon."""
     for candidate in (name, _legacy(name)):
         if candidate in tensors:

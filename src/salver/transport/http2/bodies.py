@@ -1,8 +1,10 @@
-"""DATA frames: handed to the service as they arrive, whole or not."""
+"""DATA frames: handed over as they arrive, whole or not."""
+
+from typing import Any
 
 from salver.transport.http2.frames import Code, ConnectionFault, Flag
-from salver.transport.http2.stream import Stream
-from salver.transport.http2.streams import Streams
+from salver.transport.http2.outbox import BaseStream
+from salver.transport.http2.table import StreamTable
 
 __all__ = ["Bodies"]
 
@@ -23,10 +25,10 @@ class Bodies:
 
     __slots__ = ("_inflow", "_is_last", "_left", "_padding", "_stream", "_streams", "is_within")
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: StreamTable[Any]) -> None:
         self._streams = streams
         self._inflow = streams.inflow
-        self._stream: Stream | None = None
+        self._stream: BaseStream | None = None
         self._left = 0
         self._padding = 0
         self._is_last = False
@@ -64,7 +66,7 @@ class Bodies:
         ):
             return self._take_oddly(data, pos, length, flags, stream, stream_id)
         stream.recv_window -= length
-        streams.purse.left += _FRAMES_PER_DATA
+        streams.tokens.left += _FRAMES_PER_DATA
         chunk = data[pos:end] if length < _VIEW_FROM_BYTES else memoryview(data)[pos:end]
         streams.deliver(stream, chunk, length, bool(flags & Flag.END_STREAM))
         return end
@@ -75,7 +77,7 @@ class Bodies:
         pos: int,
         length: int,
         flags: int,
-        stream: Stream | None,
+        stream: BaseStream | None,
         stream_id: int,
     ) -> int:
         """Take a frame that is incomplete, empty, padded, or of no stream that waits for it."""
@@ -87,9 +89,9 @@ class Bodies:
         self._is_last = bool(flags & Flag.END_STREAM)
         self._stream = stream = self._judge(stream, stream_id, length)
         if self._left and (stream is not None or self._left >= _LATE_BYTES):
-            self._streams.purse.left += 1
+            self._streams.tokens.left += 1
         elif not self._left:
-            self._streams.pay()
+            self._streams.take()
         self._inflow.credit(stream, self._padding + pos - start)
         if not self._left and stream is not None and self._is_last:
             self._streams.deliver(stream, b"", 0, True)
@@ -104,13 +106,13 @@ class Bodies:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than frame")
         return pos + 1
 
-    def _judge(self, stream: Stream | None, stream_id: int, length: int) -> Stream | None:
+    def _judge(self, stream: BaseStream | None, stream_id: int, length: int) -> BaseStream | None:
         """Whose the payload is; None if it is to be dropped."""
         streams = self._streams
         if stream is None:
             if streams.is_idle(stream_id):
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA on an idle stream")
-            streams.pay()
+            streams.take()
             if not streams.was_reset(stream_id):
                 streams.reset(stream_id, Code.STREAM_CLOSED)
         elif stream.is_remote_done:

@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from salver.transport.http2.frames import (
     ACK,
@@ -17,8 +18,8 @@ from salver.transport.http2.frames import (
     ping,
 )
 from salver.transport.http2.limits import Http2Limits
-from salver.transport.http2.stream import Outbox
-from salver.transport.http2.streams import Streams
+from salver.transport.http2.outbox import Outbox
+from salver.transport.http2.table import StreamTable
 
 __all__ = ["DRAIN_PING", "KEEPALIVE_PING", "Control"]
 
@@ -37,29 +38,18 @@ class Control:
     """Obeys the control frames of one connection.
 
     Attributes:
-        is_ready: the client's SETTINGS have come.
+        is_ready: the other side's SETTINGS have come.
         is_acknowledged: and it has acknowledged ours.
         has_ponged: our keepalive ping was answered; whoever sent it sets this to False.
         has_drained: our drain ping was answered.
     """
 
-    __slots__ = (
-        "_clock",
-        "_handlers",
-        "_limits",
-        "_out",
-        "_paid_data_frames",
-        "_pinged_at",
-        "_streams",
-        "_strikes",
-        "has_drained",
-        "has_ponged",
-        "is_acknowledged",
-        "is_ready",
-    )
-
     def __init__(
-        self, streams: Streams, out: Outbox, limits: Http2Limits, clock: Callable[[], float]
+        self,
+        streams: StreamTable[Any],
+        out: Outbox,
+        limits: Http2Limits,
+        clock: Callable[[], float],
     ) -> None:
         self._streams = streams
         self._out = out
@@ -88,12 +78,12 @@ class Control:
         """
         handle = self._handlers.get(kind)
         if handle is None:
-            self._streams.pay()
+            self._streams.take()
         else:
             handle(payload, flags, stream_id)
 
     def _on_priority(self, payload: bytes, flags: int, stream_id: int) -> None:
-        self._streams.pay()
+        self._streams.take()
         if stream_id == 0:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
         is_short = len(payload) != 5
@@ -109,7 +99,7 @@ class Control:
 
     def _on_goaway(self, payload: bytes, flags: int, stream_id: int) -> None:
         """The client is about to leave: it closes when it has its answers."""
-        self._streams.pay()
+        self._streams.take()
         if stream_id:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
@@ -123,7 +113,7 @@ class Control:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         stream = streams.open.get(stream_id)
         if stream is None:
-            streams.pay()
+            streams.take()
         else:
             streams.leave(stream)
             streams.pay_reset()
@@ -131,7 +121,7 @@ class Control:
     # PING.
 
     def _on_ping(self, payload: bytes, flags: int, stream_id: int) -> None:
-        self._streams.pay()
+        self._streams.take()
         if stream_id:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
@@ -170,7 +160,7 @@ class Control:
     # SETTINGS.
 
     def _on_settings(self, payload: bytes, flags: int, stream_id: int) -> None:
-        self._streams.pay()
+        self._streams.take()
         if stream_id:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & Flag.ACK:
@@ -195,7 +185,7 @@ class Control:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "window too large")
             change = value - out.initial_window
             out.initial_window = value
-            self._streams.purse.left -= len(self._streams.open) >> _STREAMS_PER_FRAME_SHIFT
+            self._streams.tokens.left -= len(self._streams.open) >> _STREAMS_PER_FRAME_SHIFT
             for stream in self._streams.open.values():
                 stream.widen(change)
                 if stream.send_window > MAX_WINDOW:
@@ -239,6 +229,6 @@ class Control:
     def _pay_window_update(self) -> None:
         """Who reads our DATA may tell us of it; who gives window by the octet may not for long."""
         sent = self._out.data_frames
-        self._streams.purse.left += (sent - self._paid_data_frames) * _FRAMES_PER_DATA
+        self._streams.tokens.left += (sent - self._paid_data_frames) * _FRAMES_PER_DATA
         self._paid_data_frames = sent
-        self._streams.pay()
+        self._streams.take()

@@ -6,7 +6,8 @@ handed out, so that what is made of it can be kept on it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from hpack import HPACKError
 from hpack.hpack import encode_integer
@@ -16,14 +17,18 @@ from salver.transport import messages
 from salver.transport.http2.field_reader import FieldReader
 from salver.transport.http2.frames import Code, ConnectionFault
 
-__all__ = ["HeaderBlocks", "Headers", "encode_block"]
+__all__ = ["AnswerHeaders", "HeaderBlocks", "Headers", "encode_block"]
+
+H = TypeVar("H", bound="Headers")
 
 _BAD_NAME = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9a-z]")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
+_BAD_VALUE_OF_ANSWERS = re.compile(rb"[\x00\r\n]")
 _OF_HTTP1 = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
+_PSEUDO_OF_ANSWERS = frozenset({b":status"})
 _CACHED_BLOCKS = 128
 _KNOWN_LISTS = 128
 _MOST_CACHED_BYTES = 4096
@@ -38,22 +43,13 @@ class Headers(messages.Headers):
         scheme: `:scheme`.
         authority: `:authority`.
         content_length: -1 when there was none.
-        fault: why the request is malformed (RFC 9113 §8.1.1); empty when it is well formed.
+        fault: why the message is malformed (RFC 9113 §8.1.1); empty when it is well formed.
         size_bytes: by HPACK's measure.
         memo: free for the upper layer, which may keep here what it has made of the fields.
     """
 
-    __slots__ = (
-        "_pairs",
-        "authority",
-        "content_length",
-        "fault",
-        "memo",
-        "method",
-        "path",
-        "scheme",
-        "size_bytes",
-    )
+    _known = _PSEUDO
+    _bad_value = _BAD_VALUE
 
     def __init__(
         self, fields: Sequence[tuple[bytes, bytes]] = (), *, are_trailers: bool = False
@@ -83,10 +79,10 @@ class Headers(messages.Headers):
         return self._pairs
 
     def _take(self, name: bytes, value: bytes, pseudo: dict[bytes, bytes]) -> None:
-        if _BAD_VALUE.search(value):
+        if self._bad_value.search(value):
             raise _Malformed("a field value has forbidden characters")
         if name.startswith(b":"):
-            if name not in _PSEUDO:
+            if name not in self._known:
                 raise _Malformed("unknown pseudo-header")
             if name in pseudo:
                 raise _Malformed("a pseudo-header came twice")
@@ -128,11 +124,33 @@ class Headers(messages.Headers):
             raise _Malformed("host is not the authority")
 
 
+class AnswerHeaders(Headers):
+    """The fields of a header block that a server sends: those of an answer, or trailers.
+
+    Blanks at the ends of values, which RFC 9113 §8.2.1 forbids, are left as they are: gRPC's C core
+    writes a `grpc-message` so, where the message begins or ends with some.
+
+    Attributes:
+        status: `:status`; 0 in trailers, which have none.
+    """
+
+    _known = _PSEUDO_OF_ANSWERS
+    _bad_value = _BAD_VALUE_OF_ANSWERS
+    status = 0
+
+    def _check(self, pseudo: dict[bytes, bytes], are_trailers: bool) -> None:
+        said = pseudo.get(b":status")
+        if said is not None:
+            if len(said) != 3 or not said.isdigit() or said < b"100":
+                raise _Malformed("a status is three digits")
+            self.status = int(said)
+
+
 class _Malformed(Exception):
     """A rule of RFC 9113 §8 is broken."""
 
 
-class HeaderBlocks:
+class HeaderBlocks(Generic[H]):
     """Reads the header blocks of one connection, in the order they arrive.
 
     Attributes:
@@ -140,26 +158,28 @@ class HeaderBlocks:
             first: `blocks.cached.get(block) or blocks.read(block)`.
     """
 
-    __slots__ = ("_lists", "_reader", "cached")
+    __slots__ = ("_lists", "_make", "_reader", "cached")
 
-    def __init__(self, max_list_bytes: int, table_bytes: int) -> None:
+    def __init__(self, max_list_bytes: int, table_bytes: int, make: Callable[..., H]) -> None:
         """Start with an empty table.
 
         Args:
             max_list_bytes: more than twice that is not even decoded.
-            table_bytes: the dynamic table's bound, once the client has been told.
+            table_bytes: the dynamic table's bound, once the other side has been told.
+            make: `Headers`, or `AnswerHeaders` of a server.
         """
-        # The client may use 4096 until it has seen our SETTINGS.
+        self._make = make
+        # The other side may use 4096 until it has seen our SETTINGS.
         allowed = max(table_bytes, HeaderTable.DEFAULT_SIZE)
         self._reader = FieldReader(2 * max_list_bytes, allowed)
-        self._lists: dict[tuple[tuple[bytes, bytes], ...], Headers] = {}
-        self.cached: dict[bytes, Headers] = {}
+        self._lists: dict[tuple[tuple[bytes, bytes], ...], H] = {}
+        self.cached: dict[bytes, H] = {}
 
     def restrict(self, table_bytes: int) -> None:
-        """The client has acknowledged this bound of the table."""
+        """The other side has acknowledged this bound of the table."""
         self._reader.max_table_bytes = table_bytes
 
-    def read(self, block: bytes, *, are_trailers: bool = False) -> Headers:
+    def read(self, block: bytes, *, are_trailers: bool = False) -> H:
         """The fields of a block, well formed or not (`Headers.fault`).
 
         Raises:
@@ -174,10 +194,10 @@ class HeaderBlocks:
         if reader.has_changed:
             self.cached.clear()
         if are_trailers:
-            return Headers(fields, are_trailers=True)
+            return self._make(fields, are_trailers=True)
         headers = self._lists.get(fields)
         if headers is None:
-            headers = Headers(fields)
+            headers = self._make(fields)
             if headers.size_bytes <= _MOST_CACHED_BYTES:
                 if len(self._lists) >= _KNOWN_LISTS:
                     self._lists.clear()

@@ -15,9 +15,9 @@ class Http2Limits:
     """Bounds on one connection. The first eight are told to the client in SETTINGS or windows.
 
     Frames that move nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown ones)
-    are paid for from a purse: `control_burst` at first, `control_frames_per_s` more each second,
-    and a few for every request and every DATA frame. Resets are paid for from another. Who has
-    nothing left to pay with is told ENHANCE_YOUR_CALM.
+    take a token each from a bucket: `control_burst` at first, `control_frames_per_s` more each
+    second, and a few for every request and every DATA frame. Resets have a bucket of their own. A
+    client whose bucket is empty is told ENHANCE_YOUR_CALM.
 
     Attributes:
         max_concurrent_streams: requests at one time, cancelled ones whose work still runs among
@@ -35,7 +35,7 @@ class Http2Limits:
             spoken.
         header_timeout_s: for the rest of a frame or header block that has begun; and for preface
             and SETTINGS, from when the connection was accepted.
-        body_timeout_s: a body may go this long without progress, unless its stream `is_patient`.
+        body_timeout_s: a body may go this long without progress, unless its stream `is_untimed`.
         min_body_progress_bytes: less than this within `body_timeout_s` is no progress.
         write_timeout_s: what was answered may lie unread by the client this long, be it that its
             windows or its socket are full.

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Sequence
+from contextlib import aclosing
 from email.utils import formatdate
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from salver.errors import Overloaded
 from salver.transport.heads import (
@@ -18,9 +19,11 @@ from salver.transport.heads import (
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
 from salver.transport.http2.stream import Stream
+from salver.transport.identity import TlsIdentity
 from salver.transport.in_flight import Holding
-from salver.transport.messages import Headers, HttpRequest, HttpResponse
+from salver.transport.messages import Headers, HttpResponse, Later, StreamedResponse
 from salver.transport.service import CLIENT_LEFT, Service, overload
+from salver.vocabulary.access import Principal
 
 __all__ = ["HttpRequests"]
 
@@ -47,8 +50,6 @@ class HttpRequests:
         self._rendered: dict[tuple[int, str | None, tuple[tuple[str, str], ...]], bytes] = {}
         self._second = -1
 
-    # What the connections say.
-
     def opened(self, stream: Stream, is_last: bool) -> None:
         """See `Http2Service`."""
         head, refusal = stream.headers.memo, None
@@ -69,20 +70,8 @@ class HttpRequests:
         elif is_last:
             request.received(b"", True)
 
-    def received(self, stream: Stream, data: bytes | memoryview, is_last: bool) -> None:
-        """See `Http2Service`."""
-        if stream.answerer is not None:
-            stream.answerer.received(data, is_last)
-
-    def left(self, stream: Stream) -> None:
-        """See `Http2Service`."""
-        if stream.answerer is not None:
-            stream.answerer.left()
-
-    # Answers.
-
-    def block(self, response: HttpResponse) -> bytes:
-        """The header block of an answer."""
+    def block(self, response: HttpResponse, *, has_length: bool = True) -> bytes:
+        """The header block of an answer; without its length where nobody knows that yet."""
         second = int(self.service.clock())
         if second != self._second:
             self._second = second
@@ -93,6 +82,8 @@ class HttpRequests:
             if len(self._rendered) >= _MAX_RENDERED:
                 self._rendered.clear()
             rendered = self._rendered[key] = self._render(*key)
+        if not has_length:
+            return rendered
         return rendered + encode_block([(b"content-length", b"%d" % response.size)])
 
     def _render(
@@ -109,20 +100,7 @@ class HttpRequests:
 
 
 class _Request:
-    """One request, from its first byte to its answer."""
-
-    __slots__ = (
-        "_bytes_in",
-        "_head",
-        "_holding",
-        "_is_over",
-        "_parts",
-        "_refusal",
-        "_requests",
-        "_started",
-        "_stream",
-        "_task",
-    )
+    """One request, from its first byte to its answer; the `Client` that waits for that."""
 
     def __init__(
         self,
@@ -140,7 +118,19 @@ class _Request:
         self._bytes_in = 0
         self._started = 0.0
         self._is_over = False
+        self._streamed: StreamedResponse | None = None  # that is sent while it is made
         self._task: asyncio.Task[None] | None = None
+        self.principal: Principal | None = None
+
+    @property
+    def peer(self) -> str | None:
+        """See `Client`."""
+        return self._stream.peer
+
+    @property
+    def identity(self) -> TlsIdentity | None:
+        """See `Client`."""
+        return self._stream.identity
 
     def received(self, data: bytes | memoryview, is_last: bool) -> None:
         """Take a part of the body; the request is handled when it is whole."""
@@ -163,7 +153,7 @@ class _Request:
                     return
                 if self._bytes_in > _LONG_TO_JOIN_BYTES:
                     self._started = self._requests.service.monotonic()
-                    self._await(self._handle_unready(None))
+                    self._await(self._unready(self._parts))
                     return
                 body = b"".join(self._parts)
                 self._parts.clear()
@@ -206,10 +196,7 @@ class _Request:
         self._parts.clear()
         if self._task is not None:
             self._task.cancel()
-            service = self._requests.service
-            service.record(
-                self._head, CLIENT_LEFT, self._stream.peer, self._bytes_in, self._started
-            )
+            self._record(self._streamed or CLIENT_LEFT)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer what is not understood, or too much."""
@@ -226,11 +213,11 @@ class _Request:
         assert head is not None  # what has none was refused
         if service.access is not None:
             self._started = service.monotonic()
-        if head.is_gzipped and body:
-            self._await(self._handle_unready(body))
+        if head.coding is not None and body:
+            self._await(self._unready(body))
             return
         try:
-            answer = service.handler(self._request(head, body))
+            answer = service.handler(service.request(head, body, self))
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
             answer = self._fault(error)
         if isinstance(answer, HttpResponse):
@@ -239,29 +226,15 @@ class _Request:
         else:
             self._await(answer)
 
-    def _request(self, head: RequestHead, body: bytes) -> HttpRequest:
-        return HttpRequest(head.method, head.target, head.headers, body, True, self._stream)
+    def _unready(self, body: "bytes | deque[Any]") -> Later:
+        assert self._head is not None  # what has none was refused
+        return self._requests.service.answer_unready(self._head, body, self._holding, self)
 
-    async def _handle_unready(self, body: bytes | None) -> HttpResponse:
-        """Answer a request whose body is in parts, or compressed."""
-        service, head = self._requests.service, self._head
-        assert head is not None  # what has none was refused
-        try:
-            if body is None:
-                body = await service.joined(self._parts)
-            if head.is_gzipped:
-                body = await service.inflated(body, self._holding)
-        except Refusal as refusal:
-            return service.refusal_page(refusal, head.target)
-        answer = service.handler(self._request(head, body))
-        return answer if isinstance(answer, HttpResponse) else await answer
-
-    def _await(self, answer: Awaitable[HttpResponse]) -> None:
+    def _await(self, answer: Later) -> None:
         try:
             self._holding.grow_to(self._bytes_in)
         except Overloaded as error:
-            if isinstance(answer, Coroutine):
-                answer.close()
+            answer.close()
             self.refuse(overload(error))
             return
         self._requests.service.in_flight += 1
@@ -269,19 +242,53 @@ class _Request:
         self._task = asyncio.get_running_loop().create_task(self._answer_later(answer))
         self._task.add_done_callback(partial(self._settle, answer))
 
-    async def _answer_later(self, answer: Awaitable[HttpResponse]) -> None:
+    async def _answer_later(self, answer: Later) -> None:
         try:
             response = await answer
         except Exception as error:  # noqa: BLE001 the request ends here, and the log hears of it
             response = self._fault(error)
-        if not self._is_over:
+        if isinstance(response, StreamedResponse):
+            await self._send(response)
+        elif not self._is_over:
             self._answer(response)
 
-    def _settle(self, answer: Awaitable[HttpResponse], _task: "asyncio.Task[None]") -> None:
+    async def _send(self, response: StreamedResponse) -> None:
+        """Send an answer while it is made; to cancel it closes what makes it."""
+        head, stream = self._head, self._stream
+        self._streamed = response
+        block = self._requests.block(response, has_length=False)
+        async with aclosing(response.parts) as parts:
+            if head is not None and head.is_head:
+                stream.refuse(block)
+            else:
+                stream.send_head(block)
+                try:
+                    async for part in parts:
+                        await self._send_part(response, part)
+                except Exception as error:  # noqa: BLE001 the request ends here; the log hears
+                    self._requests.service.broke_off(error)
+                    return  # what has no end is reset
+                stream.send_trailers()
+        if not self._is_over:
+            self._is_over = True
+            self._record(response)
+
+    async def _send_part(self, response: StreamedResponse, part: bytes) -> None:
+        stream = self._stream
+        stream.send_data(part)
+        response.sent_bytes += len(part)
+        if stream.is_waiting:
+            unread = Holding(self._requests.service.memory)
+            unread.add(len(part))
+            try:
+                await stream.drained()
+            finally:
+                unread.release()
+
+    def _settle(self, answer: Later, _task: "asyncio.Task[None]") -> None:
         self._requests.service.in_flight -= 1
         self._task = None  # no cycle of request, task, what has cancelled it and its frames
-        if isinstance(answer, Coroutine):
-            answer.close()  # it may have been cancelled before it began
+        answer.close()  # it may have been cancelled before it began
         self._stream.let_go()
         self._holding.release()
         if not self._is_over:
@@ -304,8 +311,14 @@ class _Request:
         stream.respond(requests.block(response), parts)
         stream.count_unread(Holding(requests.service.memory))
         if requests.service.access is not None:
-            requests.service.record(
-                head, response, self._stream.peer, self._bytes_in, self._started
+            self._record(response)
+
+    def _record(self, response: HttpResponse) -> None:
+        service = self._requests.service
+        if service.access is not None:
+            service.record(
+                *(self._head, response, self._stream.peer, self._bytes_in, self._started),
+                self.principal,
             )
 
 

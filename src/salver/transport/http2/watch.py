@@ -1,18 +1,23 @@
 """What ends an HTTP/2 connection, or a stream of it, by the clock."""
 
+from typing import Any, Generic, TypeVar
+
+from salver.transport.http2.endpoint import Endpoint
 from salver.transport.http2.frames import Code
+from salver.transport.http2.outbox import BaseStream
 from salver.transport.http2.session import Session
-from salver.transport.http2.stream import Stream
 
-__all__ = ["Watch"]
+__all__ = ["BaseWatch", "Watch"]
+
+E = TypeVar("E", bound=Endpoint[Any])
 
 
-class Watch:
-    """The timeouts of one session."""
+class BaseWatch(Generic[E]):
+    """The timeouts that hold for both sides."""
 
-    __slots__ = ("_begun", "_busy_at", "_ready_by", "_session")
+    __slots__ = ("_begun", "_ready_by", "_session")
 
-    def __init__(self, session: Session, now: float, *, accepted_s: float | None = None) -> None:
+    def __init__(self, session: E, now: float, *, accepted_s: float | None = None) -> None:
         """Begin.
 
         Args:
@@ -25,7 +30,6 @@ class Watch:
         self._session = session
         self._begun = now
         self._ready_by = min(now + limits.preface_timeout_s, accepted_s + limits.header_timeout_s)
-        self._busy_at = now
 
     def sweep(self, now: float) -> None:
         """End what has been too slow at this monotonic time.
@@ -64,9 +68,9 @@ class Watch:
             return Code.NO_ERROR, "keepalive timeout"
         return None
 
-    def _is_slow(self, stream: Stream, now: float) -> bool:
+    def _is_slow(self, stream: BaseStream, now: float) -> bool:
         limits = self._session.limits
-        if stream.is_patient:
+        if stream.is_untimed:
             return False
         if stream.is_waiting and now - stream.write_since >= limits.write_timeout_s:
             return True
@@ -78,6 +82,25 @@ class Watch:
             stream.since = now
             return False
         return now - stream.since >= limits.body_timeout_s
+
+    def _age(self, now: float) -> None:
+        """Begin, go on with or enforce a graceful end."""
+        raise NotImplementedError
+
+    def _keep_alive(self, now: float) -> None:
+        """Ping, if it is time."""
+        raise NotImplementedError
+
+
+class Watch(BaseWatch[Session]):
+    """The timeouts of a server's session."""
+
+    __slots__ = ("_busy_at",)
+
+    def __init__(self, session: Session, now: float, *, accepted_s: float | None = None) -> None:
+        """Begin; see `BaseWatch`."""
+        super().__init__(session, now, accepted_s=accepted_s)
+        self._busy_at = now
 
     def _age(self, now: float) -> None:
         """Begin, go on with or enforce a graceful end."""

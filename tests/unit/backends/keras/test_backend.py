@@ -3,29 +3,35 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from salver.backends.keras.backend import KerasBackend, open_backend
+from salver.backends.keras.backend import KerasBackend
 from salver.backends.keras.child import config_of, has_code
 from salver.backends.keras.options import KerasOptions
-from salver.backends.registry import BackendOptions
+from salver.backends.protocol import LoadStage
 from salver.errors import FailedPrecondition, ServingError, Unavailable
-from salver.model import Model
-from salver.requests import Array
+from salver.vocabulary.model import Model
+from salver.vocabulary.requests import Array
 
 Options = Callable[..., KerasOptions]
 ModelPath = Callable[[str], Path]
 
 
-def _backend(options: KerasOptions, **more: Any) -> KerasBackend:
-    return open_backend(BackendOptions(keras=options, **more))
+class _Loader:
+    """A backend of its own, and options for it."""
+
+    def __init__(self, options: KerasOptions) -> None:
+        self._options = options
+        self.backend = KerasBackend()
+
+    def load(self, directory: str) -> Model:
+        return self.backend.load(Path(directory), self._options, LoadStage())
 
 
 def _load(name: str, options: KerasOptions, model_path: ModelPath) -> Model:
-    return _backend(options).load(str(model_path(name) / "1"))
+    return _Loader(options).load(str(model_path(name) / "1"))
 
 
 def _expected(base: Path) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -42,11 +48,9 @@ def _expected(base: Path) -> tuple[dict[str, Array], dict[str, Array]]:
 def _run(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
     signature = model.signatures["serving_default"]
     assert set(signature.inputs) == set(inputs)
-    program = model.program(
-        [signature.inputs[name].tensor_name for name in inputs],
-        [spec.tensor_name for spec in signature.outputs.values()],
-    )
-    return dict(zip(signature.outputs, program.run(list(inputs.values())), strict=True))
+    feeds = [inputs[name] for name in signature.inputs]
+    outputs = model.program("serving_default").run(feeds)
+    return dict(zip(signature.outputs, outputs, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_the_answer_is_that_of_predict_with_the_names_keras_gives(
 ) -> None:
     base = model_path(name)
     modules = [str(base / "classes.py")] if name == "keras_custom" else []
-    model = _load(name, options(custom_objects=modules), model_path)
+    model = _load(name, options(custom_objects=tuple(modules)), model_path)
     inputs, outputs = _expected(base)
     for rows in (slice(None), slice(0, 1), slice(1, 3)):
         answers = _run(model, {key: value[rows] for key, value in inputs.items()})
@@ -97,7 +101,7 @@ def test_what_cannot_be_served_says_why_and_is_not_tried_twice(
     model_path: ModelPath,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    backend = _backend(options())
+    backend = _Loader(options())
     caplog.set_level("INFO")
     for _ in range(2):
         with pytest.raises(ServingError) as raised:
@@ -109,7 +113,7 @@ def test_what_cannot_be_served_says_why_and_is_not_tried_twice(
 def test_other_tags_do_not_matter_to_what_was_converted(
     options: Options, model_path: ModelPath
 ) -> None:
-    backend = _backend(options(), saved_model_tags=("gpu", "serve"))
+    backend = _Loader(options(saved_model_tags=("gpu", "serve")))
     backend.load(str(model_path("keras_trained") / "1")).close()
 
 
@@ -120,13 +124,13 @@ def test_settings_of_the_session_are_those_of_the_version(
     shutil.copytree(model_path("keras_trained") / "1", version)
     (version / "assets.extra").mkdir()
     (version / "assets.extra" / "saved_model_config.pb").write_bytes(b"\xff\xff")
-    _backend(options()).load(str(version)).close()
+    _Loader(options()).load(str(version)).close()
     assert "saved_model_config.pb" in caplog.text
 
 
 def test_a_backend_that_was_stopped_converts_nothing(tmp_path: Path, model_path: ModelPath) -> None:
-    backend = _backend(KerasOptions(cache=str(tmp_path)))
-    backend.stop()
+    backend = _Loader(KerasOptions(cache=str(tmp_path)))
+    backend.backend.stop()
     with pytest.raises(Unavailable):
         backend.load(str(model_path("keras_trained") / "1"))
 
@@ -135,4 +139,4 @@ def test_two_files_in_a_version_are_too_many(tmp_path: Path) -> None:
     for name in ("a.keras", "b.h5"):
         (tmp_path / name).touch()
     with pytest.raises(FailedPrecondition, match=r"a\.keras, b\.h5"):
-        _backend(KerasOptions(cache=str(tmp_path))).load(str(tmp_path))
+        _Loader(KerasOptions(cache=str(tmp_path))).load(str(tmp_path))

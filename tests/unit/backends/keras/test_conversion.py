@@ -21,7 +21,7 @@ from salver.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 
 PATIENCE_S = 60.0
 

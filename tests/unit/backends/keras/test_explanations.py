@@ -2,7 +2,7 @@ import pytest
 
 from salver.backends.keras.explanations import ended, explain, took_too_long
 from salver.errors import Code, ServingError
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 
 FILE = "/models/m/1/m.keras"
 

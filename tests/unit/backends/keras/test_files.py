@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from salver.backends.keras.backend import KerasBackend
 from salver.backends.keras.files import (
-    holds_keras,
-    is_keras_file,
+    is_keras_name,
     keras_file,
-    keras_files,
     must_be_whole,
     stamp,
 )
+from salver.backends.keras.options import KerasOptions
+from salver.backends.protocol import Listing
 from salver.errors import DataLoss, FailedPrecondition, NotFound, PermissionDenied
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -32,14 +33,17 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 )
 def test_a_model_is_known_by_its_name(name: str, is_one: bool, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    assert is_keras_file(tmp_path / name) is is_one
-    assert holds_keras(tmp_path) is is_one
+    assert is_keras_name(name) is is_one
+    match = KerasBackend().detect(Listing.of(tmp_path), KerasOptions())
+    assert (match is not None) is is_one
 
 
 def test_a_directory_of_such_a_name_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.keras").mkdir()
-    assert not is_keras_file(tmp_path / "model.keras")
-    assert keras_files(tmp_path / "absent") == []
+    with pytest.raises(NotFound):
+        keras_file(tmp_path)
+    with pytest.raises(NotFound):
+        keras_file(tmp_path / "absent")
 
 
 def test_a_version_holds_one(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
-from salver.backends.keras.options import KerasOptions, keras_options
-from salver.config.options import ServerOptions
+from salver.backends.keras.options import KerasOptions
+from salver.backends.options import fill, pick
+from salver.config.options import ServerOptions, settings_of
+
+
+def _options(flags: ServerOptions) -> KerasOptions:
+    return fill(KerasOptions, pick("keras", KerasOptions, settings_of(flags)))
 
 
 def test_by_default_safe_mode_is_on() -> None:
-    assert keras_options(ServerOptions()) == KerasOptions(max_cache_bytes=10 << 30)
+    assert _options(ServerOptions()) == KerasOptions(max_cache_bytes=10 << 30)
     assert KerasOptions().safe_mode
 
 
@@ -15,7 +20,7 @@ def test_every_flag_is_heard() -> None:
         conversion_cache_max_bytes=5,
         conversion_timeout_seconds=2.5,
     )
-    assert keras_options(flags) == KerasOptions(
+    assert _options(flags) == KerasOptions(
         safe_mode=False,
         custom_objects=("a.b", "/c/d.py"),
         cache="/cache",

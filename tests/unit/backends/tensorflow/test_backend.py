@@ -11,16 +11,29 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.backends.registry import BackendOptions
+from salver.backends.protocol import LoadStage
 from salver.backends.tensorflow import backend as backend_module
 from salver.backends.tensorflow import library as library_module
-from salver.backends.tensorflow.backend import TensorFlowBackend, open_backend
+from salver.backends.tensorflow import session as session_module
+from salver.backends.tensorflow.backend import TensorFlowBackend
 from salver.backends.tensorflow.library import Library, tensorflow_directory
+from salver.backends.tensorflow.options import TensorFlowOptions
 from salver.backends.tensorflow.session import SavedModel, load_saved_model
 from salver.errors import FailedPrecondition, InvalidArgument, NotFound
-from salver.servable import ServableId
+from salver.vocabulary.servable import ServableId
 
 Paths = Callable[[str], Path]
+
+
+def loader(**options: Any) -> Callable[..., SavedModel]:
+    """Loads with a backend of its own, and these options."""
+    backend = TensorFlowBackend()
+
+    def load(path: str, id: ServableId | None = None) -> SavedModel:
+        stage = LoadStage() if id is None else LoadStage(id=id)
+        return backend.load(Path(path), TensorFlowOptions(**options), stage)
+
+    return load
 
 
 def run_in_child(program: str, *arguments: object) -> str:
@@ -36,9 +49,9 @@ def run_in_child(program: str, *arguments: object) -> str:
 
 
 def test_a_model_is_loaded_as_the_options_say(library: Library, version_path: Paths) -> None:
-    backend = open_backend(BackendOptions(saved_model_tags=("gpu", "serve")))
-    model = backend.load(str(version_path("two_tags")))
-    [y] = model.program(["x:0"], ["y:0"]).run([np.array([2.0], np.float32)])
+    load_one = loader(saved_model_tags=("gpu", "serve"))
+    model = load_one(str(version_path("two_tags")))
+    [y] = model.graph.program(["x:0"], ["y:0"]).run([np.array([2.0], np.float32)])
     assert y.tolist() == [20.0]
     model.close()
 
@@ -46,8 +59,8 @@ def test_a_model_is_loaded_as_the_options_say(library: Library, version_path: Pa
 def test_opening_a_backend_opens_no_library() -> None:
     program = (
         "import pathlib\n"
-        "from salver.backends.registry import BackendOptions, open_backend\n"
-        "open_backend('tensorflow', BackendOptions())\n"
+        "from salver.backends.registry import Backends\n"
+        "Backends()['tensorflow_savedmodel']\n"
         "print('tensorflow_cc' in pathlib.Path('/proc/self/maps').read_text())\n"
     )
     if sys.platform == "linux":
@@ -61,10 +74,10 @@ def test_without_tensorflow_each_load_says_what_to_install(
         raise FailedPrecondition("Install it")
 
     monkeypatch.setattr(backend_module, "load_library", missing)
-    backend = TensorFlowBackend(BackendOptions())
+    load_one = loader()
     for _ in range(2):
         with pytest.raises(FailedPrecondition, match="Install it"):
-            backend.load("anywhere")
+            load_one("anywhere")
 
 
 def test_a_tensorflow_installed_meanwhile_is_found(
@@ -79,20 +92,20 @@ def test_a_tensorflow_installed_meanwhile_is_found(
         return answer
 
     monkeypatch.setattr(backend_module, "load_library", found_at_last)
-    backend = TensorFlowBackend(BackendOptions())
+    load_one = loader()
     with pytest.raises(FailedPrecondition):
-        backend.load("anywhere")
-    backend.load(str(version_path("half_plus_two"))).close()
-    backend.load(str(version_path("half_plus_two"))).close()
+        load_one("anywhere")
+    load_one(str(version_path("half_plus_two"))).close()
+    load_one(str(version_path("half_plus_two"))).close()
     assert answers == []
 
 
 def test_several_threads_may_load_at_the_same_time(library: Library, version_path: Paths) -> None:
-    backend = TensorFlowBackend(BackendOptions())
+    load_one = loader()
     names = ["half_plus_two", "half_plus_three", "matrix_half_plus_two", "half_plus_two_tf2"] * 2
 
     def load(name: str) -> list[str]:
-        model = backend.load(str(version_path(name)))
+        model = load_one(str(version_path(name)))
         try:
             return list(model.signatures["serving_default"].outputs)
         finally:
@@ -104,43 +117,41 @@ def test_several_threads_may_load_at_the_same_time(library: Library, version_pat
 
 def test_a_custom_op_library_that_is_not_there_is_named(library: Library, tmp_path: Path) -> None:
     path = str(tmp_path / "ops.so")
-    backend = TensorFlowBackend(BackendOptions(custom_op_libraries=(path,)))
+    load_one = loader(custom_op_libraries=(path,))
     with pytest.raises(NotFound) as raised:
-        backend.load("anywhere")
+        load_one("anywhere")
     assert raised.value.message == f"Custom op library {path} not found"
 
 
 def test_a_custom_op_library_that_is_garbage_is_named(library: Library, tmp_path: Path) -> None:
     path = tmp_path / "ops.so"
     path.write_text("garbage")
-    backend = TensorFlowBackend(BackendOptions(custom_op_libraries=(str(path),)))
+    load_one = loader(custom_op_libraries=(str(path),))
     with pytest.raises(NotFound, match=f"{path}: "):
-        backend.load("anywhere")
+        load_one("anywhere")
 
 
 def test_a_custom_op_library_is_loaded_before_the_first_model(
     library: Library, version_path: Paths
 ) -> None:
     [any_library, *_] = tensorflow_directory().glob("libtensorflow_framework.*")
-    backend = TensorFlowBackend(BackendOptions(custom_op_libraries=(str(any_library),)))
-    backend.load(str(version_path("half_plus_two"))).close()
+    load_one = loader(custom_op_libraries=(str(any_library),))
+    load_one(str(version_path("half_plus_two"))).close()
 
 
 def test_an_unknown_op_keeps_a_version_from_loading(library: Library, version_path: Paths) -> None:
     with pytest.raises(NotFound, match="Op type not registered 'SalverTriple' in binary"):
-        TensorFlowBackend(BackendOptions()).load(str(version_path("custom_op")))
+        loader()(str(version_path("custom_op")))
 
 
 def test_a_model_with_custom_ops_runs_once_their_library_is_loaded(version_path: Paths) -> None:
     program = (
         "import numpy, os, sys\n"
-        "from salver.backends.registry import BackendOptions, open_backend\n"
+        "from salver.backends.selection import Selector\n"
         "os.chdir(os.path.dirname(sys.argv[2]))\n"
-        "options = BackendOptions(custom_op_libraries=(os.path.basename(sys.argv[2]),))\n"
-        "model = open_backend('tensorflow', options).load(sys.argv[1])\n"
-        "signature = model.signatures['serving_default']\n"
-        "feed, fetch = signature.inputs['x'], signature.outputs['y']\n"
-        "program = model.program([feed.tensor_name], [fetch.tensor_name])\n"
+        "settings = {'custom_op_libraries': os.path.basename(sys.argv[2])}\n"
+        "model = Selector(settings=settings)(sys.argv[1]).load()\n"
+        "program = model.program('serving_default', ['y'])\n"
         "print(program.run([numpy.array([1, 2], 'f')])[0].tolist())\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
@@ -155,9 +166,9 @@ def test_the_number_of_threads_is_that_of_the_session_config(version_path: Paths
     )
     program = (
         "import glob, sys\n"
-        "from salver.backends.registry import BackendOptions, open_backend\n"
-        "options = BackendOptions(session_config=bytes.fromhex(sys.argv[2]))\n"
-        "model = open_backend('tensorflow', options).load(sys.argv[1])\n"
+        "from salver.backends.selection import Selector\n"
+        "settings = {'session_config': bytes.fromhex(sys.argv[2])}\n"
+        "model = Selector(settings=settings)(sys.argv[1]).load()\n"
         "names = [open(task).read() for task in glob.glob('/proc/self/task/*/comm')]\n"
         "print(names.count('tf_Compute\\n'))\n"
     )
@@ -167,9 +178,7 @@ def test_the_number_of_threads_is_that_of_the_session_config(version_path: Paths
 
 def _negative(model: SavedModel) -> float:
     """What the model of a square root that asserts a positive number says of -1."""
-    signature = model.signatures["serving_default"]
-    feed, fetch = signature.inputs["x"], signature.outputs["y"]
-    program = model.program([feed.tensor_name], [fetch.tensor_name])
+    program = model.program("serving_default", ["y"])
     try:
         return float(program.run([np.array([-1.0], np.float32)])[0][0])
     finally:
@@ -187,9 +196,9 @@ def test_session_config_takes_effect(library: Library, version_path: Paths) -> N
     """An optimizer that takes assertions out lets a model answer that would have failed."""
     path = str(version_path("failing"))
     with pytest.raises(InvalidArgument, match="x must not be negative"):
-        _negative(TensorFlowBackend(BackendOptions()).load(path))
-    stripped = BackendOptions(session_config=_session_config(debug_stripper=1))
-    assert np.isnan(_negative(TensorFlowBackend(stripped).load(path)))
+        _negative(loader()(path))
+    stripped = loader(session_config=_session_config(debug_stripper=1))
+    assert np.isnan(_negative(stripped(path)))
 
 
 def test_version_may_turn_the_optimizers_off_for_itself(
@@ -204,15 +213,15 @@ def test_version_may_turn_the_optimizers_off_for_itself(
             session_overrides={"disable_meta_optimizer": True}
         ).SerializeToString()
     )
-    options = BackendOptions(session_config=_session_config(debug_stripper=1))
+    load = loader(session_config=_session_config(debug_stripper=1))
     with pytest.raises(InvalidArgument, match="x must not be negative"):
-        _negative(TensorFlowBackend(options).load(str(version)))
+        _negative(load(str(version)))
 
 
 def test_optimizers_nobody_has_are_passed_over(library: Library, reference_model: Paths) -> None:
     [version] = reference_model("saved_model_half_plus_two_cpu_with_saved_model_config").iterdir()
-    model = TensorFlowBackend(BackendOptions()).load(str(version))
-    [y] = model.program(["x:0"], ["y:0"]).run([np.array([[2.0]], np.float32)])
+    model = loader()(str(version))
+    [y] = model.graph.program(["x:0"], ["y:0"]).run([np.array([[2.0]], np.float32)])
     assert y.tolist() == [[3.0]]
     model.close()
 
@@ -220,9 +229,9 @@ def test_optimizers_nobody_has_are_passed_over(library: Library, reference_model
 def test_sessions_of_another_place_are_asked_for_there(
     library: Library, version_path: Paths
 ) -> None:
-    backend = TensorFlowBackend(BackendOptions(session_target="nowhere"))
+    load_one = loader(session_target="nowhere")
     with pytest.raises(NotFound, match=r'\{target: "nowhere"'):
-        backend.load(str(version_path("half_plus_two")))
+        load_one(str(version_path("half_plus_two")))
 
 
 def test_thread_pool_that_loads_is_the_one_named(library: Library, version_path: Paths) -> None:
@@ -230,10 +239,10 @@ def test_thread_pool_that_loads_is_the_one_named(library: Library, version_path:
     config = message_class("tensorflow.ConfigProto")(
         session_inter_op_thread_pool=[{"num_threads": 1}, {"num_threads": 1}]
     ).SerializeToString()
-    TensorFlowBackend(BackendOptions(session_config=config, load_thread_pool=1)).load(path).close()
-    backend = TensorFlowBackend(BackendOptions(session_config=config, load_thread_pool=2))
+    loader(session_config=config, load_thread_pool=1)(path).close()
+    load_one = loader(session_config=config, load_thread_pool=2)
     with pytest.raises(InvalidArgument, match="Invalid inter_op_thread_pool: 2"):
-        backend.load(path)
+        load_one(path)
 
 
 def test_session_is_told_its_model_if_that_is_wanted(
@@ -246,24 +255,21 @@ def test_session_is_told_its_model_if_that_is_wanted(
         given.append(config.experimental.session_metadata)
         return load_saved_model(*arguments, session_config=session_config, **more)
 
-    monkeypatch.setattr(backend_module, "load_saved_model", load)
+    monkeypatch.setattr(session_module, "load_saved_model", load)
     path = str(version_path("half_plus_two"))
-    for options in (BackendOptions(has_session_metadata=True), BackendOptions()):
-        TensorFlowBackend(options).load(path, ServableId("m", 7)).close()
-    TensorFlowBackend(BackendOptions(has_session_metadata=True)).load(path).close()
+    for has_metadata in (True, False):
+        loader(has_session_metadata=has_metadata)(path, ServableId("m", 7)).close()
+    loader(has_session_metadata=True)(path).close()
     assert [(metadata.name, metadata.version) for metadata in given] == [("m", 7), ("", 0), ("", 0)]
 
 
 _XLA = (
     "import numpy, sys\n"
-    "from salver.backends.registry import BackendOptions\n"
-    "from salver.backends.tensorflow.backend import TensorFlowBackend\n"
+    "from salver.backends.selection import Selector\n"
     "from salver.errors import ServingError\n"
-    "options = BackendOptions(is_xla_enabled=sys.argv[2] == 'on')\n"
-    "model = TensorFlowBackend(options).load(sys.argv[1])\n"
-    "signature = model.signatures['serving_default']\n"
-    "feed, fetch = signature.inputs['x'], signature.outputs['y']\n"
-    "program = model.program([feed.tensor_name], [fetch.tensor_name])\n"
+    "settings = {'is_xla_enabled': sys.argv[2] == 'on'}\n"
+    "model = Selector(settings=settings)(sys.argv[1]).load()\n"
+    "program = model.program('serving_default', ['y'])\n"
     "try:\n"
     "    print(program.run([numpy.array([1, 2], 'f')])[0].tolist())\n"
     "except ServingError as error:\n"
@@ -290,7 +296,7 @@ def test_tensorflow_without_a_switch_for_xla_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(library_module, "_DISABLE_XLA", "no_such_function")
-    backend = TensorFlowBackend(BackendOptions())
+    load_one = loader()
     for _ in range(2):
-        backend.load(str(version_path("half_plus_two"))).close()
+        load_one(str(version_path("half_plus_two"))).close()
     assert len([line for line in caplog.messages if "does not let XLA be turned off" in line]) == 1

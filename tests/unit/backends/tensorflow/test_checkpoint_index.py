@@ -10,7 +10,7 @@ from tests.checkpoint_tables import block, entry, handle, strings, table
 from tests.graph_wire import FLOAT, STRING, number
 
 from salver.backends.tensorflow.checkpoint_index import check_index
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 from salver.errors import Code, DataLoss, ServingError
 
 HEADER = {b"": number(1, 1)}

@@ -18,7 +18,7 @@ from salver.backends.tensorflow.library import (
     tensorflow_directory,
 )
 from salver.errors import Code, FailedPrecondition, NotFound, ServingError
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 
 LIBRARY_NAME = "libtensorflow_cc.2.dylib" if sys.platform == "darwin" else "libtensorflow_cc.so.2"
 open_afresh: Callable[[], Library] = library_module._open_library.__wrapped__
@@ -28,6 +28,7 @@ open_afresh: Callable[[], Library] = library_module._open_library.__wrapped__
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The only directory from which packages are imported."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # another test imported it
     invalidate_caches()
     yield tmp_path
     invalidate_caches()
@@ -153,8 +154,8 @@ def test_the_library_leaves_openssl_and_the_tensorflow_package_alone(
     # In a process of its own: what it loads before and after the library is the point.
     program = (
         "import hashlib, sys\n"
-        "from salver.backends.registry import BackendOptions, open_backend\n"
-        "model = open_backend('tensorflow', BackendOptions()).load(sys.argv[1])\n"
+        "from salver.backends.selection import Selector\n"
+        "model = Selector()(sys.argv[1]).load()\n"
         "import ssl\n"
         "ssl.create_default_context()\n"
         "assert not {'tensorflow', 'keras'} & {name.split('.')[0] for name in sys.modules}\n"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from salver.backends.tensorflow.ranks import CheckedProgram, least_ranks
-from salver.dtypes import DataType
 from salver.errors import InvalidArgument
-from salver.requests import Array
-from salver.signature import Signature, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import TensorNames
+from salver.vocabulary.requests import Array
+from salver.vocabulary.signature import Signature, TensorSpec
 
 
 class _Sum:
@@ -27,10 +28,7 @@ class _Sum:
 
 def _signature(**shapes: tuple[int, ...] | None) -> Signature:
     return Signature(
-        inputs={
-            alias: TensorSpec(f"serving_{alias}:0", DataType.FLOAT, shape)
-            for alias, shape in shapes.items()
-        },
+        inputs={alias: TensorSpec(DataType.FLOAT32, shape) for alias, shape in shapes.items()},
         outputs={},
     )
 
@@ -40,7 +38,11 @@ def test_the_declared_dimensions_are_the_least() -> None:
         "serving_default": _signature(image=(-1, 8, 8, 1), steps=(-1, 9, 2)),
         "other": _signature(flat=(-1, 64), unknown=None, video=(-1, 4, 8, 8, 3)),
     }
-    assert least_ranks(signatures) == {
+    names = {
+        name: TensorNames({alias: f"serving_{alias}:0" for alias in of.inputs}, {})
+        for name, of in signatures.items()
+    }
+    assert least_ranks(signatures, names) == {
         "serving_image:0": 4,
         "serving_steps:0": 3,
         "serving_video:0": 5,

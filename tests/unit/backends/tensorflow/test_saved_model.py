@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 
@@ -17,10 +18,10 @@ from salver.backends.tensorflow.saved_model import (
     meta_graph_with_tags,
     read_meta_graphs,
 )
-from salver.dtypes import DataType
 from salver.errors import DataLoss, NotFound, PermissionDenied, ServingError, Unimplemented, Unknown
-from salver.files import NotRegular
-from salver.signature import TensorSpec
+from salver.instruments.files import NotRegular
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.signature import TensorSpec
 
 EVERYTHING = """
 saved_model_schema_version: 1
@@ -76,7 +77,7 @@ def everything(tmp_path: Path) -> MetaGraph:
 
 
 def with_tags(*tags: str) -> MetaGraph:
-    return MetaGraph(tags=tags, signatures={}, signature_def_map=b"")
+    return MetaGraph(tags=tags, signatures={}, names={}, definitions=b"")
 
 
 def test_tags_are_sorted(everything: MetaGraph) -> None:
@@ -91,7 +92,8 @@ def test_signatures_inputs_and_outputs_are_in_alphabetical_order(everything: Met
 
 def test_an_input_has_a_name_a_type_and_a_shape(everything: MetaGraph) -> None:
     inputs = everything.signatures["serving_default"].inputs
-    assert inputs["a"] == TensorSpec("a:0", DataType.STRING, (-1, 3))
+    assert inputs["a"] == TensorSpec(DataType.STRING, (-1, 3))
+    assert everything.names["serving_default"].inputs["a"] == "a:0"
 
 
 def test_an_unknown_rank_is_told_from_rank_zero(everything: MetaGraph) -> None:
@@ -100,25 +102,25 @@ def test_an_unknown_rank_is_told_from_rank_zero(everything: MetaGraph) -> None:
 
 
 def test_a_reference_type_is_what_it_refers_to(everything: MetaGraph) -> None:
-    assert everything.signatures["serving_default"].inputs["b"].dtype is DataType.FLOAT
+    assert everything.signatures["serving_default"].inputs["b"].dtype is DataType.FLOAT32
 
 
 def test_an_encoding_of_several_tensors_has_no_name(everything: MetaGraph) -> None:
-    assert everything.signatures["serving_default"].outputs["y"].tensor_name == ""
+    assert everything.names["serving_default"].outputs["y"] == ""
+    assert not everything.signatures["serving_default"].outputs["y"].is_dense
 
 
 def test_method_names_and_defaults_are_kept(everything: MetaGraph) -> None:
     signature = everything.signatures["serving_default"]
-    default = message_class("tensorflow.TensorProto").FromString(signature.defaults["b"])
-    assert list(default.float_val) == [2.5]
+    default = signature.defaults["b"]
+    assert default is not None
+    assert (default.dtype, default.tolist()) == (np.float32, 2.5)
     assert signature.method_name == "tensorflow/serving/predict"
     assert everything.signatures["another"].method_name == "other"
 
 
 def test_the_signatures_are_kept_verbatim(everything: MetaGraph) -> None:
-    kept = message_class("tensorflow.serving.SignatureDefMap").FromString(
-        everything.signature_def_map
-    )
+    kept = message_class("tensorflow.serving.SignatureDefMap").FromString(everything.definitions)
     original = saved_model(EVERYTHING).meta_graphs[0].signature_def
     assert dict(kept.signature_def) == dict(original)
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from salver._pb import message_class
-from salver.backends.registry import BackendOptions
+from salver.backends.protocol import LoadStage
 from salver.backends.tensorflow.backend import TensorFlowBackend
 from salver.backends.tensorflow.library import Library
+from salver.backends.tensorflow.options import TensorFlowOptions
 from salver.backends.tensorflow.session import SavedModel, load_saved_model
-from salver.dtypes import DataType, numpy_dtype
 from salver.errors import InvalidArgument, NotFound, ServingError, Unimplemented
-from salver.model import Program
-from salver.requests import Array
+from salver.vocabulary.dtypes import DTYPES, DataType, numpy_dtype
+from salver.vocabulary.model import Program
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import short_text
 
 Load = Callable[[str], SavedModel]
 Paths = Callable[[str], Path]
@@ -40,11 +42,7 @@ def loaded(load: Load) -> Iterator[Load]:
 
 
 def program_of(model: SavedModel, signature_name: str = "serving_default") -> Program:
-    signature = model.signatures[signature_name]
-    return model.program(
-        [spec.tensor_name for spec in signature.inputs.values()],
-        [spec.tensor_name for spec in signature.outputs.values()],
-    )
+    return model.program(signature_name)
 
 
 def ask(
@@ -122,7 +120,7 @@ def test_a_keras_model_runs(loaded: Load) -> None:
 def test_signatures_that_lie_about_shape_and_type_are_run_as_the_graph_is(loaded: Load) -> None:
     model = loaded("half_plus_three")
     assert ask(model, "serving_default", x=floats(1, 2, 5))["y"].tolist() == [3.5, 4.0, 5.5]
-    assert model.signatures["tensorflow/serving/regress"].inputs["inputs"].dtype is DataType.FLOAT
+    assert model.signatures["tensorflow/serving/regress"].inputs["inputs"].dtype is DataType.FLOAT32
     outputs = ask(model, "tensorflow/serving/regress", inputs=texts(example(x=1.0)))
     assert outputs["outputs"].tolist() == [[3.5]]
 
@@ -168,7 +166,7 @@ def test_a_signature_without_inputs_runs(loaded: Load) -> None:
 
 
 def test_an_output_may_be_asked_for_twice(loaded: Load) -> None:
-    program = loaded("half_plus_two").program(["x:0"], ["y:0", "y2:0", "y:0"])
+    program = loaded("half_plus_two").graph.program(["x:0"], ["y:0", "y2:0", "y:0"])
     assert [output.tolist() for output in program.run([floats(2)])] == [[3.0], [4.0], [3.0]]
 
 
@@ -178,11 +176,11 @@ def test_what_is_not_finite_comes_out_as_it_is(loaded: Load) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", [d for d in DataType if d.name not in (
-    "INVALID", "STRING", "RESOURCE", "VARIANT")], ids=lambda dtype: dtype.name)  # fmt: skip
+@pytest.mark.parametrize("dtype", [d for d in DTYPES.values() if d.name not in (
+    "invalid", "string", "resource", "variant")], ids=lambda dtype: dtype.name)  # fmt: skip
 def test_every_dtype_goes_in_and_comes_out(loaded: Load, dtype: DataType, way: str) -> None:
     model = loaded("every_dtype")
-    name = dtype.name.lower()
+    name = short_text(dtype)
     if name not in model.signatures:
         pytest.skip(f"this TensorFlow has no {name}")
     assert model.signatures[name].inputs["x"].dtype is dtype
@@ -306,7 +304,7 @@ def test_an_unknown_tensor_is_named(loaded: Load, name: str) -> None:
     shown = name if ":" in name else f"{name}:0"
     for feeds, fetches in ((["x:0"], [name]), ([name], ["y:0"])):
         with pytest.raises(InvalidArgument) as raised:
-            loaded("half_plus_two").program(feeds, fetches)
+            loaded("half_plus_two").graph.program(feeds, fetches)
         assert raised.value.message == (
             f"Tensor {shown}, specified in either feed_devices or fetch_devices "
             "was not found in the Graph"
@@ -314,7 +312,7 @@ def test_an_unknown_tensor_is_named(loaded: Load, name: str) -> None:
 
 
 def test_a_tensor_name_without_an_index_means_the_first_output(loaded: Load) -> None:
-    assert loaded("half_plus_two").program(["x"], ["y"]).run([floats(2)])[0].tolist() == [3.0]
+    assert loaded("half_plus_two").graph.program(["x"], ["y"]).run([floats(2)])[0].tolist() == [3.0]
 
 
 def test_an_output_that_is_no_tensor_cannot_be_asked_for(loaded: Load) -> None:
@@ -326,7 +324,7 @@ def test_a_resource_cannot_leave_the_model(library: Library, loaded: Load) -> No
     model = loaded("half_plus_two_tf2")
     handle = next(name for name in operations(library, model) if name.startswith("Variable"))
     with pytest.raises(Unimplemented, match=r"^Tensors of type resource cannot leave the model$"):
-        model.program([], [handle]).run([])
+        model.graph.program([], [handle]).run([])
 
 
 def operations(library: Library, model: SavedModel) -> Iterator[str]:
@@ -342,24 +340,24 @@ def operations(library: Library, model: SavedModel) -> Iterator[str]:
 
 def test_nodes_can_be_run_to_without_an_output(loaded: Load) -> None:
     model = loaded("half_plus_two")
-    assert model.program(["x:0"], [], ["y"]).run([floats(2)]) == []
-    [y] = model.program(["x:0"], ["y:0"], ["y2", "y"]).run_inline([floats(2)])
+    assert model.graph.program(["x:0"], [], ["y"]).run([floats(2)]) == []
+    [y] = model.graph.program(["x:0"], ["y:0"], ["y2", "y"]).run_inline([floats(2)])
     assert y.tolist() == [3.0]
     with pytest.raises(InvalidArgument, match=r"^Must specify at least one target to fetch or"):
-        model.program([], []).run([])
+        model.graph.program([], []).run([])
 
 
 @pytest.mark.parametrize("name", ["nope", "y:0", ""])
 def test_a_node_there_is_not_cannot_be_run_to(loaded: Load, name: str) -> None:
     with pytest.raises(NotFound) as raised:
-        loaded("half_plus_two").program(["x:0"], ["y:0"], [name])
+        loaded("half_plus_two").graph.program(["x:0"], ["y:0"], [name])
     assert raised.value.message == f"PruneForTargets: Some target nodes not found: {name}"
 
 
 def test_a_program_that_is_dropped_leaves_nothing_to_its_model(loaded: Load) -> None:
     model = loaded("half_plus_two")
     for _ in range(3):
-        model.program(["x:0"], ["y:0"]).run([floats(2)])
+        model.graph.program(["x:0"], ["y:0"]).run([floats(2)])
     assert len(model._session.statuses) == 1
 
 
@@ -540,9 +538,8 @@ def test_a_load_that_holds_up_nobody_does_not_step_back(
 ) -> None:
     monkeypatch.setattr(library, "has_pools", True)
     names = threads_of(monkeypatch)
-    directory = str(version_path("half_plus_two"))
-    backend = TensorFlowBackend(BackendOptions(is_serving=lambda: False))
-    backend.load(directory).close()
+    stage = LoadStage(is_serving=lambda: False)
+    TensorFlowBackend().load(version_path("half_plus_two"), TensorFlowOptions(), stage).close()
     assert names == ["salver-free"]
 
 

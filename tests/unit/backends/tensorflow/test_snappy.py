@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salver.backends.tensorflow.snappy import decompressed
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 
 
 def literal(data: bytes) -> bytes:

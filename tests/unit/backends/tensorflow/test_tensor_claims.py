@@ -9,7 +9,7 @@ from salver.backends.tensorflow.tensor_claims import (
     fault_of_variant,
     shape_text,
 )
-from salver.codecs.wire import varint
+from salver.codecs.protobuf.wire import varint
 
 LIST = "tensorflow::TensorList"
 

@@ -11,14 +11,13 @@ from salver._pb import message_class
 from salver.backends.tensorflow import tensors
 from salver.backends.tensorflow.library import Library
 from salver.backends.tensorflow.tensors import from_tensor, string_tensor_proto, to_tensor
-from salver.dtypes import DTYPES, DataType, numpy_dtype
 from salver.errors import Internal, InvalidArgument, ResourceExhausted, ServingError, Unimplemented
-from salver.requests import Array
+from salver.vocabulary.dtypes import DTYPES, DataType, numpy_dtype
+from salver.vocabulary.requests import Array
+from salver.vocabulary.tensorflow_types import number_of
 
 NUMERIC = [
-    dtype
-    for dtype, row in DTYPES.items()
-    if row.storage is not None and dtype is not DataType.STRING
+    dtype for dtype in DTYPES.values() if dtype.storage is not None and dtype is not DataType.STRING
 ]
 SMALL, MIDDLE, LARGE = 1 << 15, 1 << 17, 1 << 21  # bytes; each is copied in a way of its own
 
@@ -27,7 +26,7 @@ def passed(library: Library, array: Array, declared: DataType = DataType.INVALID
     """The array as it comes out of a tensor made from it."""
     status = library.quick.TF_NewStatus()
     try:
-        tensor = to_tensor(library, array, status, declared)
+        tensor = to_tensor(library, array, status, number_of(declared))
         try:
             return from_tensor(library, tensor)
         finally:
@@ -43,7 +42,7 @@ def strings(*values: bytes) -> Array:
 
 
 def random(dtype: DataType, shape: tuple[int, ...]) -> Array:
-    noise = np.random.default_rng(int(dtype)).integers(0, 2, (*shape, 3))
+    noise = np.random.default_rng(number_of(dtype)).integers(0, 2, (*shape, 3))
     array: Array = noise.sum(axis=-1).astype(np.float32).astype(numpy_dtype(dtype))
     return array
 
@@ -64,13 +63,13 @@ def test_a_tensor_has_the_declared_type_where_the_array_may_hold_it(
     library: Library, dtype: DataType
 ) -> None:
     status = library.quick.TF_NewStatus()
-    tensor = to_tensor(library, random(dtype, (2,)), status, dtype)
-    assert library.quick.TF_TensorType(tensor) == dtype
+    tensor = to_tensor(library, random(dtype, (2,)), status, number_of(dtype))
+    assert library.quick.TF_TensorType(tensor) == number_of(dtype)
     library.quick.TF_DeleteTensor(tensor)
     library.quick.TF_DeleteStatus(status)
 
 
-@pytest.mark.parametrize("declared", [DataType.DOUBLE, DataType.STRING, DataType.RESOURCE])
+@pytest.mark.parametrize("declared", [DataType.FLOAT64, DataType.STRING, DataType.RESOURCE])
 def test_a_tensor_has_the_arrays_own_type_where_another_is_declared(
     library: Library, declared: DataType
 ) -> None:
@@ -132,7 +131,7 @@ def test_a_tensor_for_which_there_is_no_memory_is_refused(tensor: int | None) ->
     api = ForgetfulApi(tensor)
     library: Any = SimpleNamespace(quick=api)
     with pytest.raises(ResourceExhausted, match=r"^No memory for a tensor of 12 bytes$"):
-        to_tensor(library, np.zeros(3, np.float32), 0, DataType.FLOAT)
+        to_tensor(library, np.zeros(3, np.float32), 0, number_of(DataType.FLOAT32))
     assert api.deleted == [tensor]
 
 
@@ -171,7 +170,9 @@ def test_a_single_string_has_no_axes(library: Library) -> None:
 
 @given(st.lists(st.binary(max_size=300), max_size=300))
 def test_strings_are_written_as_protobuf_would(values: list[bytes]) -> None:
-    proto = message_class("tensorflow.TensorProto")(dtype=int(DataType.STRING), string_val=values)
+    proto = message_class("tensorflow.TensorProto")(
+        dtype=number_of(DataType.STRING), string_val=values
+    )
     proto.tensor_shape.dim.add(size=len(values))
     assert same(string_tensor_proto(strings(*values)), proto)
 
@@ -180,7 +181,7 @@ def test_strings_are_written_as_protobuf_would(values: list[bytes]) -> None:
 def test_shapes_are_written_as_protobuf_would(shape: list[int]) -> None:
     array: Array = np.full(shape, b"s", dtype=object)
     proto = message_class("tensorflow.TensorProto")(
-        dtype=int(DataType.STRING), string_val=[b"s"] * array.size
+        dtype=number_of(DataType.STRING), string_val=[b"s"] * array.size
     )
     proto.tensor_shape.SetInParent()
     for size in shape:
@@ -206,20 +207,20 @@ def test_a_string_tensor_that_tensorflow_refuses_is_an_error(
 
 @pytest.mark.parametrize("dtype", [DataType.RESOURCE, DataType.VARIANT])
 def test_what_no_array_holds_cannot_leave_the_model(library: Library, dtype: DataType) -> None:
-    tensor = library.quick.TF_AllocateTensor(dtype, None, 0, 64)
+    tensor = library.quick.TF_AllocateTensor(number_of(dtype), None, 0, 64)
     with pytest.raises(
         Unimplemented, match=f"^Tensors of type {dtype.name.lower()} cannot leave the model$"
     ):
         from_tensor(library, tensor)
 
 
-@pytest.mark.parametrize("dtype", [DataType.FLOAT, DataType.STRING])
+@pytest.mark.parametrize("dtype", [DataType.FLOAT32, DataType.STRING])
 @pytest.mark.parametrize("shape", [(0,) * 65, (0,) * 254, (0, 2**62, 2)])
 def test_a_tensor_of_a_shape_that_no_array_has_is_refused(
     library: Library, dtype: DataType, shape: tuple[int, ...]
 ) -> None:
     dims = (c_int64 * len(shape))(*shape)
-    tensor = library.quick.TF_AllocateTensor(dtype, addressof(dims), len(shape), 0)
+    tensor = library.quick.TF_AllocateTensor(number_of(dtype), addressof(dims), len(shape), 0)
     with pytest.raises(InvalidArgument, match=f"has a shape of {len(shape)} dimensions"):
         from_tensor(library, tensor)
     library.quick.TF_DeleteTensor(tensor)
@@ -228,9 +229,9 @@ def test_a_tensor_of_a_shape_that_no_array_has_is_refused(
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_an_invariant_broken(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tensors._STORAGE, int(DataType.FLOAT), np.dtype(np.float64))
+    monkeypatch.setitem(tensors._STORAGE, number_of(DataType.FLOAT32), np.dtype(np.float64))
     with pytest.raises(Internal, match=r"^A tensor of shape \(3,\) holds 12 bytes$"):
-        passed(library, np.zeros(3, np.float32), DataType.FLOAT)
+        passed(library, np.zeros(3, np.float32), DataType.FLOAT32)
 
 
 def test_the_two_handles_are_one_library(library: Library) -> None:

@@ -23,8 +23,8 @@ def load(litert: Any, version_path: Callable[[str], Path]) -> Iterator[Callable[
     loaded: list[TFLiteModel] = []
 
     def load_one(name: str, *, pools: int = 2, per_pool: int = 1) -> TFLiteModel:
-        directory = str(version_path(name))
-        model = load_model(litert, directory, num_pools=pools, interpreters_per_pool=per_pool)
+        path = version_path(name) / "model.tflite"
+        model = load_model(litert, path, num_pools=pools, interpreters_per_pool=per_pool)
         loaded.append(model)
         return model
 

@@ -11,7 +11,7 @@ import pytest
 from salver.backends.tflite.interpreters import SHORT_S, Interpreter, InterpreterPool, Layout
 from salver.backends.tflite.model_file import ModelFile, read
 from salver.errors import Internal
-from salver.requests import Array
+from salver.vocabulary.requests import Array
 
 VersionPath = Callable[[str], Path]
 

@@ -6,7 +6,7 @@ import pytest
 
 from salver.backends.tflite.library import load_library
 from salver.errors import FailedPrecondition
-from salver.installing import install_command
+from salver.instruments.installing import install_command
 
 
 def test_the_library_brings_no_tensorflow(litert: Any) -> None:

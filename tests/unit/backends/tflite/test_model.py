@@ -7,25 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salver.backends.registry import InternalBatching
 from salver.backends.tensorflow.library import load_library as load_tensorflow
 from salver.backends.tensorflow.session import load_saved_model
 from salver.backends.tflite.model import TFLiteModel, TFLiteProgram, load_model
-from salver.batching.plan import BatchRules
-from salver.dtypes import numpy_dtype
 from salver.errors import Internal, InvalidArgument, NotFound
-from salver.requests import Array
+from salver.scheduling.plan import BatchRules
+from salver.vocabulary.dtypes import numpy_dtype
+from salver.vocabulary.model import InternalBatching
+from salver.vocabulary.requests import Array
 
 Load = Callable[..., TFLiteModel]
 VersionPath = Callable[[str], Path]
 
 
 def _program(model: Any, name: str = "serving_default") -> TFLiteProgram:
-    signature = model.signatures[name]
-    made: TFLiteProgram = model.program(
-        [spec.tensor_name for spec in signature.inputs.values()],
-        [spec.tensor_name for spec in signature.outputs.values()],
-    )
+    made: TFLiteProgram = model.program(name)
     return made
 
 
@@ -116,8 +112,8 @@ def test_one_of_the_references_models_answers(
         "saved_model_half_plus_two_tflite",
         "saved_model_half_plus_two_tflite_with_sigdef",
     ):
-        directory = str(reference_model(name) / "00000123")
-        model = load_model(litert, directory, num_pools=0, interpreters_per_pool=1)
+        path = reference_model(name) / "00000123" / "model.tflite"
+        model = load_model(litert, path, num_pools=0, interpreters_per_pool=1)
         assert list(model.signatures["serving_default"].inputs) == ["x"]
         (y,) = _both(_program(model), np.array([[2.0], [4.0]], np.float32))
         assert y.tolist() == [[3.0], [4.0]]
@@ -174,9 +170,9 @@ def test_a_broadcast_that_cannot_be_is_an_error_and_the_next_request_is_answered
 
 def test_some_outputs_can_be_fetched_alone_and_targets_mean_nothing(load: Load) -> None:
     model = load("lite")
-    signature = model.signatures["mixed"]
-    feeds = [signature.inputs[alias].tensor_name for alias in ("b", "a")]
-    program = model.program(feeds, [signature.outputs["next"].tensor_name], ["anything"])
+    names = model.graph.names["mixed"]
+    feeds = [names.inputs[alias] for alias in ("b", "a")]
+    program = model.graph.program(feeds, [names.outputs["next"]], ["anything"])
     (out,) = program.run([np.array([2], np.int32), np.zeros((1, 2), np.float32)])
     assert out.tolist() == [3]
 
@@ -204,15 +200,15 @@ def test_feeds_that_make_no_run_are_refused(
 ) -> None:
     model = load("lite")
     with pytest.raises(InvalidArgument) as raised:
-        model.program(feeds, fetches)
+        model.graph.program(feeds, fetches)
     assert raised.value.message.startswith(text)
 
 
 def test_an_output_of_a_name_there_is_not_is_refused(load: Load) -> None:
     model = load("lite_plain")
     with pytest.raises(Internal, match="Missing output TFLite tensor: nowhere"):
-        model.program(["x_in:0"], ["nowhere"])
-    assert model.program(["x_in:0"], ["y_out:0"]).run([np.zeros(1, np.float32)])
+        model.graph.program(["x_in:0"], ["nowhere"])
+    assert model.graph.program(["x_in:0"], ["y_out:0"]).run([np.zeros(1, np.float32)])
 
 
 def test_eight_threads_get_their_own_answers(load: Load) -> None:
@@ -249,24 +245,22 @@ def test_an_unknown_tensor_in_a_signature_keeps_the_model_from_loading(load: Loa
 
 def test_a_directory_without_the_file_is_not_found(litert: Any, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"model\.tflite; No such file"):
-        load_model(litert, str(tmp_path), num_pools=1, interpreters_per_pool=1)
+        load_model(litert, tmp_path / "model.tflite", num_pools=1, interpreters_per_pool=1)
 
 
 def test_the_signatures_are_also_a_message(load: Load) -> None:
     from salver._pb import message_class
 
-    found = message_class("tensorflow.serving.SignatureDefMap").FromString(
-        load("lite").signature_def_map
-    )
+    found = message_class("tensorflow.serving.SignatureDefMap").FromString(load("lite").definitions)
     assert sorted(found.signature_def) == sorted(load("lite").signatures)
 
 
 def test_one_interpreter_per_pool_asks_for_no_batches(load: Load) -> None:
-    assert load("lite_plain").internal_batching is None
+    assert load("lite_plain").batching is None
 
 
 def test_more_interpreters_per_pool_ask_for_batches_of_a_share_of_the_largest(load: Load) -> None:
-    assert load("lite_plain", pools=3, per_pool=4).internal_batching == InternalBatching(
+    assert load("lite_plain", pools=3, per_pool=4).batching == InternalBatching(
         num_batch_threads=3,
         max_batch_size=500,
         max_execution_batch_size=125,
@@ -275,13 +269,13 @@ def test_more_interpreters_per_pool_ask_for_batches_of_a_share_of_the_largest(lo
 
 
 def test_rows_of_a_model_exported_for_one_row_are_shared_out_too(load: Load) -> None:
-    batching = load("lite_fixed", pools=1, per_pool=3).internal_batching
+    batching = load("lite_fixed", pools=1, per_pool=3).batching
     assert batching is not None
     assert batching.max_execution_batch_size == 167
 
 
 def test_the_batches_asked_for_are_ones_the_scheduler_can_make(load: Load) -> None:
-    batching = load("lite_plain", per_pool=4).internal_batching
+    batching = load("lite_plain", per_pool=4).batching
     assert batching is not None
     rules = BatchRules.of(batching)
     assert (rules.max_task_rows, rules.max_batch_rows, rules.timeout_s) == (500, 125, 0.0)

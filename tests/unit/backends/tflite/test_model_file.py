@@ -6,8 +6,8 @@ import pytest
 
 from salver.backends.tflite.flatbuffer import root_table
 from salver.backends.tflite.model_file import Subgraph, Tensor, parse, read
-from salver.dtypes import DataType
 from salver.errors import Internal, InvalidArgument, NotFound
+from salver.vocabulary.dtypes import DataType
 
 VersionPath = Callable[[str], Path]
 UNREADABLE = "Cannot build FlatBufferModel from buffer."
@@ -17,8 +17,8 @@ def test_the_tensors_of_a_file_without_signatures_are_read(version_path: Version
     file = read(version_path("lite_plain") / "model.tflite")
     (graph,) = file.subgraphs
     assert [(t.name, t.dtype, t.shape) for t in (*graph.inputs, *graph.outputs)] == [
-        ("x_in", DataType.FLOAT, (-1,)),
-        ("y_out", DataType.FLOAT, (-1,)),
+        ("x_in", DataType.FLOAT32, (-1,)),
+        ("y_out", DataType.FLOAT32, (-1,)),
     ]
     assert (file.signature_defs, file.table_signatures) == ({}, ())
     assert (file.has_loops, file.custom_operations) == (False, ())
@@ -54,8 +54,8 @@ def test_one_of_the_references_files_is_read(reference_model: Callable[[str], Pa
     file = read(path / "00000123" / "model.tflite")
     assert file.subgraphs == (
         Subgraph(
-            (Tensor("tflite_input", 0, DataType.FLOAT, (1, 1)),),
-            (Tensor("y", 4, DataType.FLOAT, (1, 1)),),
+            (Tensor("tflite_input", 0, DataType.FLOAT32, (1, 1)),),
+            (Tensor("y", 4, DataType.FLOAT32, (1, 1)),),
         ),
     )
     assert b"tflite_input:0" in file.signature_defs["serving_default"]

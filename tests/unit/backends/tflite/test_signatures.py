@@ -9,9 +9,10 @@ import pytest
 from salver._pb import message_class
 from salver.backends.tflite.model_file import ModelFile, Subgraph, TableSignature, Tensor, read
 from salver.backends.tflite.signatures import Signatures, read_signatures
-from salver.dtypes import DataType
 from salver.errors import Code, Internal, ServingError
-from salver.signature import PREDICT_METHOD_NAME, TensorSpec
+from salver.vocabulary.dtypes import DataType
+from salver.vocabulary.model import TensorNames
+from salver.vocabulary.signature import PREDICT_METHOD_NAME, TensorSpec
 
 VersionPath = Callable[[str], Path]
 
@@ -25,7 +26,7 @@ SignaturesOf = Callable[[str], Signatures]
 
 
 def _tensor(name: str, index: int = 0) -> Tensor:
-    return Tensor(name, index, DataType.FLOAT, (-1,))
+    return Tensor(name, index, DataType.FLOAT32, (-1,))
 
 
 def _file(
@@ -47,14 +48,14 @@ def test_signatures_of_the_metadata_keep_what_they_say(signatures_of: Signatures
     found = signatures_of("lite_metadata").signatures
     assert list(found) == ["doubtful", "serving_default"]
     assert found["doubtful"].method_name == "some/method"
-    assert found["serving_default"].inputs == {"x": TensorSpec("x_in", DataType.FLOAT, (-1,))}
+    assert found["serving_default"].inputs == {"x": TensorSpec(DataType.FLOAT32, (-1,))}
 
 
 def test_the_map_of_signatures_names_the_tensors_as_the_file_does(
     signatures_of: SignaturesOf,
 ) -> None:
     verbatim = message_class("tensorflow.serving.SignatureDefMap").FromString(
-        signatures_of("lite_metadata").signature_def_map
+        signatures_of("lite_metadata").definitions
     )
     definition = verbatim.signature_def["serving_default"]
     assert (definition.inputs["x"].name, definition.outputs["y"].name) == ("x_in", "y_out")
@@ -67,7 +68,7 @@ def test_signatures_of_the_table_have_the_aliases_of_the_exporter(
     found = signatures_of("lite").signatures
     assert sorted(found) == ["classify", "mixed", "regress", "serving_default", "strings"]
     assert {alias: (s.dtype, s.shape) for alias, s in found["mixed"].inputs.items()} == {
-        "a": (DataType.FLOAT, (-1, 2)),
+        "a": (DataType.FLOAT32, (-1, 2)),
         "b": (DataType.INT32, (-1,)),
     }
     assert list(found["mixed"].outputs) == ["next", "product"]
@@ -88,15 +89,14 @@ def test_without_signatures_one_is_made_and_a_warning_said(
     assert caplog.messages == ["No signature def found in TFLite model. Generating one."]
     assert list(found) == ["serving_default"]
     made = found["serving_default"]
-    assert made.inputs == {"x_in": TensorSpec("x_in", DataType.FLOAT, (-1,))}
-    assert made.outputs == {"y_out": TensorSpec("y_out", DataType.FLOAT, (-1,))}
+    assert made.inputs == {"x_in": TensorSpec(DataType.FLOAT32, (-1,))}
+    assert made.outputs == {"y_out": TensorSpec(DataType.FLOAT32, (-1,))}
     assert made.method_name == PREDICT_METHOD_NAME
 
 
 def test_aliases_that_are_made_end_before_a_colon() -> None:
     made = read_signatures(_file((_tensor("x:0"),), (_tensor("y:1", 1),)))
-    signature = made.signatures["serving_default"]
-    assert (signature.inputs["x"].tensor_name, signature.outputs["y"].tensor_name) == ("x:0", "y:1")
+    assert made.names["serving_default"] == TensorNames({"x": "x:0"}, {"y": "y:1"})
 
 
 def test_a_signature_is_made_of_the_first_function_alone() -> None:
@@ -119,8 +119,8 @@ def test_names_that_two_functions_have_are_told_apart() -> None:
         TableSignature("b", 1, {"x": 0}, {"y": 1}),
     )
     found = read_signatures(ModelFile(data=b"", subgraphs=(graph, graph), table_signatures=table))
-    assert found.signatures["a"].inputs["x"].tensor_name == "x"
-    assert found.signatures["b"].inputs["x"].tensor_name == "x@1"
+    assert found.names["a"].inputs["x"] == "x"
+    assert found.names["b"].inputs["x"] == "x@1"
     assert (found.input("x").subgraph, found.output("y@1").subgraph) == (0, 1)
 
 

@@ -80,6 +80,20 @@ class Clock:
         return self.now
 
 
+class Entry:
+    """Tells a ledger of the rest of a request."""
+
+    def __init__(self, ledger: "Ledger", stream: Stream) -> None:
+        self.ledger = ledger
+        self.stream = stream
+
+    def received(self, data: bytes | memoryview, is_last: bool) -> None:
+        self.ledger.received(self.stream, data, is_last)
+
+    def left(self) -> None:
+        self.ledger.left(self.stream)
+
+
 class Ledger:
     """A service that keeps what it is told, and answers as the test says."""
 
@@ -94,6 +108,7 @@ class Ledger:
     def opened(self, stream: Stream, is_last: bool) -> None:
         self.opened_streams.append(stream)
         self.bodies[stream.id] = []
+        stream.answerer = Entry(self, stream)
         self.set_up(stream)
         if is_last:
             self._end(stream)

@@ -111,7 +111,7 @@ class Door:
             run_in_pool=_run_at_once,
             monotonic=self.clock,
         )
-        self.service.draining = is_draining
+        self.service.draining = self.service.is_closed = is_draining
         self.service.on_connection = lambda: self.events.append("made")
         self.service.on_empty = lambda: self.events.append("empty")
         self.ledger = Ledger(answer)

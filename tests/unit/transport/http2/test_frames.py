@@ -2,10 +2,8 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, PingReceived, RemoteSettingsChanged
 from tests.unit.transport.http2.talk import frames
 
-from salver.transport.first_bytes import PREFACE as FIRST_BYTES
 from salver.transport.http2.frames import (
     ACK,
-    PREFACE,
     Code,
     goaway,
     header_frames,
@@ -37,7 +35,3 @@ def test_a_block_is_split_at_what_the_client_takes() -> None:
     assert frames(header_frames(1, b"abcdef", 1, 6)) == [(1, 5, 1, b"abcdef")]
     split = frames(header_frames(1, b"abcdefg", 1, 3))
     assert split == [(1, 1, 1, b"abc"), (9, 0, 1, b"def"), (9, 4, 1, b"g")]
-
-
-def test_the_preface_is_the_one_connections_are_told_apart_by() -> None:
-    assert PREFACE == FIRST_BYTES

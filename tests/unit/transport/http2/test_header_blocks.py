@@ -10,8 +10,8 @@ from salver.transport.http2.header_blocks import HeaderBlocks, Headers, encode_b
 FIELDS = [(name.encode(), value.encode()) for name, value in REQUEST]
 
 
-def _blocks() -> HeaderBlocks:
-    return HeaderBlocks(65_536, 4096)
+def _blocks() -> HeaderBlocks[Headers]:
+    return HeaderBlocks(65_536, 4096, Headers)
 
 
 def test_splits_pseudo_headers_from_fields() -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import gzip
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.unit.transport.http2.asking import Asking
+from tests.unit.transport.parts import Parts
 
 from salver.transport.heads import Refusal, RequestHead
 from salver.transport.http2.requests import HttpRequests
@@ -359,3 +361,51 @@ async def test_work_that_somebody_else_gives_up_resets_the_stream() -> None:
     answer = served.asking.ask(HEAD, b"a")
     await served.asking.until(lambda: answer.reset is not None)
     assert served.service.in_flight == 0
+
+
+async def test_an_answer_that_is_sent_while_it_is_made() -> None:
+    parts = Parts([b"one", b"", b"two"])
+    served = Served(parts.answer)
+    answer = served.asking.ask(HEAD, b"a")
+    await served.asking.until_over(answer)
+    assert (answer.body, answer.trailers) == (b"onetwo", {})
+    assert "content-length" not in answer.head
+    assert (answer.head["a"], answer.head["c"]) == ("b", "d")
+    (record,) = served.records
+    assert (record.status, record.bytes_out) == (200, 6)
+    await asyncio.sleep(0)
+    assert served.service.in_flight == 0
+
+
+async def test_such_an_answer_is_made_no_faster_than_windows_allow() -> None:
+    parts = Parts(itertools.repeat(bytes(10_000)))
+    served = Served(parts.answer)
+    stream = served.asking.begin(HEAD, is_last=True)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert parts.made == 7  # 65,535 bytes, and what waits
+    served.asking.client.reset_stream(stream)
+    served.asking.exchange()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert parts.is_closed
+    assert served.service.in_flight == 0
+    (record,) = served.records
+    assert (record.status, record.bytes_out) == (200, 70_000)
+
+
+async def test_such_an_answer_that_fails_midway_is_reset() -> None:
+    served = Served(Parts([b"one", RuntimeError("no more")]).answer)
+    answer = served.asking.ask(HEAD, b"a")
+    await served.asking.until(lambda: answer.reset is not None)
+    assert answer.body == b"one"
+    assert not answer.is_over
+
+
+async def test_such_an_answer_to_who_wants_the_head_alone() -> None:
+    parts = Parts([b"one"])
+    served = Served(parts.answer)
+    answer = served.asking.ask(changed(method="HEAD"))
+    await served.asking.until_over(answer)
+    assert (answer.body, parts.made) == (b"", 0)
+    assert answer.head[":status"] == "200"

@@ -16,7 +16,7 @@ from tests.unit.transport.http2.talk import (
 
 from salver.transport.http2.frames import Code
 from salver.transport.http2.limits import Http2Limits
-from salver.transport.http2.stream import Data
+from salver.transport.http2.outbox import Data
 
 
 def _body(output: list[tuple[int, int, int, bytes]], stream_id: int = 1) -> bytes:

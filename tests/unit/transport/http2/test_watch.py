@@ -128,7 +128,7 @@ def test_a_body_that_waits_for_us_is_not_late() -> None:
 
 def test_a_patient_stream_is_not_timed() -> None:
     raw = Timed()
-    raw.ledger.set_up = lambda stream: setattr(stream, "is_patient", True)
+    raw.ledger.set_up = lambda stream: setattr(stream, "is_untimed", True)
     raw.send(setting(4, 0), headers(1))
     raw.stream().send_head(HEAD)
     raw.stream().send_data(b"x")

@@ -1,6 +1,7 @@
 // The calls of the REST API, and the two of the playground's own. Addresses are relative to the
 // page's origin, so that a proxy may stand in front.
 
+import { withKey } from "./credentials.js";
 import { parse } from "./json.js";
 
 const PATIENCE_MS = 10000; // for what the server answers at once when it is well
@@ -41,7 +42,8 @@ export function labels(name, version) {
   return getJson(`/playground/labels?${query}`);
 }
 
-/** What a version says of itself: {about: {…}|null, warnings, error?, labels_come_first}. */
+/** What a version says of itself: {about: {…}|null, warnings, error?, labels_come_first,
+ * optional?: signature → names of the inputs that a request may leave out}. */
 export function description(name, version) {
   return getJson(`/playground/description?${new URLSearchParams({ model: name, version })}`);
 }
@@ -64,6 +66,17 @@ export async function history() {
   }
 }
 
+/** The last slow requests, the newest first; null where the server keeps none. */
+export async function slowRequests() {
+  try {
+    const told = await getJson("/admin/v1/slow_requests");
+    return told.slow_request_ms > 0 ? told : null;
+  } catch (error) {
+    if (error.status >= 400 && error.status < 500) return null;
+    throw error;
+  }
+}
+
 /** The Prometheus page as text. */
 export async function metricsText(path) {
   const { response, text } = await request(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
@@ -71,7 +84,8 @@ export async function metricsText(path) {
   return text;
 }
 
-async function getJson(path, patience = PATIENCE_MS) {
+/** What is at a path, as JSON. */
+export async function getJson(path, patience = PATIENCE_MS) {
   const { response, text } = await request(path, { signal: AbortSignal.timeout(patience) });
   if (!response.ok) throw refusal(response, text);
   return parse(text);
@@ -89,7 +103,7 @@ async function request(path, options) {
 
 async function answered(path, options) {
   try {
-    return await fetch(path, { cache: "no-store", ...options });
+    return await fetch(path, { cache: "no-store", ...options, headers: withKey(options.headers) });
   } catch (error) {
     throw lost(error);
   }

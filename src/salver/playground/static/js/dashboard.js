@@ -6,7 +6,7 @@ import { barChart, lineChart } from "./charts.js";
 import { choice, el, field, fill, jointed } from "./dom.js";
 import { modelAddress } from "./link.js";
 import { percentile, snapshot } from "./metrics.js";
-import { latencyText, sizeText } from "./result_panel.js";
+import { latencyText, sizeText } from "./units.js";
 import { versionState } from "./states.js";
 import { recall, remember } from "./store.js";
 import { addTotals, keyOf, stepBetween, stepsOfHistory, thinned, windowOf } from "./timeline.js";
@@ -27,6 +27,7 @@ export function dashboard({ metricsPath }) {
   const tiles = el("div", { class: "tiles" });
   const charts = el("div", { class: "charts" });
   const table = el("div", { class: "card" });
+  let slow = null; // comes later, as few servers keep any
   const filter = el("div", { class: "controls" });
   let steps = [];
   let totals = new Map(); // model → [requests, errors], since the server began
@@ -46,8 +47,10 @@ export function dashboard({ metricsPath }) {
     } catch (error) {
       return missing(error.status === 404 ? "This server shows no metrics." : error.message);
     }
-    if (!tiles.isConnected) fill(place, filter, tiles, charts, table);
+    slow ??= (await import("./slow_panel.js")).slowPanel();
+    if (!tiles.isConnected) fill(place, filter, tiles, charts, table, slow.element);
     draw();
+    await slow.poll((model) => takes({ model }));
     return undefined;
   }
 

@@ -11,7 +11,7 @@ const NOTHING = { about: null, warnings: [], labels_come_first: false };
 export function descriptionBook(model) {
   const known = new Map();
 
-  /** Resolves to {about, warnings, error?, labels_come_first}. */
+  /** Resolves to {about, warnings, error?, labels_come_first, optional?}. */
   function load(version) {
     if (!known.has(version)) {
       known.set(version, askDescription(model, version).catch(() => {

@@ -2,6 +2,7 @@
 
 import { about, listModels } from "./api.js";
 import { connection } from "./connection.js";
+import { key } from "./credentials.js";
 import { dashboard } from "./dashboard.js";
 import { el, fill } from "./dom.js";
 import { modelAddress, readAddress } from "./link.js";
@@ -15,7 +16,7 @@ const main = document.getElementById("main");
 const models = sidebar();
 const line = connection(document.getElementById("notice"), () => poll());
 let page = null; // {address, element, update(model)?, poll(models)?, renew()?, put(query)?: whether it could}
-let server = { version: "", grpc_port: 0, metrics_path: "" };
+let server = { version: "", grpc_port: 0, metrics_path: "", has_open_inference: false };
 let known = [];
 let followed = ""; // the link whose input is shown
 let timer = 0;
@@ -29,7 +30,7 @@ async function show() {
   if (isDashboard) await open("dashboard", () => dashboard({ metricsPath: server.metrics_path }));
   else {
     const model = known.find((each) => each.name === name) ?? (name === undefined ? known[0] : undefined);
-    if (model) await open(`model ${model.name}`, () => modelPage({ name: model.name, grpcTarget: grpcTarget() }));
+    if (model) await open(`model ${model.name}`, () => modelPage({ name: model.name, grpcTarget: grpcTarget(), hasOpenInference: server.has_open_inference }));
     else await open("nothing", nothing);
   }
   models.show(known, page.name);
@@ -62,9 +63,14 @@ async function poll() {
   clearTimeout(timer);
   try {
     known = await listModels();
+    models.element.hidden = false;
     line.found();
     await show();
   } catch (error) {
+    if (error.status === 401) {
+      await askWho(error);
+      return;
+    }
     page?.renew?.(); // what comes back may be another server
     line.lost(error);
   }
@@ -72,19 +78,36 @@ async function poll() {
   if (!document.hidden) timer = setTimeout(poll, POLL_MS);
 }
 
-async function start() {
-  themeButton(document.getElementById("theme"));
-  document.getElementById("side").append(models.element);
+/** The server asks for a key, or takes the one no more. */
+async function askWho(error) {
+  const wasTried = key() !== "";
+  known = [];
+  line.found();
+  models.element.hidden = true; // nobody knows of any
+  const { signIn, showSignOut } = await import("./sign_in.js");
+  await open("sign in", () => signIn(enter));
+  if (wasTried) page.refused(error.message);
+  showSignOut(enter);
+}
+
+async function enter() {
+  if (key()) (await import("./sign_in.js")).showSignOut(enter);
   try {
     server = await about();
     fill(document.getElementById("server-version"), server.version);
   } catch {
     // Without it the examples leave gRPC out.
   }
-  window.addEventListener("hashchange", () => show());
+  await poll();
+}
+
+async function start() {
+  themeButton(document.getElementById("theme"));
+  document.getElementById("side").append(models.element);
+  window.addEventListener("hashchange", () => (page?.refused ? null : show()));
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : poll()));
   window.addEventListener("online", poll);
-  await poll();
+  await enter();
 }
 
 start();

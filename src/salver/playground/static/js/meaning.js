@@ -6,16 +6,17 @@ import { count, fitsOneTable, inputKinds, isFloat, isNumeric, pictureLayout, row
 const LARGEST_DRAWN = 64; // a square picture of one channel that is not larger is taken for a drawing
 
 /**
- * Adds `said` and `meaning` to the specs of a signature.
+ * Adds `said`, `meaning` and `isOptional` to the specs of a signature.
  * @param signature see `readMetadata`.
  * @param about what the model says of the signature; null where it says nothing.
+ * @param optional names of the inputs that a request may leave out.
  */
-export function describe(signature, about) {
+export function describe(signature, about, optional = []) {
   const order = Object.keys(about?.inputs ?? {});
   const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
   const inputs = [...signature.inputs].sort((a, b) => place(a) - place(b)).map((spec) => {
     const said = about?.inputs?.[spec.name] ?? {};
-    return { ...spec, said, meaning: inputMeaning(spec, signature.call, said) };
+    return { ...spec, said, meaning: inputMeaning(spec, signature.call, said), isOptional: optional.includes(spec.name) };
   });
   const outputs = signature.outputs.map((spec) => ({ ...spec, said: about?.outputs?.[spec.name] ?? {} }));
   return {

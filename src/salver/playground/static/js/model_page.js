@@ -18,8 +18,8 @@ import { recall, remember } from "./store.js";
 
 const NEWEST = { kind: "newest" };
 
-/** @param ask {name, grpcTarget} @returns {{element, update(model), renew(), put(query)}} */
-export function modelPage({ name, grpcTarget }) {
+/** @param ask {name, grpcTarget, hasOpenInference} @returns {{element, update(model), renew(), put(query)}} */
+export function modelPage({ name, grpcTarget, hasOpenInference }) {
   const descriptions = descriptionBook(name);
   const labels = labelBook(name, descriptions, () => result.redraw());
   const result = resultPanel({ labels });
@@ -100,9 +100,9 @@ export function modelPage({ name, grpcTarget }) {
     let read;
     try {
       read = readMetadata(await metadata(name, which));
-      const { about, warnings, error } = await descriptions.load(read.version);
+      const { about, warnings, error, optional } = await descriptions.load(read.version);
       read = { ...read, title: about?.title ?? "", description: about?.description ?? "", warnings, error,
-        signatures: read.signatures.map((each) => describe(each, about?.signatures?.[each.name] ?? null)) };
+        signatures: read.signatures.map((each) => describe(each, about?.signatures?.[each.name] ?? null, optional?.[each.name])) };
     } catch (error) {
       if (mine !== learning) return;
       known = null;
@@ -162,7 +162,7 @@ export function modelPage({ name, grpcTarget }) {
 
   function showRequest(body) {
     if (body === null) request.showNothing();
-    else request.show({ origin: location.origin, grpcTarget, model: name, which, signature, body });
+    else request.show({ origin: location.origin, grpcTarget, hasOpenInference, model: name, which, signature, body });
   }
 
   /** An address that leads here, with this input. */

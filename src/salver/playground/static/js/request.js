@@ -8,7 +8,8 @@ export class InputError extends Error {}
 /**
  * The body of a request.
  * @param signature see `readMetadata`.
- * @param values a Map: input → its rows. With :classify and :regress the rows are tf.Examples.
+ * @param values a Map: input → its rows. With :classify and :regress the rows are tf.Examples. What
+ *     it lacks is left out of the body.
  */
 export function requestBody(signature, values) {
   const body = {};
@@ -18,18 +19,19 @@ export function requestBody(signature, values) {
     return body;
   }
   const lengths = new Set([...values].map(([, rows]) => rows.length));
-  const names = signature.inputs.map((spec) => spec.name);
-  if (goesByRows(signature)) {
+  const given = signature.inputs.filter(({ name }) => values.has(name));
+  const names = given.map(({ name }) => name);
+  const isOnly = signature.inputs.length === 1 && names.length === 1;
+  if (goesByRows(signature) && names.length > 0) {
     if (lengths.size > 1) throw new InputError(unequal(values));
-    const single = names.length === 1;
-    body.instances = single ? values.get(names[0]) : byRow(names, values);
+    body.instances = isOnly ? values.get(names[0]) : byRow(names, values);
     return body;
   }
-  const columns = signature.inputs.map((spec) => [
+  const columns = given.map((spec) => [
     spec.name,
     isBatched(spec) ? values.get(spec.name) : values.get(spec.name)[0],
   ]);
-  body.inputs = columns.length === 1 ? columns[0][1] : Object.fromEntries(columns);
+  body.inputs = isOnly ? columns[0][1] : Object.fromEntries(columns);
   return body;
 }
 
@@ -54,18 +56,17 @@ export function valuesOf(signature, body) {
   const { inputs } = signature;
   if (Array.isArray(body.instances)) {
     if (inputs.length === 1) return new Map([[inputs[0].name, unnamed(body.instances, inputs[0].name)]]);
-    const isWhole = body.instances.every(
-      (row) => row !== null && typeof row === "object" && inputs.every((spec) => spec.name in row),
-    );
-    if (!isWhole) return null;
-    return new Map(inputs.map(({ name }) => [name, body.instances.map((row) => row[name])]));
+    const has = (row, { name }) => isObject(row) && name in row;
+    const named = inputs.filter((spec) => !spec.isOptional || body.instances.some((row) => has(row, spec)));
+    if (!body.instances.every((row) => isObject(row) && named.every((spec) => has(row, spec)))) return null;
+    return new Map(named.map(({ name }) => [name, body.instances.map((row) => row[name])]));
   }
   if (body.inputs === undefined || inputs.length === 0) return null;
   const named = inputs.length === 1 && !(isObject(body.inputs) && inputs[0].name in body.inputs)
     ? { [inputs[0].name]: body.inputs }
     : body.inputs;
   if (!isObject(named)) return null;
-  const columns = inputs.map((spec) => {
+  const columns = inputs.filter((spec) => !spec.isOptional || spec.name in named).map((spec) => {
     const value = named[spec.name];
     return [spec.name, isBatched(spec) ? value : [value]];
   });

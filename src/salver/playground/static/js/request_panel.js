@@ -3,6 +3,7 @@
 import { button, copyText, download, el, fill, segments } from "./dom.js";
 import { write } from "./json.js";
 import { snippets } from "./snippets.js";
+import { openInference } from "./snippets_v2.js";
 import { recall, remember } from "./store.js";
 
 /** The panel. `show(ask)`: see snippets.js; `showNothing()` where there is no input yet. */
@@ -13,7 +14,8 @@ export function requestPanel() {
   let shown = null;
 
   function show(ask) {
-    const { programs, usesFile } = snippets(ask);
+    const { programs: own, usesFile } = snippets(ask);
+    const programs = ask.hasOpenInference ? [...own, ...openInference({ ...ask, usesFile })] : own;
     const kept = recall("snippet", "curl");
     let current = programs.find(({ name }) => name === kept) ?? programs[0];
     const code = el("pre", { class: "code scroll", tabindex: 0, "aria-label": "The program" });

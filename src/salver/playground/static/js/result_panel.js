@@ -6,6 +6,7 @@ import { viewsFor } from "./outputs/sense.js";
 import { outputView, summary } from "./outputs/output.js";
 import { pretty } from "./json.js";
 import { withoutNodes } from "./messages.js";
+import { latencyText, sizeText } from "./units.js";
 
 const SLOW_MS = 700; // from when an answer is waited for
 const MOST_RAW = 50000; // characters; more would make the page slow
@@ -120,17 +121,4 @@ function raw(answer, isNamed) {
     details.append(el("pre", { class: "code scroll", tabindex: 0 }, text));
   });
   return details;
-}
-
-/** Milliseconds for people. */
-export function latencyText(ms) {
-  if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms >= 100 ? Math.round(ms) : Number(ms.toFixed(ms < 1 ? 2 : 1))} ms`;
-}
-
-/** Bytes for people. */
-export function sizeText(bytes) {
-  if (bytes < 1000) return `${bytes} B`;
-  const [unit, size] = bytes < 1e6 ? ["kB", 1e3] : bytes < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
-  return `${(bytes / size).toFixed(bytes / size < 10 ? 1 : 0)} ${unit}`;
 }

@@ -1,7 +1,7 @@
 // Earlier runs of a model, kept in this browser: what was asked, what came, and the input to use again.
 
 import { button, el, fill } from "./dom.js";
-import { latencyText } from "./result_panel.js";
+import { latencyText } from "./units.js";
 import { recall, remember } from "./store.js";
 
 const MOST_RUNS = 20;

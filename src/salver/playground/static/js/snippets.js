@@ -87,7 +87,8 @@ function pythonClient(ask) {
 
 const labelArgument = (which) => (which.kind === "label" ? `, label=${python(which.label)}` : "");
 const numpyType = (spec) => (spec.dtype === "string" ? "object" : `"${spec.dtype}"`);
-const needsBase64 = (inputs) => inputs.some(([, text]) => text.includes("base64.b64decode"));
+/** Whether such expressions hold bytes. */
+export const needsBase64 = (inputs) => inputs.some(([, text]) => text.includes("base64.b64decode"));
 
 function pythonGrpc(ask) {
   const { grpcTarget, model, which, signature, usesFile } = ask;
@@ -152,10 +153,10 @@ const pythonBytes = (values, kind) =>
     : python(values);
 
 /** For each input its Python expression; null where the body is not made of them. */
-function columns({ signature, body, usesFile }, wrap) {
+export function columns({ signature, body, usesFile }, wrap) {
   const values = valuesOf(signature, body);
   if (values === null) return signature.inputs.length ? null : [];
-  return signature.inputs.map((spec) => {
+  return signature.inputs.filter(({ name }) => values.has(name)).map((spec) => {
     const rows = values.get(spec.name);
     const text = usesFile ? fromFile(signature, body, spec) : python(isBatched(spec) ? rows : rows[0]);
     const isBytes = usesFile && spec.dtype === "string" && rows[0] && typeof rows[0] === "object";

@@ -37,7 +37,7 @@ export function signatureForm({ key, signature, changed }) {
   return {
     element: el("div", { class: "form" }, inputs.length ? inputs.map((input) => input.element)
       : el("p", { class: "hint" }, "This signature takes no input.")),
-    body: () => requestBody(signature, new Map(inputs.map((input) => [input.spec.name, input.rows()]))),
+    body: () => requestBody(signature, new Map(inputs.filter((input) => input.isGiven()).map((input) => [input.spec.name, input.rows()]))),
     accept: (body) => acceptWith(signature, body, (values) => acceptEach(inputs, values)),
     async give({ inputs: given, files }) {
       const done = [...given].map(([name, value]) => byName.get(name)?.accept(rowsOf(value, byName.get(name).spec)) ?? false);
@@ -52,8 +52,10 @@ function tableForm(signature, changed) {
   const table = tableEditor({ specs: signature.inputs, isSingleRow: false, changed });
   const isDescribed = signature.inputs.some(({ said }) => Object.keys(said).length > 0);
   const [first] = signature.examples;
-  if (first && signature.inputs.every(({ name }) => first.inputs?.[name] !== undefined)) {
-    table.accept(new Map(signature.inputs.map((spec) => [spec.name, rowsOf(first.inputs[spec.name], spec)])));
+  const isGiven = ({ name, isOptional }) => first.inputs?.[name] !== undefined || isOptional;
+  if (first && signature.inputs.every(isGiven)) {
+    const specs = signature.inputs.filter(({ name }) => first.inputs?.[name] !== undefined);
+    table.accept(new Map(specs.map((spec) => [spec.name, rowsOf(first.inputs[spec.name], spec)])));
   }
   return {
     element: el("div", { class: "form" }, isDescribed ? described(signature) : inputsNote(signature), table.element),
@@ -63,6 +65,7 @@ function tableForm(signature, changed) {
       const values = new Map();
       for (const spec of signature.inputs) {
         const value = files.has(spec.name) ? await valueIn(files.get(spec.name)) : given.get(spec.name);
+        if (value === undefined && spec.isOptional) continue;
         values.set(spec.name, rowsOf(value, spec));
       }
       return table.accept(values);
@@ -96,8 +99,11 @@ function acceptWith(signature, body, accept) {
 }
 
 function acceptEach(inputs, values) {
-  const only = values.size === 1 ? [...values.values()][0] : null;
-  return inputs.every((input) => input.accept(only ?? values.get(input.spec.name)));
+  const only = inputs.length === 1 ? [...values.values()][0] : undefined;
+  return inputs.every((input) => {
+    const rows = only ?? values.get(input.spec.name);
+    return rows === undefined ? input.leaveOut() : input.accept(rows);
+  });
 }
 
 function inputBox({ key, signature, spec, changed }) {
@@ -107,9 +113,15 @@ function inputBox({ key, signature, spec, changed }) {
   const made = new Map();
   const place = el("div", { class: "editor" });
   const head = el("header", {});
+  let isGiven = !spec.isOptional; // until the person, or a request from elsewhere, gives it
+
+  function touched() {
+    isGiven = true;
+    changed();
+  }
 
   function editorOf(which) {
-    if (!made.has(which)) made.set(which, makeEditor(which, { key, signature, spec, changed }));
+    if (!made.has(which)) made.set(which, makeEditor(which, { key, signature, spec, changed: touched }));
     return made.get(which);
   }
 
@@ -136,6 +148,7 @@ function inputBox({ key, signature, spec, changed }) {
   function accept(rows) {
     const next = firstThat((each) => editorOf(each).accept(rows));
     if (next !== undefined && next !== kind) show(next);
+    isGiven ||= next !== undefined;
     return next !== undefined;
   }
 
@@ -145,6 +158,7 @@ function inputBox({ key, signature, spec, changed }) {
     const next = firstThat((each) => editorOf(each).open);
     if (next === undefined || !(await editorOf(next).open([file]))) return false;
     if (next !== kind) show(next);
+    isGiven = true;
     return true;
   }
 
@@ -159,6 +173,11 @@ function inputBox({ key, signature, spec, changed }) {
   return {
     spec,
     element,
+    isGiven: () => isGiven,
+    leaveOut() {
+      isGiven = !spec.isOptional;
+      return !isGiven;
+    },
     accept,
     open,
     rows: () => editor().rows(),
@@ -178,7 +197,7 @@ function inputTitle(spec) {
     "div",
     { class: "input-title" },
     el("strong", { dir: "auto" }, spec.said.title || spec.name),
-    el("code", { class: "type" }, `${spec.said.title ? `${spec.name}: ` : ""}${spec.dtype}, ${shapeText(spec.shape)}`),
+    el("code", { class: "type" }, `${spec.said.title ? `${spec.name}: ` : ""}${spec.dtype}, ${shapeText(spec.shape)}${spec.isOptional ? ", may be left out" : ""}`),
   );
 }
 

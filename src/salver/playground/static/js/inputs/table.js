@@ -17,6 +17,7 @@ export function tableEditor({ specs, isSingleRow, changed }) {
   const columns = specs.flatMap(columnsOf);
   const isDescribed = columns.some((column) => column.isDescribed);
   let cells = [columns.map(blank)];
+  const given = new Set(specs.filter((spec) => !spec.isOptional)); // others once they are touched
   const place = el("div", { class: "table-place" });
   const body = el("tbody");
   const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, el("table", { class: "cells" }, el(
@@ -54,6 +55,7 @@ export function tableEditor({ specs, isSingleRow, changed }) {
     const bar = el("input", {
       type: "range", min: least, max: most, step, value: Number(cells[0][at]), "aria-label": `${title}, slider`,
       oninput: () => {
+        given.add(spec);
         cells[0][at] = control.value = String(Number(Number(bar.value).toPrecision(6)));
         mark(control, [least, most]);
         changed();
@@ -69,6 +71,7 @@ export function tableEditor({ specs, isSingleRow, changed }) {
     const { title, spec, options, range } = columns[column];
     const label = `Row ${row + 1}, ${title}`;
     const set = (value) => {
+      given.add(spec);
       cells[row][column] = value;
       changed();
     };
@@ -106,7 +109,9 @@ export function tableEditor({ specs, isSingleRow, changed }) {
       if (isSingleRow && row + down > 0) return;
       cells[row + down] ??= columns.map(blank);
       values.forEach((value, right) => {
-        if (column + right < columns.length) cells[row + down][column + right] = value.trim();
+        if (column + right >= columns.length) return;
+        given.add(columns[column + right].spec);
+        cells[row + down][column + right] = value.trim();
       });
     });
     draw();
@@ -129,7 +134,7 @@ export function tableEditor({ specs, isSingleRow, changed }) {
   }
 
   function values() {
-    return new Map(specs.map((spec) => [spec.name, cells.map((row, at) => valueOf(spec, row, at))]));
+    return new Map(specs.filter((spec) => given.has(spec)).map((spec) => [spec.name, cells.map((row, at) => valueOf(spec, row, at))]));
   }
 
   function valueOf(spec, row, at) {
@@ -139,18 +144,25 @@ export function tableEditor({ specs, isSingleRow, changed }) {
     return rowDims(spec).length === 0 ? scalars[0] : scalars;
   }
 
+  const blanks = (spec) => columns.filter((column) => column.spec === spec).map(blank);
+
   function accept(map) {
     const rows = Math.max(...specs.map((spec) => map.get(spec.name)?.length ?? 0));
     if (rows === 0 || (isSingleRow && rows > 1)) return false;
     const next = [];
     for (let at = 0; at < rows; at += 1) {
       const row = specs.flatMap((spec) => {
+        if (!map.has(spec.name)) return blanks(spec);
         const value = map.get(spec.name)[at];
         return rowDims(spec).length === 0 ? [value] : value;
       });
       const isFlat = row.every((value) => value !== null && typeof value !== "object");
       if (row.length !== columns.length || !isFlat) return false;
-      next.push(row.map((value, i) => columns[i].show(value)));
+      next.push(row.map((value, i) => (map.has(columns[i].spec.name) ? columns[i].show(value) : value)));
+    }
+    for (const spec of specs) {
+      if (map.has(spec.name)) given.add(spec);
+      else given.delete(spec);
     }
     cells = next;
     draw();
@@ -178,7 +190,8 @@ function blank({ spec, options, range }) {
 
 /** A table as the editor of one input. */
 export function singleTable(spec, isSingleRow, changed) {
-  const editor = tableEditor({ specs: [spec], isSingleRow, changed });
+  const one = { ...spec, isOptional: false }; // whether it is given at all is for the form to say
+  const editor = tableEditor({ specs: [one], isSingleRow, changed });
   return {
     element: editor.element,
     rows: () => editor.values().get(spec.name),

@@ -1,0 +1,1 @@
+"""Running LightGBM's models by the library of the installed wheel."""

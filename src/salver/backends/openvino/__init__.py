@@ -1,0 +1,1 @@
+"""Running OpenVINO's models by its installed wheel."""

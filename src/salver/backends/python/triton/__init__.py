@@ -1,0 +1,1 @@
+"""Triton's interface for Python models, as far as a model in one server can use it."""

@@ -1,0 +1,1 @@
+"""PyTorch: exported programs (`.pt2`), AOTInductor packages and TorchScript (`.pt`)."""

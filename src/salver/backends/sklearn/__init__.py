@@ -1,0 +1,1 @@
+"""Running estimators of scikit-learn."""

@@ -1,0 +1,1 @@
+"""What the backends of tree ensembles have in common: signatures, columns, tf.Examples, checks."""

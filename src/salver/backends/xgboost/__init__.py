@@ -1,0 +1,1 @@
+"""Running XGBoost's models by the library of the installed wheel."""

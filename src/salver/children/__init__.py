@@ -1,0 +1,1 @@
+"""Models in processes of their own: started, fed, watched and replaced by the server."""

@@ -1,0 +1,235 @@
+"""The controller with what it needs around it: its journal, the time, one call after the other.
+
+Knows nothing of Ray: `on_ray` runs one of these in an actor. Any thread may call anything here.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import orjson
+
+from salver.cluster.conditions import NodeCondition
+from salver.cluster.control import Controller
+from salver.cluster.journal_file import JournalFile
+from salver.cluster.reports import NodeDesire, NodeReport
+from salver.cluster.rolling import Rolling
+from salver.cluster.spec import ClusterSpec
+from salver.cluster.wire import Answer, Message
+from salver.errors import NotFound, ServingError
+
+__all__ = ["ControllerService"]
+
+_log = logging.getLogger(__name__)
+
+_WRITE_S: Final = 1.0  # with 10,000 models a journal takes some 20 ms to make
+_VOUCHED_S: Final = 30.0  # longest that others vouch for a node which says nothing
+_NODE_S: Final = 10.0  # how long the last condition of a node counts
+_TURN_S: Final = 300.0  # likewise of one whose server is being stopped, which takes its time
+
+
+class ControllerService:
+    """One cluster's controller."""
+
+    def __init__(self, journal: JournalFile, monotonic: Callable[[], float]) -> None:
+        """Go on where the journal ends.
+
+        Args:
+            journal: see there.
+            monotonic: the time.
+        """
+        self._journal = journal
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._rolling = Rolling()
+        self._conditions: dict[str, tuple[float, NodeCondition]] = {}
+        self._reports: dict[str, tuple[float, NodeReport]] = {}
+        self._problems: dict[str, str] = {}
+        self._written_s = 0.0
+        self._disk = threading.Lock()  # a slow disk keeps no node from reporting
+        self._journals = 0  # made so far
+        self._newest = 0  # that went to the disk
+        self._core = _restored(journal)
+
+    @property
+    def spec(self) -> ClusterSpec | None:
+        """What the cluster should be like; None where nobody has said."""
+        with self._lock:
+            return self._core.spec
+
+    def apply(self, spec: ClusterSpec) -> bool:
+        """Have the cluster be like this; whether that is something new.
+
+        Raises:
+            ServingError: it cannot be.
+        """
+        with self._lock:
+            is_new = self._core.apply(spec)
+            journal = self._made_journal()
+        self._write(*journal)
+        return is_new
+
+    def report(self, message: Message) -> Answer:
+        """Take what a node says, and answer what it should do.
+
+        Raises:
+            ServingError: it says what cannot be.
+        """
+        name = message.report.name
+        with self._lock:
+            now_s = self._monotonic()
+            desire = self._core.report(message.report, now_s)
+            self._conditions[name] = now_s, message.condition
+            self._reports[name] = now_s, message.report
+            flags = {} if self._core.spec is None else self._core.spec.flags
+            if name == self._rolling.node and not message.condition.is_outdated:
+                desire = replace(desire, may_stop=False)  # its next server stays, or is tried again
+            return Answer(desire=desire, flags=flags, must_restart=self._must_restart(name, desire))
+
+    def silent(self, since_s: float) -> Mapping[str, str]:
+        """Nodes that have said nothing for so long, but not for too long, and their addresses."""
+        with self._lock:
+            now_s = self._monotonic()
+            return {
+                name: report.rest
+                for name, (at_s, report) in self._reports.items()
+                if since_s <= now_s - at_s <= _VOUCHED_S
+            }
+
+    def vouch(self, node: str) -> None:
+        """A node says nothing, but is there, and its server answers: its agent is being restarted.
+
+        So it does not count as dead, and its models stay where they are.
+        """
+        with self._lock:
+            if (known := self._reports.get(node)) is None:
+                return
+            report = replace(known[1], models={}, is_partial=True)
+            with suppress(ServingError):
+                self._core.report(report, self._monotonic())
+
+    def _must_restart(self, name: str, desire: NodeDesire) -> bool:
+        if self._rolling.node != name or not self._conditions[name][1].is_outdated:
+            return False
+        return desire.may_stop or len(self._conditions) == 1  # none could take over
+
+    def tick(self) -> None:
+        """Decide, about once a second."""
+        with self._lock:
+            now_s = self._monotonic()  # those who waited for the lock are not silent for it
+            self._core.tick(now_s)
+            self._drop_late(now_s)
+            for name in [n for n, (at_s, _) in self._reports.items() if now_s - at_s > _VOUCHED_S]:
+                del self._reports[name]
+            self._roll()
+            if now_s - self._written_s < _WRITE_S:
+                return
+            journal = self._made_journal()
+        self._write(*journal)
+
+    def _drop_late(self, now_s: float) -> None:
+        for name, (at_s, _) in list(self._conditions.items()):
+            if now_s - at_s > (_TURN_S if name == self._rolling.node else _NODE_S):
+                del self._conditions[name]
+
+    def _roll(self) -> None:
+        nodes = {name: condition for name, (_, condition) in self._conditions.items()}
+        is_due = bool(self._rolling.node) or any(each.is_outdated for each in nodes.values())
+        if not is_due:
+            return
+        step = self._rolling.step(nodes, is_whole=self._core.status().is_settled)
+        if step.drain:
+            _log.info(
+                "Node %s is drained: its server is to be started with other flags", step.drain
+            )
+            self._core.drain(step.drain)
+        if step.release:
+            with suppress(NotFound):  # it has been forgotten meanwhile
+                self._core.drain(step.release, is_draining=False)
+
+    def _made_journal(self) -> tuple[int, Mapping[str, Any]]:
+        """The journal as it is now, and which one it is; the lock is held."""
+        self._written_s = self._monotonic()
+        self._journals += 1
+        return self._journals, self._core.journal()
+
+    def _write(self, number: int, journal: Mapping[str, Any]) -> None:
+        """Have the disk keep a journal, or a newer one; the lock is not held."""
+        with self._disk:
+            if number > self._newest:
+                self._newest = number
+                self._journal.write(journal)
+
+    def drain(self, node: str, *, is_draining: bool) -> None:
+        """Have others take over what a node has, or have it take models again.
+
+        Raises:
+            NotFound: there is no such node.
+        """
+        with self._lock:
+            self._core.drain(node, is_draining)
+            journal = self._made_journal()
+        self._write(*journal)
+
+    def forget(self, node: str) -> None:
+        """A node has gone for good."""
+        with self._lock:
+            self._core.forget(node)
+            self._conditions.pop(node, None)
+            journal = self._made_journal()
+        self._write(*journal)
+
+    def why(self, model: str) -> str:
+        """Why a model is where it is.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        with self._lock:
+            return self._core.why(model)
+
+    def note(self, subject: str, problem: str) -> None:
+        """Have the status say what is wrong; an empty problem takes it back."""
+        with self._lock:
+            if problem:
+                self._problems[subject] = problem
+            else:
+                self._problems.pop(subject, None)
+
+    def status(self) -> Mapping[str, Any]:
+        """How the cluster is, as a document: that of the core, and what is known beside it."""
+        with self._lock:
+            now_s = self._monotonic()
+            document = self._core.status().document()
+            conditions = {
+                name: asdict(condition) | {"is_outdated": condition.is_outdated}
+                for name, (at_s, condition) in self._conditions.items()
+                if now_s - at_s <= _NODE_S
+            }
+            for node in document["nodes"]:
+                node["condition"] = conditions.get(node["name"])
+            problems = dict(self._problems)
+            if self._journal.problem:
+                problems["journal"] = self._journal.problem
+            whole = {**document, "restarting": self._rolling.node, "problems": problems}
+        found: Mapping[str, Any] = orjson.loads(orjson.dumps(whole))  # the same for all readers
+        return found
+
+
+def _restored(journal: JournalFile) -> Controller:
+    """A controller that goes on where the journal ends; a new one where that is of no use.
+
+    A new one learns from the nodes what they have, and from whoever applies a specification what
+    they should have.
+    """
+    written = journal.read()
+    if written is None:
+        return Controller()
+    try:
+        return Controller.restore(written)
+    except ServingError as error:
+        journal.put_aside(error.message)
+        return Controller()

@@ -1,0 +1,82 @@
+"""All that a controller knows; the steps of `control` read and change it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from salver.cluster.models import KnownModel
+from salver.cluster.nodes import KnownNode
+from salver.cluster.settings import Settings
+from salver.cluster.spec import ClusterSpec
+from salver.peers.map import PeerMap, Placed
+
+__all__ = ["State"]
+
+
+@dataclass(slots=True)
+class State:
+    """What is desired and observed, and what has to be looked at in the next step.
+
+    Attributes:
+        settings: see there.
+        spec: what is desired; None before anybody said.
+        models: of the specification.
+        removed: models that are in it no more, while nodes still have them.
+        nodes: that live, or may.
+        draining: names of nodes that are to leave.
+        generation: the highest that anything has.
+        now_s: the time, as it was said last.
+        peer_map: the present one.
+        placed: its models, which grow into the next one.
+        changed: models of which something new was said.
+        remapped: models whose part of the map may have changed.
+        touched: nodes whose files have changed.
+        active: models that are asked for, or have been lately.
+        moving: models that some node is to be without.
+        must_place: something has changed by which models are placed.
+        is_short: a model has too few replicas, or a version waits, for want of room.
+        must_warm: models have been asked for that are not to be in memory, or too long ago.
+        must_map: nodes of the map have changed.
+        gathering_s: when the first node reported; None before.
+        scaled_s: when demand was averaged last; None before.
+        balanced_s: when models were placed last.
+        spec_document: a specification and how a journal has it.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    spec: ClusterSpec | None = None
+    models: dict[str, KnownModel] = field(default_factory=dict)
+    removed: dict[str, KnownModel] = field(default_factory=dict)
+    nodes: dict[str, KnownNode] = field(default_factory=dict)
+    draining: set[str] = field(default_factory=set)
+    generation: int = 0
+    now_s: float = 0.0
+    peer_map: PeerMap = field(default_factory=PeerMap)
+    placed: dict[str, Placed] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    remapped: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
+    moving: set[str] = field(default_factory=set)
+    must_place: bool = False
+    is_short: bool = False
+    must_warm: bool = False
+    must_map: bool = False
+    gathering_s: float | None = None
+    scaled_s: float | None = None
+    balanced_s: float = 0.0
+    spec_document: tuple[ClusterSpec, dict[str, Any]] | None = None
+
+    def touch(self, nodes: Iterable[str]) -> None:
+        """The files of these nodes have changed, of those that live."""
+        self.touched.update(name for name in nodes if name in self.nodes)
+
+    def rewarm(self, nodes: Iterable[str]) -> None:
+        """What is to be in memory at these nodes has changed, of those that live."""
+        for name in nodes:
+            if (node := self.nodes.get(name)) is not None:
+                node.resident = None
+
+    def model(self, name: str) -> KnownModel | None:
+        """A model that is desired, or was until lately."""
+        return self.models.get(name) or self.removed.get(name)

@@ -1,0 +1,1 @@
+"""JSON requests and answers of the REST API ↔ arrays."""

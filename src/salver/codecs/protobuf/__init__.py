@@ -1,0 +1,1 @@
+"""Messages of TensorFlow Serving and their tensors, without an object for each number."""

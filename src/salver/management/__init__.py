@@ -1,0 +1,1 @@
+"""What decides about models: which versions are wanted, loaded, looked up, and by what names."""

@@ -1,0 +1,49 @@
+"""Canonical code → HTTP status as Triton has it, and an error → its body: `{"error": …}`."""
+
+from typing import Final
+
+from salver.errors import Code, LimitExceeded, Overloaded, PeerLost, ServingError, Unauthenticated
+from salver.protocols.rest_errors import BAD_GATEWAY, challenge, error_page
+from salver.protocols.version_header import version_headers
+from salver.transport.messages import HttpResponse
+
+__all__ = ["HTTP_STATUS", "error_response"]
+
+HTTP_STATUS: Final = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 503,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 400,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 503,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+"""Triton has 400, 404, 500, 501 and 503; what is forbidden is told as elsewhere in HTTP."""
+
+_TOO_MANY: Final = 429
+"""Of a client that has had its part, while others are answered."""
+
+
+def error_response(error: ServingError) -> HttpResponse:
+    """The response a failed call gets."""
+    status = _TOO_MANY if isinstance(error, LimitExceeded) else HTTP_STATUS[error.code]
+    if isinstance(error, PeerLost):
+        status = BAD_GATEWAY
+    page = error_page(status, error.message, error.hint)
+    if isinstance(error, Unauthenticated):
+        page.headers = challenge(error)
+    if error.version is not None:
+        page.headers = (*page.headers, *version_headers(error.version))
+    if isinstance(error, Overloaded):
+        page.headers = (*page.headers, ("Retry-After", str(error.retry_after_s)))
+    return page

@@ -1,0 +1,1 @@
+"""What a platform asks of a server: health, metrics, administration, profiles, reflection."""

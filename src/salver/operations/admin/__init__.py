@@ -1,0 +1,1 @@
+"""Administration: the configuration read and changed, models acted on, over REST and gRPC."""

@@ -1,0 +1,223 @@
+"""Requests to web servers: a file, or parts of it, with errors in words of ours."""
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from salver.config.remote import RemoteStore
+from salver.errors import Aborted, FailedPrecondition, InvalidArgument, ServingError, Unavailable
+from salver.instruments.files import OsErrorsOf, read_regular
+from salver.remote.errors import RangesIgnored, StoreBusy, error_of_status
+from salver.remote.parts import RemoteFile
+from salver.remote.places import shown
+from salver.remote.retry_after import seconds_of
+from salver.sources.settings import SourceSettings
+
+__all__ = ["HttpReader", "Web", "open_web"]
+
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+_MOST_REDIRECTS: Final = 5
+_ERROR_BYTES: Final = 4096
+_SECRET_BYTES: Final = 1 << 16
+_PLAIN: Final = {"accept-encoding": "identity"}
+
+
+def open_web(
+    store: RemoteStore,
+    settings: SourceSettings,
+    scheme: str,
+    own_headers: Mapping[str, str] | None = None,
+) -> "Web":
+    """Make a client for what is below a prefix. Sends nothing.
+
+    Args:
+        store: says how it is reached.
+        settings: are told of each request.
+        scheme: under which they are counted.
+        own_headers: of each request; in place of those that the credential file makes.
+
+    Raises:
+        ServingError: a file that it takes cannot be read.
+    """
+    verify: Any = True
+    if store.ca_file:
+        with OsErrorsOf(store.ca_file):
+            authorities = read_regular(store.ca_file, 1 << 24)
+        verify = ssl.create_default_context()
+        try:
+            verify.load_verify_locations(cadata=authorities.decode())
+        except (ssl.SSLError, ValueError) as error:
+            raise FailedPrecondition(f"{store.ca_file} holds no certificates") from error
+    headers = {**(own_headers or {}), **_PLAIN}
+    if own_headers is None and store.credential_file and not store.anonymous:
+        with OsErrorsOf(store.credential_file):
+            token = read_regular(store.credential_file, _SECRET_BYTES).decode(errors="replace")
+        headers["authorization"] = f"Bearer {token.strip()}"
+    client = httpx.Client(
+        verify=verify,
+        proxy=store.proxy or None,
+        timeout=_TIMEOUT,
+        headers=headers,
+        follow_redirects=False,
+        limits=httpx.Limits(max_connections=64, max_keepalive_connections=8),
+    )
+    return Web(client, settings, scheme)
+
+
+class Web:
+    """Requests to web servers. Safe to use from any thread."""
+
+    def __init__(self, client: httpx.Client, settings: SourceSettings, scheme: str) -> None:
+        """Use a client.
+
+        Args:
+            client: sends requests; follows no redirects.
+            settings: are told of each request.
+            scheme: under which they are counted.
+        """
+        self._client = client
+        self._count = settings.count
+        self._scheme = scheme
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    @contextmanager
+    def answer(
+        self, method: str, url: str, headers: Mapping[str, str] = _PLAIN
+    ) -> Iterator[httpx.Response]:
+        """The answer to a request, its body not read yet. Redirects are followed, to safe places.
+
+        Raises:
+            ServingError: there is no answer, or one that is an error.
+        """
+        operation = method.lower()
+        try:
+            with self._sent(method, url, headers) as found:
+                if found.status_code >= 400:
+                    raise self._error(found, url, operation)
+                yield found
+        except httpx.HTTPError as error:
+            self._count(self._scheme, operation, "unreachable")
+            raise Unavailable(f"{shown(url)} cannot be read: {_reason(error)}") from None
+        self._count(self._scheme, operation, "ok")
+
+    def read_small(self, url: str, most_bytes: int) -> bytes:
+        """All of a small file.
+
+        Raises:
+            ServingError: it cannot be read, or is larger.
+        """
+        content = bytearray()
+        with self.answer("GET", url) as found:
+            for chunk in found.iter_raw():
+                content += chunk
+                if len(content) > most_bytes:
+                    raise FailedPrecondition(f"{shown(url)} is larger than {most_bytes} bytes")
+        return bytes(content)
+
+    @contextmanager
+    def _sent(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        client: Any = self._client
+        for _ in range(_MOST_REDIRECTS):
+            with client.stream(method, url, headers=dict(headers)) as found:
+                if not found.has_redirect_location:
+                    yield found
+                    return
+                target = urljoin(url, found.headers["location"])
+            self._check_redirect(url, target)
+            if urlsplit(target).netloc != urlsplit(url).netloc:
+                client = self._stranger
+            url = target
+        raise FailedPrecondition(f"{shown(url)} redirects without end")
+
+    @property
+    def _stranger(self) -> Any:
+        """The same client for other servers, which are told no credentials."""
+        return _WithoutCredentials(self._client)
+
+    def _check_redirect(self, url: str, target: str) -> None:
+        before, after = urlsplit(url), urlsplit(target)
+        if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == (
+            "https",
+            "http",
+        ):
+            raise InvalidArgument(f"{shown(url)} redirects to {after.scheme}://, which is refused")
+
+    def _error(self, found: httpx.Response, url: str, operation: str) -> ServingError:
+        self._count(self._scheme, operation, str(found.status_code))
+        body = bytearray()
+        for chunk in found.iter_raw():
+            body += chunk
+            if len(body) > _ERROR_BYTES:
+                break
+        text = bytes(body[:_ERROR_BYTES]).decode(errors="replace")
+        error = error_of_status(f"{shown(url)} cannot be read", found.status_code, text)
+        if isinstance(error, StoreBusy):
+            error.retry_after_s = seconds_of(found.headers.get("retry-after", ""))
+        return error
+
+
+class _WithoutCredentials:
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    @contextmanager
+    def stream(self, method: str, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        request = self._client.build_request(method, url, headers=headers)
+        request.headers.pop("authorization", None)
+        found = self._client.send(request, stream=True)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return str(error).partition("\n")[0][:200] or type(error).__name__
+
+
+class HttpReader:
+    """A `Reader` of files behind URLs."""
+
+    def __init__(self, web: Web, url_of: Callable[[RemoteFile], str]) -> None:
+        """Send nothing yet.
+
+        Args:
+            web: sends requests.
+            url_of: where a file is.
+        """
+        self.has_ranges = True
+        self._web = web
+        self._url_of = url_of
+
+    def read(self, file: RemoteFile, start: int, stop: int, chunk_bytes: int) -> Iterator[bytes]:
+        """See `Reader`."""
+        url, headers = self._url_of(file), dict(_PLAIN)
+        is_part = start > 0 or stop < file.size
+        if is_part:
+            headers["range"] = f"bytes={start}-{stop - 1}"
+            if file.etag and not file.etag.startswith("W/"):
+                headers["if-range"] = file.etag
+        with self._web.answer("GET", url, headers) as found:
+            etag = found.headers.get("etag", "")
+            if file.etag and etag and etag != file.etag:
+                raise Aborted(f"{shown(url)} has changed since it was looked at")
+            if is_part and found.status_code != 206:
+                self.has_ranges = False
+                raise RangesIgnored
+            if is_part and not _is_range(found.headers.get("content-range", ""), start, stop):
+                raise Unavailable(f"{shown(url)} answered another part than was asked for")
+            yield from found.iter_raw(chunk_bytes)
+
+
+def _is_range(header: str, start: int, stop: int) -> bool:
+    unit, _, rest = header.partition(" ")
+    return unit == "bytes" and rest.partition("/")[0] == f"{start}-{stop - 1}"

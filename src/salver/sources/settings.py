@@ -1,0 +1,39 @@
+"""What the flags say to the sources that come with Salver, and whom those report to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from salver.sources.protocol import Version
+
+__all__ = ["SourceSettings"]
+
+
+def _count_nothing(_scheme: str, _operation: str, _code: str) -> None:
+    pass
+
+
+def _keeps_nothing(_number: int, _version: Version) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """The same for all of them.
+
+    Attributes:
+        poll_wait_s: see `Source`.
+        settle_s: how long the listing of a version without a manifest has to stay the same.
+        bytes_per_second: the most that all fetches together take; 0 for any.
+        config_file: says how stores are reached; empty for none.
+        count: told of each request: scheme, operation, and `ok` or what went wrong.
+        is_behind: whether fetches run behind requests: that of a command has nobody to let pass.
+        is_kept: whether the files of a version are here already, and so were complete once.
+    """
+
+    poll_wait_s: float = 60.0
+    settle_s: float = 10.0
+    bytes_per_second: int = 0
+    config_file: str = ""
+    is_behind: bool = False
+    count: Callable[[str, str, str], None] = _count_nothing
+    is_kept: Callable[[int, Version], bool] = _keeps_nothing

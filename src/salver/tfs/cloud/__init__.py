@@ -1,0 +1,1 @@
+"""The paths by which clouds ask a container for predictions, and the forms they ask in."""

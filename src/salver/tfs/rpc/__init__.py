@@ -1,0 +1,1 @@
+"""TensorFlow Serving's API over gRPC: its services, from bytes to bytes."""

@@ -1,0 +1,1 @@
+"""What the rooms speak of: element types, signatures, servables, requests, models."""

@@ -1,0 +1,131 @@
+"""The actors without Ray's daemons: what they ask of Ray is answered by a stand-in."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.integration.serving import eventually, free_port
+
+from salver.cluster.journal_file import JournalFile
+from salver.cluster.server_launch import TOKEN, NodeSettings
+from salver.cluster.service import ControllerService
+from salver.cluster.spec import ClusterSpec
+
+ray = pytest.importorskip("ray")
+
+from salver.cluster.on_ray import controller_actor, node_actor  # noqa: E402 - they need Ray
+
+NODES = ["n1", "n2"]
+
+
+class Ray:
+    """As much of Ray as the actors use: nodes, of which each has an actor that lives on."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+        self.killed: list[str] = []
+        self.asked = threading.Event()
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        return [
+            {
+                "NodeID": name.encode().hex().ljust(56, "0"),
+                "NodeName": name,
+                "NodeManagerAddress": "127.0.0.1",
+                "Alive": True,
+                "Resources": {"CPU": 1.0},
+            }
+            for name in NODES
+        ]
+
+    def remote(self, _actor: type) -> Any:
+        return SimpleNamespace(options=lambda **_named: SimpleNamespace(remote=self._actor_of))
+
+    def _actor_of(self, settings: NodeSettings, _namespace: str) -> Any:
+        stop = SimpleNamespace(remote=lambda: self.stopped.append(settings.name))
+        return SimpleNamespace(name=settings.name, stop_server=stop)
+
+    def get(self, _answer: Any, timeout: float) -> None:
+        assert timeout
+
+    def kill(self, actor: Any, no_restart: bool) -> None:
+        assert no_restart
+        self.killed.append(actor.name)
+
+    def get_actor(self, _name: str, namespace: str) -> Any:
+        self.asked.set()
+        raise ValueError(f"There is no controller in {namespace}")
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    made = Ray()
+    for module in (controller_actor, node_actor):
+        monkeypatch.setattr(module, "ray", made)
+    monkeypatch.setattr(controller_actor, "request_resources", lambda bundles: bundles)
+    monkeypatch.setattr(controller_actor, "_NODES_S", 1000.0)  # its thread has not had its turn
+    monkeypatch.setattr(node_actor, "_AGAIN_S", 0.05)
+    return made
+
+
+@pytest.fixture
+def controller(stand_in: Ray, tmp_path: Path) -> controller_actor.ControllerActor:
+    """One that Ray has just started again."""
+    journal = str(tmp_path / "journal.json")
+    ControllerService(JournalFile(journal), lambda: 0.0).apply(ClusterSpec(name="shop"))
+    assert stand_in.stopped == []
+    return controller_actor.ControllerActor("shop", journal, "a-secret-of-these-tests")
+
+
+def test_a_controller_that_was_just_started_again_stops_all_servers(
+    controller: controller_actor.ControllerActor, stand_in: Ray
+) -> None:
+    assert controller.stop() == []
+    assert (sorted(stand_in.stopped), sorted(stand_in.killed)) == (NODES, NODES)
+
+
+def test_a_controller_that_was_just_started_again_ends_all_actors(
+    controller: controller_actor.ControllerActor, stand_in: Ray
+) -> None:
+    controller.release()
+    assert (stand_in.stopped, sorted(stand_in.killed)) == ([], NODES)
+
+
+def no_directory(directory: Path) -> Callable[[], None]:
+    directory.write_text("")
+    return directory.unlink
+
+
+def no_files(directory: Path) -> Callable[[], None]:
+    (directory / TOKEN).mkdir(parents=True)
+    return (directory / TOKEN).rmdir
+
+
+@pytest.mark.parametrize("hinder", [no_directory, no_files])
+def test_a_node_whose_disk_takes_nothing_at_first_reports_once_it_does(
+    hinder: Callable[[Path], Callable[[], None]],
+    stand_in: Ray,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    directory = tmp_path / "n1"
+    mend = hinder(directory)
+    settings = NodeSettings(
+        name="n1",
+        host="127.0.0.1",
+        directory=directory,
+        flags={"rest_api_port": str(free_port()), "port": "0", "no_such_flag": "1"},
+        token="a-secret-of-these-tests",
+    )
+    with caplog.at_level(logging.WARNING):
+        actor = node_actor.NodeActor(settings, "namespace")
+        eventually("it is told", lambda: "is tried again" in caplog.text)
+    mend()
+    eventually("it reports", stand_in.asked.is_set)
+    actor.stop_server()

@@ -1,0 +1,322 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from salver.cluster.conditions import NodeCondition
+from salver.cluster.journal_file import JournalFile
+from salver.cluster.reports import ModelReport, NodeReport, VersionReport
+from salver.cluster.service import ControllerService
+from salver.cluster.spec import ClusterSpec
+from salver.cluster.wire import Answer, Message
+from salver.config.models import ModelConfig
+from salver.errors import NotFound
+
+RUNNING = NodeCondition(server_pid=1, started_by="a", wanted="a")
+OUTDATED = NodeCondition(server_pid=1, started_by="a", wanted="b")
+SPEC = ClusterSpec(
+    name="shop",
+    models=(ModelConfig(name="m", base_path="/m", model_platform="tensorflow"),),
+    flags={"workers": "2"},
+)
+
+
+DRAIN = {"is_draining": True}
+
+
+class Cluster:
+    """A service, the time, and nodes that say what they were told."""
+
+    def __init__(self, journal: Path) -> None:
+        self.now_s = 0.0
+        self.journal = journal
+        self.service = ControllerService(JournalFile(str(journal)), lambda: self.now_s)
+        self.has: dict[str, tuple[int, bool]] = {}  # generation, and whether m is there
+
+    def report(self, name: str, condition: NodeCondition = RUNNING) -> Answer:
+        generation, has_model = self.has.get(name, (0, False))
+        available = ModelReport(versions=(VersionReport(1, "AVAILABLE"),), found=(1,))
+        report = NodeReport(
+            name=name,
+            rest=f"{name}:8501",
+            memory_bytes=1 << 30,
+            incarnation="x",
+            generation=generation,
+            models={"m": available} if has_model else {},
+        )
+        answer = self.service.report(Message(report=report, condition=condition))
+        if answer.desire.config is not None:
+            self.has[name] = answer.desire.generation, bool(answer.desire.config["models"])
+        return answer
+
+    def run(self, seconds: float, *names: str, condition: NodeCondition = RUNNING) -> None:
+        until_s = self.now_s + seconds
+        while self.now_s < until_s:
+            for name in names:
+                self.report(name, condition)
+            self.service.tick()
+            self.now_s += 0.5
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    made = Cluster(tmp_path / "journal.json")
+    made.service.apply(SPEC)
+    return made
+
+
+def names(cluster: Cluster) -> list[str]:
+    return [node["name"] for node in cluster.service.status()["nodes"]]
+
+
+def test_nodes_are_told_what_they_should_have_and_by_which_flags(cluster: Cluster) -> None:
+    assert cluster.report("n1").flags == {"workers": "2"}
+    cluster.run(6, "n1", "n2")
+    status = cluster.service.status()
+    assert (status["name"], status["counts"]) == ("shop", {"available": 1})
+    assert status["nodes"][0]["condition"]["server_pid"] == 1
+
+
+def test_the_next_controller_goes_on_where_the_journal_ends(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    before = cluster.service.status()["models"][0]["nodes"]
+    following = ControllerService(JournalFile(str(cluster.journal)), lambda: 0.0)
+    assert following.spec == SPEC
+    assert following.status()["models"][0]["nodes"] == before
+
+
+def test_a_journal_that_means_nothing_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    path.write_text('{"schema": 99}')
+    assert ControllerService(JournalFile(str(path)), lambda: 0.0).spec is None
+    assert (tmp_path / "journal.unreadable").exists()
+
+
+def test_a_node_that_says_nothing_is_dead_unless_somebody_vouches_for_it(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    assert cluster.service.silent(2.0) == {}
+    for _ in range(16):
+        cluster.run(0.5, "n1")
+        for name in cluster.service.silent(2.0):
+            cluster.service.vouch(name)
+    assert names(cluster) == ["n1", "n2"]
+    cluster.run(8, "n1")
+    assert names(cluster) == ["n1"]
+
+
+def test_nobody_is_vouched_for_for_ever(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    for _ in range(100):
+        cluster.run(0.5, "n1")
+        for name in cluster.service.silent(2.0):
+            cluster.service.vouch(name)
+    assert names(cluster) == ["n1"]
+
+
+def test_a_server_with_other_flags_is_restarted_once_its_node_is_drained(cluster: Cluster) -> None:
+    cluster.run(8, "n1", "n2")
+    told: list[tuple[str, bool, bool]] = []
+    for _ in range(60):
+        for name in ("n1", "n2"):
+            answer = cluster.report(name, OUTDATED if name == "n1" else RUNNING)
+            told.append((name, answer.must_restart, answer.desire.may_stop))
+        cluster.service.tick()
+        cluster.now_s += 0.5
+        if told[-2][1]:
+            break
+    assert told[-2] == ("n1", True, True)
+    assert not any(must_restart for name, must_restart, _ in told if name == "n2")
+    cluster.run(6, "n1", "n2")
+    assert cluster.service.status()["restarting"] == ""
+    assert "draining" not in {node["state"] for node in cluster.service.status()["nodes"]}
+
+
+def test_the_only_server_is_restarted_where_it_is(cluster: Cluster) -> None:
+    cluster.run(8, "n1")
+    answers = []
+    for _ in range(6):
+        answers.append(cluster.report("n1", OUTDATED).must_restart)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert any(answers)
+
+
+def restart(cluster: Cluster, node: str, others: tuple[str, ...], stop_s: float) -> Answer:
+    """Have a node's server be stopped; what the first report of the next one is answered."""
+    for _ in range(60):
+        answer = cluster.report(node, OUTDATED)
+        for name in others:
+            assert not cluster.report(name, OUTDATED).must_restart
+        cluster.service.tick()
+        cluster.now_s += 0.5
+        if answer.must_restart:
+            cluster.run(stop_s, *others, condition=OUTDATED)
+            return cluster.report(node, RUNNING)
+    raise AssertionError(f"{node} is not restarted")
+
+
+@pytest.mark.parametrize("others", [(), ("n2",)])
+@pytest.mark.parametrize("stop_s", [1, 14])
+def test_a_node_serves_again_however_long_its_server_takes_to_stop(
+    cluster: Cluster, others: tuple[str, ...], stop_s: float
+) -> None:
+    cluster.run(8, "n1", *others)
+    answer = restart(cluster, "n1", others, stop_s)
+    assert (answer.must_restart, answer.desire.may_stop) == (False, False)
+    cluster.service.tick()
+    after = cluster.report("n1")
+    assert (after.desire.is_draining, after.must_restart) == (False, False)
+
+
+def test_while_a_server_takes_long_to_stop_no_other_one_is(cluster: Cluster) -> None:
+    cluster.run(8, "n1", "n2")
+    for _ in range(60):
+        answer = cluster.report("n1", OUTDATED)
+        cluster.report("n2", OUTDATED)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+        if answer.must_restart:
+            break
+    told = []
+    for _ in range(28):
+        told.append(cluster.report("n2", OUTDATED).must_restart)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert not any(told)
+    assert cluster.service.status()["restarting"] == "n1"
+
+
+def test_a_server_that_could_not_start_with_its_new_flags_is_tried_again(cluster: Cluster) -> None:
+    cluster.run(8, "n1", "n2")
+    restart(cluster, "n1", ("n2",), 1)
+    failed = cluster.report("n1", NodeCondition(wanted="b", problem="no such flag"))
+    assert not failed.desire.may_stop
+
+
+def test_a_node_that_does_not_come_back_has_had_its_turn(cluster: Cluster) -> None:
+    cluster.run(8, "n1", "n2")
+    for _ in range(20):
+        for name in ("n1", "n2"):
+            cluster.report(name, OUTDATED if name == "n1" else RUNNING)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert cluster.service.status()["restarting"] == "n1"
+    cluster.run(60, "n2")
+    assert cluster.service.status()["restarting"] == "n1"
+    cluster.run(300, "n2")
+    assert cluster.service.status()["restarting"] == ""
+    assert not cluster.report("n1").desire.is_draining
+
+
+def test_a_drain_of_a_node_that_is_away_can_be_undone(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    cluster.service.drain("n1", is_draining=True)
+    cluster.run(20, "n2")
+    assert names(cluster) == ["n2"]
+    with pytest.raises(NotFound):
+        cluster.service.drain("n1", is_draining=True)
+    cluster.service.drain("n1", is_draining=False)
+    assert not cluster.report("n1").desire.is_draining
+    with pytest.raises(NotFound):
+        cluster.service.drain("n9", is_draining=False)
+
+
+def test_what_there_is_not_is_told_of(cluster: Cluster) -> None:
+    with pytest.raises(NotFound):
+        cluster.service.drain("n9", is_draining=True)
+    cluster.service.forget("n9")
+    assert "m" in cluster.service.why("m")
+
+
+def test_problems_stand_in_the_status_until_they_are_taken_back(cluster: Cluster) -> None:
+    cluster.service.note("ray", "it is slow")
+    assert cluster.service.status()["problems"] == {"ray": "it is slow"}
+    cluster.service.note("ray", "")
+    assert cluster.service.status()["problems"] == {}
+
+
+class Disk:
+    """A disk whose next write ends when it is let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_writing = threading.Event()
+        self.may_go_on = threading.Event()
+        self._is_first = True
+        self._sync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._wait)
+
+    def _wait(self, descriptor: int) -> None:
+        is_first, self._is_first = self._is_first, False
+        if is_first:
+            self.is_writing.set()
+            assert self.may_go_on.wait(60)
+        self._sync(descriptor)
+
+
+def test_a_disk_that_takes_long_keeps_no_node_from_reporting(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run(6, "n1", "n2")
+    disk = Disk(monkeypatch)
+    writing = threading.Thread(target=cluster.service.drain, args=("n1",), kwargs=DRAIN)
+    writing.start()
+    assert disk.is_writing.wait(60)
+
+    def report() -> None:
+        for _ in range(16):
+            cluster.now_s += 0.5
+            for name in ("n1", "n2"):
+                cluster.report(name)
+
+    reporting = threading.Thread(target=report)
+    reporting.start()
+    reporting.join(20)
+    is_blocked = reporting.is_alive()
+    disk.may_go_on.set()
+    writing.join()
+    reporting.join()
+    cluster.service.tick()
+    assert not is_blocked
+    assert names(cluster) == ["n1", "n2"]
+
+
+def test_an_older_journal_never_replaces_a_newer_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run(6, "n1", "n2")
+    disk = Disk(monkeypatch)
+    drained = [threading.Thread(target=cluster.service.drain, args=("n1",), kwargs=DRAIN)]
+    drained[0].start()
+    assert disk.is_writing.wait(60)
+    for name in ("n2", "n1"):
+        undone = {"is_draining": name == "n2"}
+        drained.append(threading.Thread(target=cluster.service.drain, args=(name,), kwargs=undone))
+        drained[-1].start()
+    disk.may_go_on.set()
+    for each in drained:
+        each.join()
+    written = JournalFile(str(cluster.journal)).read()
+    assert written is not None
+    status = cluster.service.status()
+    assert written["draining"] == [n["name"] for n in status["nodes"] if n["state"] == "draining"]
+
+
+def test_an_answer_waits_until_its_journal_is_on_the_disk(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run(6, "n1", "n2")
+    disk = Disk(monkeypatch)
+    threads = [
+        threading.Thread(target=cluster.service.drain, args=(name,), kwargs=DRAIN)
+        for name in ("n1", "n2")
+    ]
+    threads[0].start()
+    assert disk.is_writing.wait(60)
+    threads[1].start()
+    threads[1].join(0.2)
+    were_waiting = [each.is_alive() for each in threads]
+    disk.may_go_on.set()
+    for each in threads:
+        each.join()
+    assert were_waiting == [True, True]
