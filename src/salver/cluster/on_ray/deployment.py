@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from salver.cluster.journal_file import default_journal
 from salver.cluster.on_ray import head
-from salver.cluster.on_ray.library import LOOPBACK, import_ray
+from salver.cluster.on_ray.library import LOOPBACK, import_ray, read_environment_again
 from salver.cluster.on_ray.names import CONTROLLER, HEAD, namespace_of
 from salver.cluster.spec import ClusterSpec
 from salver.errors import (
@@ -68,6 +68,7 @@ def _connect(ray: Any, address: str) -> None:
     import logging
 
     _be_silent(ray)
+    read_environment_again(ray)
     try:
         ray.init(
             address=address,
@@ -76,7 +77,8 @@ def _connect(ray: Any, address: str) -> None:
             configure_logging=True,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        said = str(error.__cause__ or error).splitlines()[0]
+        # Some of its errors hold a traceback, whose last line says what was wrong.
+        said = str(error.__cause__ or error).strip().rpartition("\n")[2]
         raise Unavailable(f"Ray at {address} does not take us: {said}") from error
 
 

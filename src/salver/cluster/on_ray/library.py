@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from salver.errors import NotInstalled
 
-__all__ = ["LOOPBACK", "ONE_MACHINE", "import_ray", "token_path"]
+__all__ = ["LOOPBACK", "ONE_MACHINE", "import_ray", "read_environment_again", "token_path"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,17 @@ def import_ray(address: str = "") -> ModuleType:
             hint="pip install 'salver[cluster]'",
         ) from None
     return cast("ModuleType", ray)
+
+
+def read_environment_again(ray: ModuleType) -> None:
+    """Have Ray know of the token even where somebody has imported it before us.
+
+    It reads the environment when it is imported, and its own commands read it again in this way.
+    """
+    library = ray._raylet
+    if not ray.is_initialized() and hasattr(library, "AuthenticationTokenLoader"):
+        library.Config.initialize("")
+        library.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _stay_on_this_machine(environment: MutableMapping[str, str]) -> None:

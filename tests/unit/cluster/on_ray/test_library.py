@@ -49,3 +49,26 @@ def test_a_token_that_others_can_read_is_used_and_taken_from_them(
     with pytest.raises(NotInstalled):
         import_ray()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_made_after_ray_was_imported_is_used(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    path = tmp_path / "token"
+    path.write_text("x" * 32)
+    path.chmod(0o600)
+    program = f"""
+import os, sys
+sys.path.insert(0, {SOURCES!r})
+os.environ.pop("RAY_AUTH_MODE", None)
+import ray
+from salver.cluster.on_ray.library import import_ray, read_environment_again
+wants_token = lambda: ray._raylet.get_authentication_mode() == ray._raylet.AuthenticationMode.TOKEN
+print(wants_token())
+os.environ["RAY_AUTH_TOKEN_PATH"] = {str(path)!r}
+read_environment_again(import_ray())
+print(wants_token(), ray._raylet.AuthenticationTokenLoader.instance().has_token())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["False", "True", "True"], done.stderr
