@@ -3,7 +3,8 @@
     python benchmarks/limits.py [--turns 3] [--only floods,computes] [--workers 1]
 
 A process of its own asks half_plus_two over REST with the modest key, at a fixed, low rate, and
-counts each latency from when the request was due. Quiet stretches and disturbances by the greedy
+counts each latency from when the request was due; as root it goes before other processes, so that
+what it waits for is the server. Quiet stretches and disturbances by the greedy
 key, whose role may 100 requests per second and two at a time, as batch work, take turns:
 
 * floods: 16 connections that ask for the same model as often as they can, whatever is answered;
@@ -12,8 +13,8 @@ key, whose role may 100 requests per second and two at a time, as batch work, ta
 
 For each: p99 and the longest wait of the modest key, beside the quiet p99 before it, how many of
 the greedy key's requests were answered a second, and how much of a CPU the server took. Exits with
-1 when one request of the modest key was not answered rightly. Needs TensorFlow, to make the models.
-Linux only.
+1 when one request of the modest key was not answered rightly. Needs wrk (Debian package wrk) and
+TensorFlow, to make the models. Linux only.
 """
 
 import argparse
@@ -25,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,36 +59,6 @@ def key(id: str) -> str:
     return f"salver_{id}_{'0' * 32}"
 
 
-class Clients:
-    """Threads with a connection each, which ask again and again until this is left."""
-
-    def __init__(self, port: int, path: str, body: bytes) -> None:
-        self._port, self._path, self._body = port, path, body
-        self._over = threading.Event()
-        self.statuses: list[int] = []
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(CLIENTS)]
-
-    def _work(self) -> None:
-        client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LONG_S)
-        while not self._over.is_set():
-            client.request("POST", self._path, self._body, {"x-api-key": key("greedy")})
-            answer = client.getresponse()
-            answer.read()
-            self.statuses.append(answer.status)
-            self._over.wait(float(answer.headers.get("Retry-After", 0)))
-        client.close()
-
-    def __enter__(self) -> "Clients":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(LONG_S)
-
-
 class World:
     """A server, and what the greedy key does to it; each returns its answers a second."""
 
@@ -97,23 +67,21 @@ class World:
         self.server = server
 
     def floods(self) -> float:
-        body = self._root / "body.json"
-        body.write_bytes(BODY)
-        url = f"http://127.0.0.1:{self.server.rest_port}{HALF}"
-        headers = {"Content-Type": "application/json", "x-api-key": key("greedy")}
-        return wrk(url, body, CLIENTS, BUSY_S, self._root, headers).rate
+        return self._asked(HALF, BODY, waits=False)
 
     def behaves(self) -> float:
-        return self._asked(HALF, BODY)
+        return self._asked(HALF, BODY, waits=True)
 
     def computes(self) -> float:
         body = json.dumps({"instances": [COMPUTE_MS]}).encode()
-        return self._asked("/v1/models/slow:predict", body)
+        return self._asked("/v1/models/slow:predict", body, waits=True)
 
-    def _asked(self, path: str, body: bytes) -> float:
-        with Clients(self.server.rest_port, path, body) as clients:
-            time.sleep(BUSY_S)
-        return clients.statuses.count(200) / BUSY_S
+    def _asked(self, path: str, body: bytes, *, waits: bool) -> float:
+        place = self._root / "body.json"
+        place.write_bytes(body)
+        url = f"http://127.0.0.1:{self.server.rest_port}{path}"
+        headers = {"Content-Type": "application/json", "x-api-key": key("greedy")}
+        return wrk(url, place, CLIENTS, BUSY_S, self._root, headers, waits=waits).rate
 
 
 DISTURBANCES = ("floods", "behaves", "computes")

@@ -16,6 +16,19 @@ H2LOAD_HEADERS = (
     *("-H", "te: trailers"),  # codespell:ignore te
 )
 JSON_HEADERS = {"Content-Type": "application/json"}
+WAITS = """\
+local wait = 0
+response = function(status, headers)
+  local after = headers["Retry-After"] or headers["retry-after"]
+  if after then wait = 1000 * tonumber(after) end
+end
+delay = function()
+  local taken = wait
+  wait = 0
+  return taken
+end
+"""
+"""For wrk's script: it asks for the delay of a connection right after its answer."""
 FRAME_BYTES = 5  # a byte of flags and the length, before each message of gRPC
 
 
@@ -63,12 +76,18 @@ def wrk(
     seconds: int,
     scratch: Path,
     headers: Mapping[str, str] = JSON_HEADERS,
+    *,
+    waits: bool = False,
 ) -> Measured:
-    """Load over REST: each client has one connection and one request under way."""
+    """Load over REST: each client has one connection and one request under way.
+
+    With `waits` a client that is told `Retry-After` comes again when that time is over.
+    """
     script = scratch / "post.lua"
     script.write_text(
         f'wrk.method = "POST"\nlocal file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\n'
         + "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in headers.items())
+        + (WAITS if waits else "")
         + "done = function(summary, latency, requests)\n"
         '  io.write(string.format("RESULT %d %d %d %d %d\\n", summary.requests, summary.duration,\n'
         "    summary.errors.status + summary.errors.read + summary.errors.write\n"
