@@ -223,7 +223,7 @@ class Load:
         self._process = subprocess.Popen(
             [*command, str(CONNECTIONS), key], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        # Where it may, it goes before all others: its own waits for a processor are not the server's.
+        # Where it may, it goes before all others: its waits for a processor are not the server's.
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, -10)
         self._chunks: list[bytes] = []

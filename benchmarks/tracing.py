@@ -10,13 +10,13 @@ what it has noted on a list. The kinds take turns, and of many short rounds the 
 import asyncio
 import gc
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from interceptors import quickest_micros
 from tests.messages import method_types, spec, tensor
 from tests.routers import router_of
 from tests.shelf import HALF_PLUS_TWO, Shelf
@@ -33,8 +33,6 @@ from salver.tracing.sampling import Sampling
 from salver.tracing.tracer import Tracer
 from salver.transport.messages import Headers, HttpRequest
 
-ROUNDS = 300
-CALLS = 100
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 BODY = b'{"instances": [1.0, 2.0, 5.0]}'
 HEADERS = Headers(b"Host: localhost\r\nContent-Type: application/json\r\n")
@@ -79,18 +77,6 @@ def rpc_call(shelf: Shelf, tracer: Tracer | None) -> Callable[[], object]:
     inputs = {"x": tensor(np.array([1, 2, 5], np.float32))}
     data = request_type(model_spec=spec("m"), inputs=inputs).SerializeToString()
     return lambda: method(data, Call())
-
-
-def quickest_micros(asked: list[Callable[[], object]]) -> list[float]:
-    """Of each, the quickest round, taken in turns."""
-    best = [float("inf")] * len(asked)
-    for _ in range(ROUNDS):
-        for index, ask in enumerate(asked):
-            begun = time.perf_counter()
-            for _ in range(CALLS):
-                ask()
-            best[index] = min(best[index], (time.perf_counter() - begun) / CALLS)
-    return [seconds * 1e6 for seconds in best]
 
 
 async def main() -> None:

@@ -20,15 +20,14 @@ from salver.protocols.version_header import version_headers
 from salver.transport.messages import HttpRequest, HttpResponse
 
 __all__ = [
-    "BAD_GATEWAY",
     "CHALLENGE",
     "HTTP_STATUS",
     "PEER_REFUSED",
     "UnreadableName",
-    "challenge",
     "error_page",
     "error_response",
     "no_route",
+    "page_of",
     "refusal_or_fault",
 ]
 
@@ -53,7 +52,7 @@ HTTP_STATUS: Final = {
 }
 
 
-BAD_GATEWAY: Final = 502
+_BAD_GATEWAY: Final = 502
 """Of what another server may have begun, so that who has asked knows that it may have happened."""
 
 CHALLENGE: Final = (("WWW-Authenticate", 'Bearer realm="salver"'),)
@@ -64,7 +63,7 @@ PEER_REFUSED: Final = "salver-peer-refused"
 """A field of the answer to a server whose secret is not ours."""
 
 
-def challenge(error: Unauthenticated) -> tuple[tuple[str, str], ...]:
+def _challenge(error: Unauthenticated) -> tuple[tuple[str, str], ...]:
     """The fields of a 401."""
     if isinstance(error, WrongPeerToken):
         return (*CHALLENGE, (PEER_REFUSED, "token"))
@@ -84,12 +83,21 @@ def error_response(error: ServingError) -> HttpResponse:
     # again.
     is_overloaded = isinstance(error, Overloaded)
     is_for_all = is_overloaded and not isinstance(error, LimitExceeded)
-    status = 503 if is_for_all else HTTP_STATUS[error.code]
+    return page_of(error, 503 if is_for_all else HTTP_STATUS[error.code])
+
+
+def page_of(error: ServingError, status: int) -> HttpResponse:
+    """The page of an error, with the header fields that belong to it.
+
+    Args:
+        error: of the call.
+        status: that it has in this API; one of a peer that was lost is the same in each.
+    """
     if isinstance(error, PeerLost):
-        status = BAD_GATEWAY
+        status = _BAD_GATEWAY
     page = error_page(status, error.message, error.hint)
     if isinstance(error, Unauthenticated):
-        page.headers = challenge(error)
+        page.headers = _challenge(error)
     if error.version is not None:
         page.headers = (*page.headers, *version_headers(error.version))
     if isinstance(error, Overloaded):

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from salver.errors import Code, LimitExceeded, Overloaded, PeerLost, ServingError, Unauthenticated
-from salver.protocols.rest_errors import BAD_GATEWAY, challenge, error_page
-from salver.protocols.version_header import version_headers
+from salver.errors import Code, LimitExceeded, ServingError
+from salver.protocols.rest_errors import page_of
 from salver.transport.messages import HttpResponse
 
 __all__ = ["HTTP_STATUS", "error_response"]
@@ -36,14 +35,5 @@ _TOO_MANY: Final = 429
 
 def error_response(error: ServingError) -> HttpResponse:
     """The response a failed call gets."""
-    status = _TOO_MANY if isinstance(error, LimitExceeded) else HTTP_STATUS[error.code]
-    if isinstance(error, PeerLost):
-        status = BAD_GATEWAY
-    page = error_page(status, error.message, error.hint)
-    if isinstance(error, Unauthenticated):
-        page.headers = challenge(error)
-    if error.version is not None:
-        page.headers = (*page.headers, *version_headers(error.version))
-    if isinstance(error, Overloaded):
-        page.headers = (*page.headers, ("Retry-After", str(error.retry_after_s)))
-    return page
+    too_many = isinstance(error, LimitExceeded)
+    return page_of(error, _TOO_MANY if too_many else HTTP_STATUS[error.code])
