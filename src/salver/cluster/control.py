@@ -55,6 +55,16 @@ class Controller:
         """The map of peers as it is now."""
         return self._state.peer_map
 
+    @property
+    def restarting(self) -> str:
+        """The node whose server is being started with other flags; empty for none."""
+        return self._state.restarting
+
+    @property
+    def drained(self) -> Collection[str]:
+        """Nodes that a person has drained."""
+        return self._state.draining
+
     # -- what comes from outside -----------------------------------------------------------------
 
     def apply(self, spec: ClusterSpec, sizes: Mapping[str, int] | None = None) -> bool:
@@ -124,7 +134,7 @@ class Controller:
         is_new = node is None or node.last_s is None
         if node is None:
             node = state.nodes[report.name] = said
-            node.is_draining = report.name in state.draining
+            state.drain_as_asked(report.name)
         if is_new or node.peer() != said.peer() or node.room() != said.room():
             state.must_place = state.must_map = True
         if state.gathering_s is None:
@@ -159,7 +169,7 @@ class Controller:
                 self._state.changed.add(name)
 
     def drain(self, node: str, is_draining: bool = True) -> None:
-        """Have others take over a node's models, so that it can leave.
+        """Have others take over a node's models, so that it can leave: a person asks for that.
 
         Args:
             node: its name.
@@ -177,15 +187,29 @@ class Controller:
             state.draining.add(node)
         else:
             state.draining.discard(node)
-        if known is not None:
-            known.is_draining = is_draining
-            state.must_place = True
+        state.drain_as_asked(node)
+
+    def restart(self, node: str) -> None:
+        """Have others take over a node's models while its server is started with other flags.
+
+        The node before takes models again, unless a person has drained it.
+
+        Args:
+            node: its name; empty where all servers are as they should be.
+        """
+        state = self._state
+        before, state.restarting = state.restarting, node
+        state.drain_as_asked(before)
+        state.drain_as_asked(node)
 
     def forget(self, node: str) -> None:
         """A node has gone for good."""
-        self._state.draining.discard(node)
-        if node in self._state.nodes:
-            bury(self._state, node)
+        state = self._state
+        state.draining.discard(node)
+        if state.restarting == node:
+            state.restarting = ""
+        if node in state.nodes:
+            bury(state, node)
 
     # -- what is decided -------------------------------------------------------------------------
 

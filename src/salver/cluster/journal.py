@@ -1,8 +1,12 @@
 """What must outlive a controller, as a JSON document, and a controller's state made of it.
 
 Only what cannot be observed again: the specification, where models should be, the truth of their
-versions, what was learned of their size, and how many replicas demand called for. Who lives, what
-is loaded and what is asked is in the next reports.
+versions, what was learned of their size, how many replicas demand called for, who has been drained
+and whose server is being started anew. Who lives, what is loaded and what is asked is in the next
+reports.
+
+`schema` says what a reader must understand. A member that came later is optional, so that an older
+journal is read, and a journal of ours by an older release.
 """
 
 import json
@@ -34,6 +38,7 @@ def written(state: State) -> dict[str, Any]:
         "generation": state.generation,
         "spec": None if state.spec is None else _spec_document(state),
         "draining": sorted(state.draining),
+        "restarting": state.restarting,
         "touched": sorted(state.touched | _with_removed(state)),
         "nodes": [_node_document(state, state.nodes[name]) for name in sorted(state.nodes)],
         "models": {name: _model_document(state.models[name]) for name in sorted(state.models)},
@@ -110,13 +115,14 @@ def _state(journal: Mapping[str, Any], settings: Settings) -> State:
     state = State(settings)
     state.generation = int(journal["generation"])
     state.draining = {*journal["draining"]}
+    state.restarting = str(journal.get("restarting", ""))
     if journal["spec"] is not None:
         state.spec = _spec(journal["spec"])
         state.models = {config.name: KnownModel(config) for config in state.spec.models}
     for entry in journal["nodes"]:
         node = _node(entry)
-        node.is_draining = node.name in state.draining
         state.nodes[node.name] = node
+        state.drain_as_asked(node.name)
     for name, entry in journal["models"].items():
         model = state.models[name]
         _fill(model, entry, state.nodes)

@@ -22,7 +22,7 @@ class KnownNode:
         labels: model → labels of it that it can have, since their versions answer there.
         resident: models that should be in memory there; None where that has to be made again.
         generation: since when its configuration is as it is; 0 before it was ever decided.
-        is_draining: it is to leave.
+        is_draining: others are to take over its models, whoever asked for that.
     """
 
     report: NodeReport

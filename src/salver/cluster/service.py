@@ -16,10 +16,10 @@ from salver.cluster.conditions import NodeCondition
 from salver.cluster.control import Controller
 from salver.cluster.journal_file import JournalFile
 from salver.cluster.reports import NodeDesire, NodeReport
-from salver.cluster.rolling import Rolling
+from salver.cluster.rolling import turn_after
 from salver.cluster.spec import ClusterSpec
 from salver.cluster.wire import Answer, Message
-from salver.errors import NotFound, ServingError
+from salver.errors import ServingError
 
 __all__ = ["ControllerService"]
 
@@ -44,11 +44,11 @@ class ControllerService:
         self._journal = journal
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._rolling = Rolling()
         self._conditions: dict[str, tuple[float, NodeCondition]] = {}
         self._reports: dict[str, tuple[float, NodeReport]] = {}
         self._problems: dict[str, str] = {}
         self._written_s = 0.0
+        self._begun_s = monotonic()
         self._disk = threading.Lock()  # a slow disk keeps no node from reporting
         self._journals = 0  # made so far
         self._newest = 0  # that went to the disk
@@ -85,7 +85,7 @@ class ControllerService:
             self._conditions[name] = now_s, message.condition
             self._reports[name] = now_s, message.report
             flags = {} if self._core.spec is None else self._core.spec.flags
-            if name == self._rolling.node and not message.condition.is_outdated:
+            if name == self._core.restarting and not message.condition.is_outdated:
                 desire = replace(desire, may_stop=False)  # its next server stays, or is tried again
             return Answer(desire=desire, flags=flags, must_restart=self._must_restart(name, desire))
 
@@ -112,9 +112,15 @@ class ControllerService:
                 self._core.report(report, self._monotonic())
 
     def _must_restart(self, name: str, desire: NodeDesire) -> bool:
-        if self._rolling.node != name or not self._conditions[name][1].is_outdated:
+        if self._core.restarting != name or not self._conditions[name][1].is_outdated:
             return False
-        return desire.may_stop or len(self._conditions) == 1  # none could take over
+        return desire.may_stop or self._is_alone(name)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether no other node could take over what a node has."""
+        if self._monotonic() - self._begun_s <= _NODE_S:  # others may not have reported yet
+            return False
+        return self._conditions.keys() - self._core.drained <= {name}
 
     def tick(self) -> None:
         """Decide, about once a second."""
@@ -124,7 +130,7 @@ class ControllerService:
             self._drop_late(now_s)
             for name in [n for n, (at_s, _) in self._reports.items() if now_s - at_s > _VOUCHED_S]:
                 del self._reports[name]
-            self._roll()
+            self._roll(now_s)
             if now_s - self._written_s < _WRITE_S:
                 return
             journal = self._made_journal()
@@ -132,23 +138,23 @@ class ControllerService:
 
     def _drop_late(self, now_s: float) -> None:
         for name, (at_s, _) in list(self._conditions.items()):
-            if now_s - at_s > (_TURN_S if name == self._rolling.node else _NODE_S):
+            if now_s - at_s > (_TURN_S if name == self._core.restarting else _NODE_S):
                 del self._conditions[name]
 
-    def _roll(self) -> None:
+    def _roll(self, now_s: float) -> None:
+        turn = self._core.restarting
         nodes = {name: condition for name, (_, condition) in self._conditions.items()}
-        is_due = bool(self._rolling.node) or any(each.is_outdated for each in nodes.values())
-        if not is_due:
+        if not turn and not any(each.is_outdated for each in nodes.values()):
             return
-        step = self._rolling.step(nodes, is_whole=self._core.status().is_settled)
-        if step.drain:
-            _log.info(
-                "Node %s is drained: its server is to be started with other flags", step.drain
-            )
-            self._core.drain(step.drain)
-        if step.release:
-            with suppress(NotFound):  # it has been forgotten meanwhile
-                self._core.drain(step.release, is_draining=False)
+        if turn and turn not in nodes and now_s - self._begun_s <= _TURN_S:
+            return  # the turn is of a journal, and the node may be stopping its server
+        is_whole = not turn and self._core.status().is_settled
+        following = turn_after(turn, nodes, self._core.drained, is_whole=is_whole)
+        if following == turn:
+            return
+        if following:
+            _log.info("Node %s is drained: its server is to have other flags", following)
+        self._core.restart(following)
 
     def _made_journal(self) -> tuple[int, Mapping[str, Any]]:
         """The journal as it is now, and which one it is; the lock is held."""
@@ -214,7 +220,7 @@ class ControllerService:
             problems = dict(self._problems)
             if self._journal.problem:
                 problems["journal"] = self._journal.problem
-            whole = {**document, "restarting": self._rolling.node, "problems": problems}
+            whole = {**document, "restarting": self._core.restarting, "problems": problems}
         found: Mapping[str, Any] = orjson.loads(orjson.dumps(whole))  # the same for all readers
         return found
 

@@ -23,7 +23,8 @@ class State:
         models: of the specification.
         removed: models that are in it no more, while nodes still have them.
         nodes: that live, or may.
-        draining: names of nodes that are to leave.
+        draining: names of nodes that a person has drained.
+        restarting: the node whose server is being started with other flags; empty for none.
         generation: the highest that anything has.
         now_s: the time, as it was said last.
         peer_map: the present one.
@@ -49,6 +50,7 @@ class State:
     removed: dict[str, KnownModel] = field(default_factory=dict)
     nodes: dict[str, KnownNode] = field(default_factory=dict)
     draining: set[str] = field(default_factory=set)
+    restarting: str = ""
     generation: int = 0
     now_s: float = 0.0
     peer_map: PeerMap = field(default_factory=PeerMap)
@@ -76,6 +78,12 @@ class State:
         for name in nodes:
             if (node := self.nodes.get(name)) is not None:
                 node.resident = None
+
+    def drain_as_asked(self, name: str) -> None:
+        """Have a node be drained or not, by all who can ask for that."""
+        if (node := self.nodes.get(name)) is not None:
+            node.is_draining = name in self.draining or name == self.restarting
+            self.must_place = True
 
     def model(self, name: str) -> KnownModel | None:
         """A model that is desired, or was until lately."""

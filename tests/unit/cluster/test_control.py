@@ -185,6 +185,17 @@ def test_after_a_restart_nodes_have_time_to_report_before_they_are_dead() -> Non
     assert {name: {*node.files} for name, node in other.nodes.items()} == before
 
 
+def test_a_journal_of_an_older_release_is_read() -> None:
+    found = world(Node("a"), Node("b"))
+    found.controller.apply(spec(model("m")))
+    found.run()
+    found.controller.drain("a")
+    older = found.controller.journal()
+    del older["restarting"]
+    again = Controller.restore(older)
+    assert (again.restarting, again.drained) == ("", {"a"})
+
+
 @pytest.mark.parametrize(
     "journal", [{}, {"schema": 2}, {"schema": 1, "generation": 0, "spec": {"name": 3}}]
 )

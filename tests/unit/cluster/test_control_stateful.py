@@ -20,6 +20,8 @@ class ClusterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.gathering_s = 0.0
+        self.drained: set[str] = set()  # by a person
+        self.restarting = ""
         self.world = World(Controller(_SETTINGS), {})
         self.world.controller.apply(spec(*(model(name) for name in _NAMES[:3])), _SIZES)
 
@@ -66,10 +68,19 @@ class ClusterMachine(RuleBasedStateMachine):
     def drains(self, name: str, is_draining: bool) -> None:
         if any(node.name == name for node in self.controller.status().nodes):
             self.controller.drain(name, is_draining)
+            (self.drained.add if is_draining else self.drained.discard)(name)
+
+    @rule(name=st.sampled_from(["", *_NODES]))
+    def gives_turn(self, name: str) -> None:
+        self.controller.restart(name)
+        self.restarting = name
 
     @rule(name=st.sampled_from(_NODES))
     def forgets(self, name: str) -> None:
         self.controller.forget(name)
+        self.drained.discard(name)
+        if self.restarting == name:
+            self.restarting = ""
 
     @rule(
         name=st.sampled_from(_NAMES), count=st.integers(1, 5000), queued=st.sampled_from([0, 0, 50])
@@ -129,6 +140,13 @@ class ClusterMachine(RuleBasedStateMachine):
         for name, placed in peer_map.models.items():
             for node in placed.nodes:
                 assert node in peer_map.peers, name
+
+    @invariant()
+    def those_are_drained_whom_a_person_or_their_turn_drains(self) -> None:
+        assert self.controller.restarting == self.restarting
+        for node in self.controller.status().nodes:
+            is_draining = node.name in self.drained or node.name == self.restarting
+            assert (node.state in ("draining", "drained")) == is_draining, node
 
     @invariant()
     def generations_only_grow(self) -> None:

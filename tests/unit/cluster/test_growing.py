@@ -8,7 +8,8 @@ from salver.cluster.spec import NodesSpec
 
 def status(nodes: list[str], models: list[str] | None = None) -> dict[str, Any]:
     return {
-        "nodes": [{"state": state} for state in nodes],
+        "nodes": [{"name": f"n{at}", "state": state} for at, state in enumerate(nodes)],
+        "restarting": "",
         "models": [{"state": state} for state in models or []],
     }
 
@@ -31,3 +32,8 @@ def test_nodes_are_those_that_are_there_and_one_more_for_a_model_that_fits_nowhe
 ) -> None:
     spec = NodesSpec(min=bounds[0], max=bounds[1])
     assert wanted_nodes(spec, status(nodes, models)) == wanted
+
+
+def test_a_node_whose_server_is_being_started_anew_stays() -> None:
+    found = {**status(["live", "drained"]), "restarting": "n1"}
+    assert wanted_nodes(NodesSpec(), found) == 2

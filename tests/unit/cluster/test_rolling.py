@@ -1,35 +1,48 @@
+from collections.abc import Mapping
+
 from salver.cluster.conditions import NodeCondition
-from salver.cluster.rolling import Rolling, Step
+from salver.cluster.rolling import turn_after
 
 OLD = NodeCondition(server_pid=1, started_by="old", wanted="new")
 NEW = NodeCondition(server_pid=2, started_by="new", wanted="new")
 GONE = NodeCondition(server_pid=0, started_by="", wanted="new")
 
 
-def test_nothing_follows_while_all_servers_are_as_they_should_be() -> None:
-    rolling = Rolling()
-    assert rolling.step({"a": NEW, "b": NEW}, is_whole=True) == Step()
-    assert rolling.node == ""
+def after(
+    turn: str,
+    nodes: Mapping[str, NodeCondition],
+    drained: frozenset[str] = frozenset(),
+    is_whole: bool = True,
+) -> str:
+    return turn_after(turn, nodes, drained, is_whole=is_whole)
 
 
-def test_one_node_after_the_other_is_drained_and_released() -> None:
-    rolling = Rolling()
-    assert rolling.step({"a": OLD, "b": OLD}, is_whole=True) == Step(drain="a")
-    assert rolling.step({"a": OLD, "b": OLD}, is_whole=True) == Step()
-    assert rolling.step({"a": GONE, "b": OLD}, is_whole=False) == Step()
-    assert rolling.step({"a": NEW, "b": OLD}, is_whole=False) == Step(release="a")
-    assert rolling.step({"a": NEW, "b": OLD}, is_whole=False) == Step()
-    assert rolling.step({"a": NEW, "b": OLD}, is_whole=True) == Step(drain="b")
+def test_nobody_has_a_turn_while_all_servers_are_as_they_should_be() -> None:
+    assert after("", {"a": NEW, "b": NEW}) == ""
+
+
+def test_one_node_after_the_other_has_its_turn() -> None:
+    assert after("", {"a": OLD, "b": OLD}) == "a"
+    assert after("a", {"a": OLD, "b": OLD}) == "a"
+    assert after("a", {"a": GONE, "b": OLD}, is_whole=False) == "a"
+    assert after("a", {"a": NEW, "b": OLD}, is_whole=False) == ""
+    assert after("", {"a": NEW, "b": OLD}, is_whole=False) == ""
+    assert after("", {"a": NEW, "b": OLD}) == "b"
 
 
 def test_the_next_turn_waits_until_every_model_has_its_replicas() -> None:
-    rolling = Rolling()
-    assert rolling.step({"a": OLD}, is_whole=False) == Step()
-    assert rolling.node == ""
+    assert after("", {"a": OLD}, is_whole=False) == ""
 
 
 def test_a_node_that_has_gone_has_had_its_turn() -> None:
-    rolling = Rolling()
-    rolling.step({"a": OLD, "b": OLD}, is_whole=True)
-    assert rolling.step({"b": OLD}, is_whole=True) == Step(release="a")
-    assert rolling.step({"b": OLD}, is_whole=True) == Step(drain="b")
+    assert after("a", {"b": OLD}) == ""
+
+
+def test_a_node_that_a_person_has_drained_is_passed_over() -> None:
+    assert after("", {"a": OLD, "b": OLD}, frozenset("a")) == "b"
+    assert after("", {"a": OLD, "b": NEW}, frozenset("a")) == ""
+
+
+def test_a_node_that_a_person_drains_in_its_turn_keeps_the_turn_until_it_is_over() -> None:
+    assert after("a", {"a": OLD, "b": OLD}, frozenset("a")) == "a"
+    assert after("a", {"a": NEW, "b": OLD}, frozenset("a")) == ""

@@ -209,6 +209,100 @@ def test_a_node_that_does_not_come_back_has_had_its_turn(cluster: Cluster) -> No
     assert not cluster.report("n1").desire.is_draining
 
 
+def controller_that_was_restarted(cluster: Cluster) -> None:
+    """Have the next controller go on where the journal ends, which is of a second ago."""
+    cluster.now_s += 1.0
+    cluster.service.tick()
+    cluster.service = ControllerService(JournalFile(str(cluster.journal)), lambda: cluster.now_s)
+
+
+def state_of(cluster: Cluster, node: str) -> str:
+    found = {each["name"]: each["state"] for each in cluster.service.status()["nodes"]}
+    return str(found.get(node, ""))
+
+
+def has_turn(cluster: Cluster, node: str, *others: str) -> None:
+    """Have a node be told to start its server anew."""
+    cluster.run(8, node, *others)
+    for _ in range(20):
+        for name in (node, *others):
+            cluster.report(name, OUTDATED if name == node else RUNNING)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert cluster.service.status()["restarting"] == node
+    assert state_of(cluster, node) == "drained"
+
+
+def test_a_turn_outlives_the_controller(cluster: Cluster) -> None:
+    has_turn(cluster, "n1", "n2")
+    controller_that_was_restarted(cluster)
+    assert cluster.service.status()["restarting"] == "n1"
+    cluster.run(14, "n2")  # while the server of n1 ends
+    assert cluster.service.status()["restarting"] == "n1"
+    assert not cluster.report("n1").desire.may_stop
+    cluster.run(2, "n1", "n2")
+    assert cluster.service.status()["restarting"] == ""
+    assert state_of(cluster, "n1") == "live"
+
+
+def test_after_a_restart_of_the_controller_no_server_ends_before_others_took_over(
+    cluster: Cluster,
+) -> None:
+    cluster.run(8, "n1", "n2")
+    node: str = cluster.service.status()["models"][0]["nodes"][0]
+    while cluster.service.status()["restarting"] != node:
+        for name in ("n1", "n2"):
+            cluster.report(name, OUTDATED if name == node else RUNNING)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    controller_that_was_restarted(cluster)
+    answer = cluster.report(node, OUTDATED)  # before the other one says anything
+    assert answer.desire.is_draining
+    assert (answer.must_restart, answer.desire.may_stop) == (False, False)
+
+
+def test_a_node_of_a_journal_that_does_not_come_back_has_had_its_turn(cluster: Cluster) -> None:
+    has_turn(cluster, "n1", "n2")
+    controller_that_was_restarted(cluster)
+    cluster.run(290, "n2")
+    assert cluster.service.status()["restarting"] == "n1"
+    cluster.run(20, "n2")
+    assert cluster.service.status()["restarting"] == ""
+
+
+def test_what_a_person_has_drained_stays_so_after_its_server_got_other_flags(
+    cluster: Cluster,
+) -> None:
+    has_turn(cluster, "n1", "n2")
+    cluster.service.drain("n1", is_draining=True)
+    cluster.run(4, "n1", "n2")
+    assert cluster.service.status()["restarting"] == ""
+    assert state_of(cluster, "n1") == "drained"
+    assert cluster.report("n1").desire.may_stop
+    cluster.service.drain("n1", is_draining=False)
+    assert state_of(cluster, "n1") == "live"
+
+
+def test_to_undo_a_drain_does_not_end_a_turn(cluster: Cluster) -> None:
+    has_turn(cluster, "n1", "n2")
+    cluster.service.drain("n1", is_draining=False)
+    assert cluster.report("n1", OUTDATED).desire.is_draining
+
+
+def test_a_node_that_a_person_has_drained_gets_no_turn_and_can_take_nothing_over(
+    cluster: Cluster,
+) -> None:
+    cluster.run(8, "n1", "n2")
+    cluster.service.drain("n2", is_draining=True)
+    answers = []
+    for _ in range(40):
+        answers.append(cluster.report("n1", OUTDATED).must_restart)
+        assert not cluster.report("n2", OUTDATED).must_restart
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert any(answers)
+
+
 def test_a_drain_of_a_node_that_is_away_can_be_undone(cluster: Cluster) -> None:
     cluster.run(6, "n1", "n2")
     cluster.service.drain("n1", is_draining=True)

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from tests.integration.serving import eventually, free_port
 
+from salver.cluster.conditions import NodeCondition
 from salver.cluster.journal_file import JournalFile
+from salver.cluster.reports import NodeReport
 from salver.cluster.server_launch import TOKEN, NodeSettings
 from salver.cluster.service import ControllerService
 from salver.cluster.spec import ClusterSpec
+from salver.cluster.wire import Message, answer_of, bytes_of_message
 
 ray = pytest.importorskip("ray")
 
@@ -95,6 +98,64 @@ def test_a_controller_that_was_just_started_again_ends_all_actors(
 ) -> None:
     controller.release()
     assert (stand_in.stopped, sorted(stand_in.killed)) == ([], NODES)
+
+
+OLD = NodeCondition(server_pid=1, started_by="old", wanted="new")
+NEW = NodeCondition(server_pid=2, started_by="new", wanted="new")
+
+
+class Nodes:
+    """What nodes without models say; they have what they were told."""
+
+    def __init__(self) -> None:
+        self.generations = dict.fromkeys(NODES, 0)
+
+    def report(self, actor: controller_actor.ControllerActor, *conditions: NodeCondition) -> None:
+        for name, condition in zip(NODES, conditions, strict=True):
+            said = NodeReport(
+                name=name,
+                rest=f"{name}:8501",
+                memory_bytes=1 << 30,
+                incarnation="x",
+                generation=self.generations[name],
+            )
+            answer = actor.report(bytes_of_message(Message(report=said, condition=condition)))
+            self.generations[name] = answer_of(answer).desire.generation
+
+
+def states(actor: controller_actor.ControllerActor) -> dict[str, str]:
+    return {node["name"]: node["state"] for node in actor.status()["nodes"]}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_controller_that_is_started_again_ends_the_turn_that_it_finds(
+    controller: controller_actor.ControllerActor, tmp_path: Path
+) -> None:
+    journal = JournalFile(str(tmp_path / "journal.json"))
+    nodes = Nodes()
+
+    def has_turn() -> bool:
+        nodes.report(controller, OLD, NEW)
+        written = journal.read()
+        return written is not None and bool(written.get("restarting"))
+
+    eventually("a node has its turn", has_turn)
+    controller.drain("n2", is_draining=True)
+    controller.release()
+    again = controller_actor.ControllerActor(
+        "shop", str(tmp_path / "journal.json"), "a-secret-of-these-tests"
+    )
+    try:
+        assert (again.status()["restarting"], states(again)["n1"]) == ("n1", "drained")
+
+        def is_over() -> bool:
+            nodes.report(again, NEW, NEW)
+            return not again.status()["restarting"]
+
+        eventually("the turn is over", is_over)
+        assert states(again) == {"n1": "live", "n2": "drained"}
+    finally:
+        again.release()
 
 
 def no_directory(directory: Path) -> Callable[[], None]:
