@@ -93,6 +93,12 @@ def test_a_model_is_available_before_it_is_in_memory(server: Server, client: Cli
     assert resident(server) == {"a"}
 
 
+def test_a_model_can_be_brought_into_memory_before_it_is_asked_for(server: Server) -> None:
+    url = f"http://{server.grpc_target}/admin/v1/models/b:load"
+    assert requests.post(url, timeout=30).status_code == requests.codes.OK
+    eventually("it is in memory", lambda: resident(server) == {"b"})
+
+
 def test_grpc_waits_for_a_model_too(server: Server, client: Client) -> None:
     answer = client.call(
         "Predict", predict_request(model_spec("b"), {"x": np.array([1.0, 2.0], np.float32)})

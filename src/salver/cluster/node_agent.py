@@ -20,6 +20,7 @@ import httpx
 
 from salver.cluster.conditions import NodeCondition
 from salver.cluster.observing import ServerLook, Versions, looker_at
+from salver.cluster.preloading import Preloading
 from salver.cluster.reports import ModelReport, NodeDesire, NodeReport
 from salver.cluster.server_launch import MAP, MODELS, TOKEN, NodeSettings, launch_of
 from salver.cluster.server_process import RunningServer, find_server, log_tail, start_server
@@ -90,6 +91,7 @@ class NodeAgent:
         self._server: RunningServer | None = None
         self._look: ServerLook | None = None
         self._versions = Versions()
+        self._preloading = Preloading()
         self._problem = ""
         self._starts = 0
         self._started_s = 0.0
@@ -158,6 +160,7 @@ class NodeAgent:
         self._look = self._look_at(server.socket, self._token())
         self._started_s = self._monotonic()
         self._said = None
+        self._preloading = Preloading()
 
     def _token(self) -> str:
         """What the agent says: of several secrets, which servers all believe, the first one."""
@@ -290,8 +293,9 @@ class NodeAgent:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the server is yet to take what it was given."""
-        return self._server is not None and not self._applied.is_confirmed
+        """Whether the server is yet to take what it was given, or to load what it should have."""
+        is_behind = not self._applied.is_confirmed or self._preloading.is_under_way
+        return self._server is not None and is_behind
 
     def unsaid(self) -> None:
         """A report was lost: the next one says everything."""
@@ -312,6 +316,19 @@ class NodeAgent:
             self.stop_server()
         elif self._is_stopped and not desire.is_draining:
             self._is_stopped = False
+        self._preload(desire.resident)
+
+    def _preload(self, desired: frozenset[str]) -> None:
+        """Have the next model brought into memory of those that should be there."""
+        if self._look is None or not self._applied.is_confirmed:
+            return
+        model = self._preloading.next(desired, self._look.cold, self._monotonic())
+        if not model:
+            return
+        try:
+            self._look.bring_in(model)
+        except httpx.HTTPError as error:
+            _log.warning("Model %s is not brought into memory: %s", model, error)
 
     def _write_models(self, config: Mapping[str, Any], generation: int) -> None:
         replace_file(self._directory / MODELS, json.dumps(config, indent=1) + "\n")

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import orjson
 
-from salver.cluster.reports import STATES, ModelReport, VersionReport
+from salver.cluster.reports import AVAILABLE, STATES, ModelReport, VersionReport
 from salver.instruments.files import is_uri, local_path
 from salver.peers.hops import FORWARDED, PRINCIPAL, TOKEN
 
@@ -48,12 +49,18 @@ class _Amounts:
 
 
 class ServerLook:
-    """A connection to the server of this node. Its methods raise `httpx.HTTPError`."""
+    """A connection to the server of this node. Its methods raise `httpx.HTTPError`.
+
+    Attributes:
+        cold: model → its versions that `models` has found to be loaded when they are asked for. Of
+            several processes the one that has answered says so.
+    """
 
     def __init__(self, client: httpx.Client) -> None:
         """Look over a client, which is closed by `close`."""
         self._client = client
         self._map = ("", 0)  # its tag and generation
+        self.cold: Mapping[str, tuple[int, ...]] = {}
 
     def close(self) -> None:
         """Let go of the server."""
@@ -91,7 +98,12 @@ class ServerLook:
         page = self._client.get(_METRICS)
         amounts = read_metrics(page.content if page.status_code == httpx.codes.OK else b"")
         found = orjson.loads(answer.content)["models"]
+        self.cold = {each["name"]: cold for each in found if (cold := _cold(each))}
         return {each["name"]: _report(each, amounts.get(each["name"])) for each in found}
+
+    def bring_in(self, model: str) -> None:
+        """Have a model loaded that is not in memory; does not wait for that."""
+        self._client.post(f"/admin/v1/models/{quote(model, safe='')}:load").raise_for_status()
 
 
 class _UnixTransport(httpx.HTTPTransport):
@@ -142,6 +154,17 @@ def _report(found: Mapping[str, Any], amounts: "_Amounts | None") -> ModelReport
         requests=int(amounts.requests),
         queued=int(amounts.queued),
         busy_s=amounts.busy_s,
+    )
+
+
+def _cold(found: Mapping[str, Any]) -> tuple[int, ...]:
+    """Versions of a model that would be loaded by a request, and have not failed to be."""
+    return tuple(
+        int(each["version"])
+        for each in found.get("model_version_status", ())
+        if each.get("in_memory") is False
+        and each.get("state") == AVAILABLE
+        and not each.get("status", {}).get("error_message")
     )
 
 

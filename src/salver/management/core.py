@@ -112,6 +112,7 @@ class ServerCore(Lookup):
         abandon: Callable[[ServableId], None] = lambda _id: None,
         on_applied: Callable[[Applied], None] = lambda _applied: None,
         is_fetched_first: Callable[[ServableId], bool] | None = None,
+        bring_in: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with no models.
@@ -135,6 +136,8 @@ class ServerCore(Lookup):
                 configurations: it only takes down what there is.
             is_fetched_first: see `Manager`, where `load` may fetch by itself though there is no
                 `lazy`.
+            bring_in: has a model loaded that is not in memory, where models are loaded when they
+                are asked for, though there is no `lazy`.
             clock: seconds, monotonic.
         """
         self._load = load
@@ -163,7 +166,9 @@ class ServerCore(Lookup):
         # labels or platforms is the current one, but has not come this far.
         if lazy is not None:
             serving, is_fetched_first = lazy.serving, lazy.is_fetched_early
+            bring_in = lazy.bring_in
         super().__init__(ServingMap() if serving is None else serving, self._monitor, lazy=lazy)
+        self._bring_in = bring_in
         self._label_rules = LabelRules(
             self._serving,
             self._monitor,
@@ -401,7 +406,8 @@ class ServerCore(Lookup):
         """Load a model of the configuration, or unload it, and wait for that.
 
         What is unloaded stays so until it is loaded, or a configuration comes without it or by an
-        `apply` that says so. To load what is loaded tries versions again that have failed.
+        `apply` that says so. To load what is loaded tries versions again that have failed. A model
+        that is loaded when it is asked for begins to be, as if somebody had.
 
         Args:
             name: of the model.
@@ -417,6 +423,9 @@ class ServerCore(Lookup):
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
         caller = caller or Caller()
+        if is_loaded and self._bring_in is not None and self._is_whole(name):
+            self._bring_in(name)
+            return
         with self._applying:
             self._monitor.check_interrupted()
             waiting = self._set_loaded(name, caller, is_loaded=is_loaded)
@@ -424,9 +433,17 @@ class ServerCore(Lookup):
         if waiting is not None:
             self._wait(waiting, is_first=False)
             _logger.info("Loaded model: %s", name)
+            if self._bring_in is not None:
+                self._bring_in(name)
             return
         self._waits.until_ended(name, lambda: name in self._unloaded, caller)
         _logger.info("Unloaded model: %s", name)
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a model answers, and no version of it has failed."""
+        if not self._serving.answers(name) or name in self._unloaded:
+            return False
+        return all(status.error is None for status in self._monitor.statuses(name))
 
     def _set_loaded(self, name: str, caller: Caller, *, is_loaded: bool) -> Waiting | None:
         """Under the lock: have it in effect; what is waited for where it is to be loaded."""

@@ -6,6 +6,7 @@ placeholder holds, or raises `NotLoaded`, by which a request can wait for it.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol, cast
@@ -13,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from salver.config.model_options import LoadSettings
 from salver.config.options import ServerOptions, schedulable_cpus
+from salver.errors import ServingError
 from salver.inference.servable import Servable
 from salver.instruments.files import drop_from_cache, footprint
 from salver.lifecycle.attempt import Local
@@ -21,7 +23,7 @@ from salver.lifecycle.handles import Entry, ServingMap
 from salver.lifecycle.late_fetches import LateFetch
 from salver.lifecycle.loader import Footprinter
 from salver.lifecycle.monitor import VersionState, VersionStatus
-from salver.lifecycle.placeholders import Held, Placeholder
+from salver.lifecycle.placeholders import Held, NotLoaded, Placeholder
 from salver.lifecycle.residency import Residency, ResidencyOptions
 from salver.metrics.catalogue import BY_NAME
 from salver.metrics.text import Cell, Family
@@ -186,6 +188,22 @@ class LazyModels:
         if placeholder is not None and placeholder.info is None:
             placeholder.info = told[-1]
         return servable
+
+    def bring_in(self, name: str) -> None:
+        """Have the versions of a model loaded that are not in memory; does not wait for that.
+
+        Nothing keeps them there afterwards: they may have to make room, as any other.
+        """
+        for version in self.serving.available(name):
+            with suppress(ServingError):  # its last load failed, or it has gone meanwhile
+                self._bring_in(name, version)
+
+    def _bring_in(self, name: str, version: int) -> None:
+        try:
+            self.serving.acquire(name, version).release()
+        except NotLoaded as not_loaded:
+            claim = not_loaded.claim()
+            claim.loading.add_done_callback(claim.__exit__)
 
     def described(self, status: VersionStatus) -> VersionStatus:
         """The status of a version, and whether it is in memory or why it cannot be."""

@@ -261,6 +261,13 @@ class EndIsolation:
 
 
 @dataclass(frozen=True, slots=True)
+class Preload:
+    """Versions of a model are to be loaded, as if somebody had asked for them."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class FetchProgress:
     """How far a fetch is that the worker asked for; see `FetchFiles`."""
 

@@ -183,6 +183,7 @@ class _Supervisor:
             abandon=self._abandon,
             on_applied=self._audit.applied,
             is_fetched_first=self._is_fetched_first if is_lazy(self._options) else None,
+            bring_in=self._bring_in if is_lazy(self._options) else None,
         )
         self._core.look_ahead(configuration.models or ())
         self._notes = Notes(self._core.note)
@@ -487,6 +488,10 @@ class _Supervisor:
 
     def _clear(self, name: str) -> tuple[int, ...]:
         return tuple(id.version for id in self._isolation.clear(name))
+
+    def _bring_in(self, name: str) -> None:
+        for member in self._group.members:
+            member.notify(messages.Preload(name))
 
     def _slow_of_others(self, asker: Member) -> list[Any]:
         asked = [

@@ -208,6 +208,7 @@ class _Worker:
             messages.IsInUse: lambda m: (
                 self._lazy is not None and self._lazy.residency.is_in_use(m.name)
             ),
+            messages.Preload: self._bring_in,
             messages.FetchProgress: lambda m: self._files.progress(m.number, m.done_bytes),
             messages.Describe: lambda m: self._describe(m.id),
             messages.Run: lambda m: in_pool(self._runs, partial(self._run, m)),
@@ -230,6 +231,10 @@ class _Worker:
             messages.SetPhase: lambda m: on_loop(self._set_phase, m),
             messages.Drain: lambda m: on_loop(self._begin_drain, m),
         }
+
+    def _bring_in(self, wanted: messages.Preload) -> None:
+        if self._lazy is not None:
+            self._lazy.bring_in(wanted.name)
 
     def _configure(self, configured: messages.SetNames) -> None:
         self._core.set_names(

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import requests
 from tests.integration.serving import PATIENCE_S, eventually, free_port
 
 from salver.cluster.node_agent import Lock, NodeAgent
@@ -215,4 +216,42 @@ def test_where_access_is_controlled_the_agent_has_a_role_of_its_own(settings: No
     agent.unsaid()
     assert set(agent.report().models) == {"m"}
     assert "salver_process_cpu_seconds_total" in agent.metrics_page()
+    agent.close()
+
+
+def memory_of(settings: NodeSettings) -> dict[str, bool]:
+    """Whether each model is in memory, as the server says."""
+    answer = requests.get(f"http://127.0.0.1:{settings.flags['rest_api_port']}/v1/models")
+    return {
+        model["name"]: version["in_memory"]
+        for model in answer.json()["models"]
+        for version in model["model_version_status"]
+    }
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_models_that_should_be_in_memory_are_loaded_before_anybody_asks(
+    settings: NodeSettings, model_path: Callable[[str], Path], workers: str
+) -> None:
+    flags = {**settings.flags, "lazy_load_models": "true", "workers": workers}
+    agent = NodeAgent(replace(settings, flags=flags), time.monotonic)
+    base_path = str(model_path("half_plus_two"))
+    names = ("a", "b", "c")
+    models = [{"name": name, "base_path": base_path} for name in names]
+    agent.report()
+    agent.obey(desire(settings, 3, config={"schema": 1, "models": models}))
+    report_with(agent, 3)
+
+    def becomes(resident: set[str], in_memory: set[str]) -> bool:
+        agent.report()
+        agent.obey(desire(settings, 3, config=None, resident=frozenset(resident)))
+        found = memory_of(settings)
+        return found.keys() == {*names} and {name for name in names if found[name]} == in_memory
+
+    eventually("all are available", lambda: becomes(set(), set()))
+    eventually("two are in memory", lambda: becomes({"a", "c"}, {"a", "c"}))
+    # What is desired no more is left alone, and so is what nobody has desired.
+    eventually("all processes agree", lambda: becomes({"a"}, {"a", "c"}) and not agent.is_pending)
+    said = agent.report()
+    assert not any(each.requests for each in said.models.values())
     agent.close()

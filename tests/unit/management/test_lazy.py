@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.serving import eventually
 from tests.local_sources import local_sources
 from tests.shelf import HALF_PLUS_TWO, InlineProgram
 
@@ -201,6 +202,30 @@ def test_metrics_tell_how_many_are_in_memory_and_who_had_to_leave(bench: Bench) 
         "salver_evictions_total": [(("a",), 1)],
     }
     assert set(bench.lazy.residency.reserved) == {ServableId("b", 1)}
+
+
+def in_memory(bench: Bench, *ids: ServableId) -> list[bool | None]:
+    return [bench.status(id).is_in_memory for id in ids]
+
+
+def test_a_model_is_brought_into_memory_and_has_to_make_room_as_any_other(bench: Bench) -> None:
+    ids = bench.publish("a"), bench.publish("b")
+    bench.lazy.bring_in("a")
+    eventually("it is there", lambda: in_memory(bench, *ids) == [True, False])
+    bench.lazy.bring_in("a")
+    bench.ask("b")
+    assert in_memory(bench, *ids) == [False, True]
+    assert [id.name for id in bench.loader.loads] == ["a", "b"]
+
+
+def test_a_model_that_cannot_be_brought_in_is_not_tried_again_at_once(bench: Bench) -> None:
+    id = bench.publish("a")
+    bench.loader.failure = DataLoss("it is damaged")
+    bench.lazy.bring_in("a")
+    eventually("it has failed", lambda: bench.status(id).error is not None)
+    bench.lazy.bring_in("a")
+    bench.lazy.bring_in("none")
+    assert len(bench.loader.loads) == 1
 
 
 def test_a_core_of_lazy_models_tells_what_it_is_told(bench: Bench) -> None:
