@@ -93,6 +93,7 @@ def serve(
 
     from salver.cli.locate import local_paths, locate_models
     from salver.cli.models_below import models_below
+    from salver.sources.settings import ANSWER_S
 
     made: list[Path] = []
     progress = ProgressLine()
@@ -118,9 +119,8 @@ def serve(
             made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))))
             return made[-1]
 
-        models = locate_models(
-            paths, scratch, print_error, partial(models_below, options=parsed.options)
-        )
+        below = partial(models_below, options=parsed.options, answer_s=ANSWER_S)
+        models = locate_models(paths, scratch, print_error, below)
         # An empty list, as of a variable that is not set, must not switch the check off.
         hosts = parsed.options.allowed_hosts or SERVE_DEFAULTS.allowed_hosts
         trusted = (*local_paths(typed), *map(str, made)) if typed else ()

@@ -50,7 +50,7 @@ __all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
 
 _logger = logging.getLogger(__name__)
 
-_STALE = "stale: served from the model cache, since its store is away or has other files by now"
+_STALE = "stale: served from the model cache: its store does not answer, or has other files by now"
 
 LoadModel = Callable[[LoadSettings, ServableId, str], Servable]
 """Loads a version: (how, id, directory). Called from load threads."""

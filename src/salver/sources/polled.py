@@ -1,25 +1,30 @@
 """The models of one source: a thread that polls for them, and what it has found.
 
-A source that hangs or fails has its models stay as they are, and holds up no other source.
+A source that hangs or fails has its models stay as they are, and holds up no other source. Those of
+which it has never told anything are served as the cache has them meanwhile.
 """
 
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from salver.errors import ServingError
 from salver.instruments.files import local_path
 from salver.instruments.notices import NOTICE
 from salver.sources.polling import Polling, Wait
-from salver.sources.protocol import Aspire, MonitoredServable, Source, Version
+from salver.sources.protocol import Aspire, Found, MonitoredServable, Source, Version
+from salver.sources.settings import ANSWER_S
+from salver.sources.silence import Silence
 from salver.sources.watcher import Watcher
 
 __all__ = ["Findings", "Kept", "Nothing", "OnStale", "PolledSource", "complain"]
 
 _logger = logging.getLogger(__name__)
+
+_AWAY: Final = "its store is away"
 
 
 class Findings(Protocol):
@@ -78,6 +83,7 @@ class PolledSource(Polling):
         on_stale: OnStale = _nobody_minds,
         is_watching: bool = False,
         wait: Wait = threading.Event.wait,
+        answer_s: float = ANSWER_S,
     ) -> None:
         """Do nothing before `start`.
 
@@ -91,6 +97,8 @@ class PolledSource(Polling):
             on_stale: see there.
             is_watching: whether a change in a base path may wake the poll before its time.
             wait: see `Polling`.
+            answer_s: how long a source that is asked may say nothing before what was kept of models
+                is served.
         """
         super().__init__(name, is_watching=is_watching and source.poll_wait_s > 0, wait=wait)
         self.source = source
@@ -98,6 +106,8 @@ class PolledSource(Polling):
         self._recheck = recheck
         self._kept = kept
         self._on_stale = on_stale
+        self._answer_s = answer_s
+        self._telling = threading.Lock()  # held while what was found, or kept, is told
         self._stale: set[str] = set()  # of these the known versions are those that were kept
         self._lock = threading.Lock()
         self._servables: tuple[MonitoredServable, ...] = ()
@@ -196,19 +206,19 @@ class PolledSource(Polling):
         servables = self._servables
         told: ServingError | None = None  # one error may be of many models
         try:
-            for servable, found in self.source.find(servables) if servables else ():
+            for servable, found in self._found(servables):
                 self._may_report.wait()
                 if isinstance(found, ServingError):
                     if found is not told:
                         complain(found)
                     told = found
-                    self._fall_back([servable])
+                    self._fall_back([servable], _AWAY)
                 elif found is not self._known.get(servable.name):
                     self._report(servable, found)
         except ServingError as error:
             self._may_report.wait()
             complain(error)
-            self._fall_back(servables)
+            self._fall_back(servables, _AWAY)
         self._may_report.wait()
         with self._lock:
             self._index()
@@ -217,21 +227,42 @@ class PolledSource(Polling):
         if self._watcher is not None and self._has_polled:
             self._watch(self._watcher, servables, findings.directories)
 
-    def _fall_back(self, servables: Iterable[MonitoredServable]) -> None:
+    def _found(self, servables: Sequence[MonitoredServable]) -> Iterable[Found]:
+        """What the source says; while it says nothing, what was kept is told of by another thread.
+
+        Only of models of which nothing is known: what is served is not touched.
+        """
+        if not servables:
+            return ()
+        if self.source.fetcher is None:
+            return self.source.find(servables)
+        silence = Silence(
+            f"{self._thread.name}-silence", self._answer_s, self._on_silence, self._may_report
+        )
+        return silence.heard(lambda: self.source.find(servables))
+
+    def _on_silence(self) -> None:
+        self._fall_back(self._servables, f"its store has not answered for {self._answer_s:g} s")
+
+    def _fall_back(self, servables: Iterable[MonitoredServable], why: str) -> None:
         """Have what was kept of models serve of which the source has never told anything."""
         for servable in servables:
             if servable.name in self._known or not (kept := self._kept(servable)):
                 continue
-            _logger.warning(
-                "Servable %s is served from the model cache, stale, since its store is away: "
-                "version %s",
-                *(servable.name, ", ".join(map(str, sorted(kept)))),
-            )
-            self._on_stale(servable.name, kept)
-            self._report(servable, kept)
-            with self._lock:
-                if self._known.get(servable.name) is kept:
-                    self._stale.add(servable.name)
+            with self._telling:
+                if servable.name in self._known:  # the source was quicker
+                    continue
+                _logger.warning(
+                    "Servable %s is served from the model cache, stale, since %s: version %s",
+                    *(servable.name, why, ", ".join(map(str, sorted(kept)))),
+                )
+                self._on_stale(servable.name, kept)
+                self._take(servable, kept)
+                with self._lock:
+                    if is_served := self._known.get(servable.name) is kept:
+                        self._stale.add(servable.name)
+                if not is_served:  # it was configured otherwise meanwhile
+                    self._on_stale(servable.name, {})
 
     def _is_back(self, name: str, found: Mapping[int, Version]) -> None:
         """The source tells of a model again; versions of other files stay stale."""
@@ -242,8 +273,12 @@ class PolledSource(Polling):
         self._on_stale(name, outdated)
 
     def _report(self, servable: MonitoredServable, found: Mapping[int, Version]) -> None:
-        if servable.name in self._stale:
-            self._is_back(servable.name, found)
+        with self._telling:
+            if servable.name in self._stale:
+                self._is_back(servable.name, found)
+            self._take(servable, found)
+
+    def _take(self, servable: MonitoredServable, found: Mapping[int, Version]) -> None:
         locations = {number: version.location for number, version in found.items()}
         with self._lock:
             if self._by_name.get(servable.name) != servable or self._closing.is_set():

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from salver.sources.protocol import Version
 
-__all__ = ["SourceSettings"]
+__all__ = ["ANSWER_S", "SourceSettings"]
+
+ANSWER_S: Final = 2.0
+"""How long a store may say nothing before what the cache has is served."""
 
 
 def _count_nothing(_scheme: str, _operation: str, _code: str) -> None:

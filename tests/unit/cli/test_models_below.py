@@ -89,6 +89,27 @@ def test_a_store_is_not_asked_what_is_below_a_model_that_the_cache_has(
     thread.join()
 
 
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_a_store_that_hangs_is_waited_for_no_longer_where_something_is_kept(
+    options: ServerOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scheme: str,
+) -> None:
+    pytest.importorskip("obstore")
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        host = f"127.0.0.1:{store.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+        uri = "s3://b/m" if scheme == "s3" else f"http://{host}/m/"
+        half = f"{uri.rstrip('/')}/half"
+        keep(tmp_path, half)
+        assert models_below(uri, options, answer_s=0.1) == {"half": half}
+    assert "no answer within 0.1 s; the models below" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("uri", ["toy://m", "hf://owner/repo", "file:///m"])
 def test_other_places_are_of_one_model(uri: str, options: ServerOptions) -> None:
     assert models_below(uri, options) == {}

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tests.integration.serving import eventually
 from tests.local_sources import local_sources
 
 from salver.errors import NotFound, ServingError, Unavailable
@@ -16,6 +17,7 @@ from salver.sources.protocol import Fetcher, Found, MonitoredServable, Source, V
 from salver.vocabulary.servable import Latest, Specific
 
 WAIT_S = 10
+SILENCE_S = 0.05
 
 
 @dataclass
@@ -233,6 +235,7 @@ class Kept:
             name="test",
             kept=lambda servable: self.kept.get(servable.name, {}),
             on_stale=lambda name, versions: self.stale.update({name: sorted(versions)}),
+            answer_s=SILENCE_S,
         )
 
     def poll(self) -> None:
@@ -263,6 +266,60 @@ def test_what_was_kept_is_wanted_while_the_source_cannot_tell_and_stale_until_it
     bench.store.found = {"m": Unavailable("away again")}
     bench.poll()
     assert bench.stale == {"m": []}  # what was found once stays as it was
+
+
+@pytest.fixture
+def hanging() -> Iterator[Kept]:
+    """A source whose cache has version 1, and that says nothing until its gate opens."""
+    bench = Kept()
+    bench.kept = {"m": version("m", 1)}
+    bench.store.gate = threading.Event()
+    yield bench
+    bench.store.gate.set()
+    assert bench.polled.close(WAIT_S)
+
+
+def test_what_was_kept_is_wanted_while_the_source_hangs_and_then_what_it_finds(
+    hanging: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    hanging.store.found = {"m": version("m", 2)}
+    hanging.polled.reconfigure([model("m")])
+    hanging.polled.start()
+    eventually("it is wanted", lambda: hanging.polled.known("m"))
+    assert (hanging.aspired, hanging.stale) == ({"m": {1: "far://m/1"}}, {"m": [1]})
+    assert "its store has not answered for 0.05 s: version 1" in caplog.text
+    assert hanging.store.gate is not None
+    hanging.store.gate.set()
+    eventually("the store is back", lambda: hanging.stale == {"m": []})
+    eventually("what it has is wanted", lambda: hanging.aspired == {"m": {2: "far://m/2"}})
+
+
+def test_a_model_that_is_configured_while_the_source_hangs_is_served_as_kept_too(
+    hanging: Kept,
+) -> None:
+    hanging.polled.reconfigure([model("m")])
+    hanging.polled.start()
+    eventually("it is wanted", lambda: "m" in hanging.aspired)
+    hanging.kept = {**hanging.kept, "n": version("n", 7)}
+    hanging.polled.reconfigure([model("m"), model("n")])
+    eventually("so is the other", lambda: hanging.aspired.get("n") == {7: "far://n/7"})
+    assert len(hanging.store.asked) == 1
+
+
+def test_what_is_served_is_not_touched_while_the_source_hangs(hanging: Kept) -> None:
+    assert hanging.store.gate is not None
+    hanging.store.gate.set()
+    hanging.store.found = {"m": version("m", 2)}
+    hanging.polled.reconfigure([model("m")])
+    hanging.polled.start()
+    eventually("it is wanted", lambda: hanging.aspired == {"m": {2: "far://m/2"}})
+    hanging.store.gate.clear()
+    hanging.store.is_asked.clear()
+    hanging.kept = {**hanging.kept, "n": version("n", 7)}
+    hanging.polled.reconfigure([model("m"), model("n")])
+    eventually("the other is served as kept", lambda: "n" in hanging.aspired)
+    assert hanging.aspired["m"] == {2: "far://m/2"}
+    assert "m" not in hanging.stale
 
 
 def test_what_has_other_files_by_now_stays_stale() -> None:
