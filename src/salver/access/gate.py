@@ -6,26 +6,22 @@ UNAUTHENTICATED, PERMISSION_DENIED and RESOURCE_EXHAUSTED over gRPC, in the form
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from salver.access.limits import refused_later
+from salver.access.passing import Count, Passing, Release
 from salver.access.permits import covers_all_models
 from salver.access.priority import in_batch
 from salver.access.tokens import KeysAwaited
-from salver.errors import Code, LimitExceeded, PermissionDenied, ServingError, Unauthenticated
+from salver.errors import Code, LimitExceeded, PermissionDenied, Unauthenticated
 from salver.inference.context import PRINCIPAL, RequestContext
-from salver.inference.later import Later
-from salver.transport.messages import HttpResponse, StreamedResponse
 from salver.vocabulary.access import ANONYMOUS, Access, Principal, Priority, Verb
 from salver.vocabulary.requests import ServableRequest
 
-__all__ = ["Count", "Enter", "Gate", "Guard", "Passing", "Release", "refused"]
+__all__ = ["Enter", "Gate", "Guard", "refused"]
 
 A = TypeVar("A")
-
-Release = Callable[[], None]
-"""To be called once, when the request is over."""
 
 Enter = Callable[[Principal], "Release | None"]
 """Counts a request against the limits of its principal; None where nothing waits for its end.
@@ -34,14 +30,10 @@ Raises:
     ResourceExhausted: it would be too much.
 """
 
-Count = Callable[[str, str, Code], None]
-"""Told of each request that is over: principal, model, code."""
-
 # An attribute of an enumeration is looked up in a tenth of a microsecond.
 _OPEN: Final = Access.OPEN
 _BY_MESSAGE: Final = Access.BY_MESSAGE
 _BATCH: Final = Priority.BATCH
-_OK: Final = Code.OK
 
 _NO_CREDENTIALS: Final = "Credentials are missing"
 _HINT: Final = "Send a key or a token: the header `Authorization: Bearer KEY`, or `x-api-key: KEY`."
@@ -94,15 +86,22 @@ class Gate:
     """An `Interceptor`. Belongs to the loop."""
 
     def __init__(
-        self, guard: Guard, *, enter: Enter | None = None, count: Count | None = None
+        self,
+        guard: Guard,
+        *,
+        enter: Enter | None = None,
+        is_spent: "Callable[[Principal], bool] | None" = None,
+        count: Count | None = None,
     ) -> None:
         """Make it.
 
         Args:
             guard: see there.
             enter: see there; None without limits.
+            is_spent: whether `enter` would refuse a request now; counts nothing.
             count: see there.
         """
+        self._is_spent = is_spent or _never_spent
         self._guard = guard
         self._enter = enter or _no_limit
         self._count = count or _not_counted
@@ -124,6 +123,41 @@ class Gate:
         except KeysAwaited as awaited:
             return self._let_in_later(context, proceed, awaited)
         return self._let_in(principal, context, proceed)
+
+    def screen(
+        self, context: RequestContext, *, is_named: bool
+    ) -> "Coroutine[Any, Any, None] | None":
+        """See `Screening`. Whoever is refused here is counted as one who is refused later.
+
+        Raises:
+            Unauthenticated: see `__call__`, like the others.
+            PermissionDenied: likewise.
+            ResourceExhausted: likewise.
+        """
+        if context.need.verb is _OPEN:
+            return None
+        try:
+            principal = self._guard.identify(context)
+        except KeysAwaited as awaited:
+            return self._screen_later(context, awaited, is_named=is_named)
+        return self._screened(principal, context, is_named=is_named)
+
+    async def _screen_later(
+        self, context: RequestContext, awaited: KeysAwaited, *, is_named: bool
+    ) -> None:
+        principal = await self._guard.identify_later(context, awaited)
+        refusal = self._screened(principal, context, is_named=is_named)
+        if refusal is not None:
+            await refusal
+
+    def _screened(
+        self, principal: Principal, context: RequestContext, *, is_named: bool
+    ) -> "Coroutine[Any, Any, None] | None":
+        is_spent = context.need.verb is not _BY_MESSAGE and self._is_spent(principal)
+        if not is_spent and self._may(principal, context, is_named=is_named):
+            return None
+        answer = self._let_in(principal, context, _go_on)
+        return answer if isinstance(answer, Coroutine) else None
 
     async def _let_in_later(
         self,
@@ -176,9 +210,23 @@ class Gate:
             return True  # the path says it
         return type(verb) is Verb and self._guard.has_verb(principal, verb)
 
+    def _may(self, principal: Principal, context: RequestContext, *, is_named: bool) -> bool:
+        """Whether `_check` or `_check_known` would let it pass, as far as is known."""
+        need, guard = context.need, self._guard
+        verb = need.verb
+        if type(verb) is not Verb:
+            return _is_known(principal)
+        if not is_named:
+            return guard.has_verb(principal, verb)
+        servable = context.servable
+        if servable is None:
+            return guard.may(principal, verb, None) and (
+                need.is_filtered or self._covers_all_models(principal, verb)
+            )
+        return guard.may(principal, verb, servable.name)
+
     def _check_known(self, principal: Principal) -> None:
-        # Whoever may do something here is let in, even without a name.
-        if principal.kind == ANONYMOUS and not principal.role.verbs - {Verb.HEALTH}:
+        if not _is_known(principal):
             error = Unauthenticated(_NO_CREDENTIALS, hint=_HINT)
             self._guard.refused(error)
             raise error
@@ -199,15 +247,23 @@ class Gate:
         """Of a request that is about no one model; or about one, in a way that cannot be read."""
         if not self._guard.may(principal, verb, None):
             return  # `permit` says why
-        for role in (principal.role, self._guard.anonymous.role):
-            if verb in role.verbs and covers_all_models(role):
-                return
+        if self._covers_all_models(principal, verb):
+            return
         error = PermissionDenied(
             f"The role of {principal.name} permits {verb.value} for some models only, and the "
             "request names none that can be read"
         )
         self._guard.refused(error)
         raise error
+
+    def _covers_all_models(self, principal: Principal, verb: Verb) -> bool:
+        roles = (principal.role, self._guard.anonymous.role)
+        return any(verb in role.verbs and covers_all_models(role) for role in roles)
+
+
+def _is_known(principal: Principal) -> bool:
+    """Whether it is let in where that takes no verb: whoever may do something here is."""
+    return principal.kind != ANONYMOUS or bool(principal.role.verbs - {Verb.HEALTH})
 
 
 def refused(error: BaseException, timeout_s: float | None) -> "Coroutine[Any, Any, NoReturn]":
@@ -225,120 +281,17 @@ def refused(error: BaseException, timeout_s: float | None) -> "Coroutine[Any, An
         del error  # it knows this frame, and through it all that the request holds
 
 
+def _go_on() -> None:
+    """What is behind the gate while the body of a request has not come."""
+
+
+def _never_spent(_principal: Principal) -> bool:
+    return False
+
+
 def _no_limit(_principal: Principal) -> Release | None:
     return None
 
 
 def _not_counted(_principal: str, _model: str, _code: Code) -> None:
     """Nobody counts."""
-
-
-class Passing:
-    """A request that has been let in, until it is over."""
-
-    __slots__ = ("_count", "_is_over", "_model", "_principal", "_release")
-
-    def __init__(self, principal: str, model: str, count: Count, release: Release | None) -> None:
-        self._principal = principal
-        self._model = model
-        self._count = count
-        self._release = release
-        self._is_over = False
-
-    def pass_on(self, answer: "A | Coroutine[Any, Any, A]") -> "A | Coroutine[Any, Any, A]":
-        """What an endpoint has answered, now or later."""
-        if type(answer) is not HttpResponse and isinstance(answer, Coroutine):
-            return Later(_awaited(answer, self), lambda: _given_up(answer, self))
-        return self.answered(answer)
-
-    def answered(self, answer: A) -> A:
-        """The request has its answer, which may go on being made while it is sent."""
-        if isinstance(answer, HttpResponse) and type(answer) is HttpResponse:
-            status = answer.status
-            self.over(_OK if status < 400 else _CODES.get(status, Code.UNKNOWN))
-            return answer
-        if isinstance(answer, StreamedResponse):
-            answer.parts = cast("AsyncGenerator[bytes, None]", _Parts(answer.parts, self))
-            return answer
-        code = Code.OK
-        if isinstance(answer, HttpResponse) and answer.status >= 400:
-            code = _CODES.get(answer.status, Code.UNKNOWN)
-        self.over(code)
-        return answer
-
-    def ended(self, error: BaseException) -> None:
-        """The request has failed, or was given up."""
-        if isinstance(error, ServingError):
-            self.over(error.code)
-        elif isinstance(error, MemoryError):
-            self.over(Code.RESOURCE_EXHAUSTED)
-        else:
-            self.over(Code.INTERNAL if isinstance(error, Exception) else Code.CANCELLED)
-
-    def over(self, code: Code) -> None:
-        """Give back what it has taken, and count it; once."""
-        if self._is_over:
-            return
-        self._is_over = True
-        if self._release is not None:
-            self._release()
-        self._count(self._principal, self._model, code)
-
-
-async def _awaited(answer: Coroutine[Any, Any, A], passing: Passing) -> A:
-    try:
-        return passing.answered(await answer)
-    except BaseException as error:
-        passing.ended(error)
-        raise
-
-
-def _given_up(answer: Coroutine[Any, Any, Any], passing: Passing) -> None:
-    answer.close()
-    passing.over(Code.CANCELLED)
-
-
-class _Parts:
-    """The parts of an answer, and at their end that of its request; closed in any case."""
-
-    def __init__(self, parts: "AsyncGenerator[bytes, None]", passing: Passing) -> None:
-        self._parts = parts
-        self._passing = passing
-
-    def __aiter__(self) -> "_Parts":
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._parts.__anext__()
-        except StopAsyncIteration:
-            self._passing.over(Code.OK)
-            raise
-        except BaseException as error:
-            self._passing.ended(error)
-            raise
-
-    async def aclose(self) -> None:
-        try:
-            await self._parts.aclose()
-        finally:
-            self._passing.over(Code.CANCELLED)
-
-
-_CODES: Final = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    405: Code.UNIMPLEMENTED,
-    409: Code.ABORTED,
-    412: Code.FAILED_PRECONDITION,
-    413: Code.RESOURCE_EXHAUSTED,
-    429: Code.RESOURCE_EXHAUSTED,
-    499: Code.CANCELLED,
-    500: Code.INTERNAL,
-    501: Code.UNIMPLEMENTED,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
-"""Of answers that are refusals though nothing was raised."""

@@ -90,6 +90,11 @@ class _Account:
         is_late = 0 < self.refused - _REFUSED_AT_ONCE <= _REFUSED_LATER
         return _DELAY_S if is_late else 0.0
 
+    @property
+    def running_everywhere(self) -> int:
+        """Requests that all processes are answering."""
+        return self.running if self.read is None else sum(self.read(self.memory, self.first))
+
     def _release(self) -> None:
         self.running = running = self.running - 1
         self.counts[self.own] = running
@@ -162,6 +167,17 @@ class Limits:
             return None
         account.running = account.counts[account.own] = running + 1
         return account.release
+
+    def is_spent(self, principal: Principal) -> bool:
+        """Whether `enter` would refuse a request of this principal now; counts nothing."""
+        if not principal.role.has_limits:
+            return False
+        now_s = self._clock()
+        account = self._account(principal, now_s)
+        if account.most and account.running_everywhere >= account.most:
+            return True
+        missing_s = account.times[account.full_at] - now_s if account.interval_s else 0.0
+        return missing_s > account.short_s
 
     def _refused(
         self, reason: str, error: LimitExceeded, account: _Account, now_s: float

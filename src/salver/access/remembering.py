@@ -9,12 +9,13 @@ goes the whole way, through the gate itself.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol
 
 from salver.access import gate
-from salver.access.gate import Count, Enter, Gate, Passing, Release, refused
+from salver.access.gate import Enter, Gate, refused
+from salver.access.passing import Count, Passing, Release
 from salver.access.priority import in_batch
 from salver.inference.context import PRINCIPAL, RequestContext
 from salver.transport.messages import HttpRequest, HttpResponse
@@ -54,6 +55,7 @@ class RememberingGate(Gate):
         guard: Guard,
         *,
         enter: Enter,
+        is_spent: Callable[[Principal], bool] | None = None,
         count: Count,
         tally: Callable[[str, str], Tally | None],
         now: Callable[[], float] = time.time,  # noqa: TID251 - the clock that is injected
@@ -63,15 +65,33 @@ class RememberingGate(Gate):
         Args:
             guard: knows principals, and what each may.
             enter: see `Gate`; it has nothing to do with a role that has no limits.
+            is_spent: see `Gate`.
             count: see `Gate`; for all but the usual good answers.
             tally: what counts these, of a principal and a model; see `PrincipalRequests`.
             now: seconds since the epoch.
         """
-        super().__init__(guard, enter=enter, count=count)
+        super().__init__(guard, enter=enter, is_spent=is_spent, count=count)
         self._standing = guard
         self._limited = enter
         self._tally = tally
         self._now = now
+
+    def screen(self, context: Any, *, is_named: bool) -> Coroutine[Any, Any, None] | None:
+        """See `Gate.screen`."""
+        known = None if context.headers is None else context.headers.admission
+        if (
+            known is None
+            or known.rules is not self._standing.standing
+            or known.need is not context.need
+            or known.enter is not None
+            or (known.until_s is not None and self._now() >= known.until_s)
+            or (
+                is_named
+                and ((servable := context.servable) is None or servable.name not in known.tallies)
+            )
+        ):
+            return super().screen(context, is_named=is_named)
+        return None
 
     def before_endpoint(self, need: Need, endpoint: Endpoint) -> Endpoint:
         """See `Remembering`."""

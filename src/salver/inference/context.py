@@ -25,7 +25,9 @@ __all__ = [
     "Interceptor",
     "Remembering",
     "RequestContext",
+    "Screening",
     "intercepted",
+    "screening_of",
 ]
 
 A = TypeVar("A")
@@ -155,6 +157,35 @@ class Remembering(Protocol):
             read_servable: reads the model out of the message; None where none is named.
         """
         ...
+
+
+@runtime_checkable
+class Screening(Protocol):
+    """An `Interceptor` that can refuse a request by its header fields, before its body has come."""
+
+    def screen(
+        self, context: RequestContext, *, is_named: bool
+    ) -> "Coroutine[Any, Any, None] | None":
+        """Refuse what would be refused whatever its body is; the rest is asked about again with it.
+
+        Args:
+            context: of the request; its `need` is written.
+            is_named: whether `context.servable` is the model that is asked for, or None for a
+                request of no model. Where False, only the body tells.
+
+        Returns:
+            None to go on; a coroutine where that is known later, which raises likewise.
+
+        Raises:
+            ServingError: the request is refused.
+        """
+        ...
+
+
+def screening_of(interceptors: Sequence[Interceptor]) -> Screening | None:
+    """The first interceptor, where it can refuse requests before their bodies have come."""
+    first: Any = interceptors[0] if interceptors else None
+    return first if isinstance(first, Screening) else None
 
 
 def intercepted(

@@ -1,9 +1,11 @@
 """Who a request is from that a peer has handed on: the peer has found out, and is believed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from salver.access.gate import Enter, Release
+from salver.access.gate import Enter
+from salver.access.passing import Release
 from salver.access.remembering import Guard
 from salver.access.tokens import KeysAwaited
 from salver.errors import PermissionDenied, Unauthenticated
@@ -12,7 +14,13 @@ from salver.peers.hops import FORWARDED, Hops
 from salver.vocabulary.access import Principal, Role, Verb
 from salver.vocabulary.requests import ServableRequest
 
-__all__ = ["PeerGuard", "RoleGuard", "Vouched", "counted_where_it_came_in"]
+__all__ = [
+    "PeerGuard",
+    "RoleGuard",
+    "Vouched",
+    "counted_where_it_came_in",
+    "spent_where_it_came_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +119,12 @@ def counted_where_it_came_in(enter: Enter) -> Enter:
         return None if type(principal) is Vouched else enter(principal)
 
     return enter_once
+
+
+def spent_where_it_came_in(is_spent: Callable[[Principal], bool]) -> Callable[[Principal], bool]:
+    """Whether the limits are spent, but not those of requests that peers have counted already."""
+
+    def is_spent_here(principal: Principal) -> bool:
+        return type(principal) is not Vouched and is_spent(principal)
+
+    return is_spent_here

@@ -6,15 +6,29 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from salver.inference.context import Interceptor, Remembering, intercepted
+from salver.inference.context import (
+    Interceptor,
+    Remembering,
+    Screening,
+    intercepted,
+    screening_of,
+)
 from salver.inference.later import Later
 from salver.protocols.api import Api
 from salver.protocols.forwarding import Forwarder, forwarded_method, is_handed_on
-from salver.protocols.methods import Call, Method, MethodTable, Stream, UnaryMethod
+from salver.protocols.methods import (
+    Call,
+    CallScreen,
+    CallScreens,
+    Method,
+    MethodTable,
+    Stream,
+    UnaryMethod,
+)
 from salver.vocabulary.access import Access, Need
 from salver.vocabulary.requests import ServableRequest
 
-__all__ = ["served_methods"]
+__all__ = ["call_screens", "served_methods"]
 
 
 def served_methods(
@@ -34,6 +48,33 @@ def served_methods(
         path: _served(path, method, api, interceptors, forwarder)
         for path, method in api.methods.items()
     }
+
+
+def call_screens(api: Api, interceptors: Sequence[Interceptor]) -> CallScreens:
+    """What is asked before the messages of an API's methods are taken.
+
+    Args:
+        api: see there.
+        interceptors: the first alone is asked, where it can tell so soon.
+    """
+    screening = screening_of(interceptors)
+    if screening is None:
+        return {}
+    return {path: _screen(path, method, api, screening) for path, method in api.methods.items()}
+
+
+def _screen(path: str, method: Method, api: Api, screening: Screening) -> CallScreen:
+    need = api.need_of(path)
+    is_stream = isinstance(method, Stream)
+    if isinstance(method, Stream) and method.has_guarded_messages:
+        need = Need(Access.BY_MESSAGE)
+    is_named = is_stream or api.servable_of is None
+
+    def screen(call: Call) -> "Coroutine[Any, Any, None] | None":
+        call.need = need
+        return screening.screen(call, is_named=is_named)
+
+    return screen
 
 
 def _served(

@@ -13,7 +13,17 @@ from salver.transport.messages import NO_HEADERS, Headers
 from salver.vocabulary.access import UNSAID, Need, Principal
 from salver.vocabulary.requests import ServableRequest
 
-__all__ = ["OTHERS", "Call", "Method", "MethodTable", "Stream", "StreamMethod", "UnaryMethod"]
+__all__ = [
+    "OTHERS",
+    "Call",
+    "CallScreen",
+    "CallScreens",
+    "Method",
+    "MethodTable",
+    "Stream",
+    "StreamMethod",
+    "UnaryMethod",
+]
 
 
 class Call:
@@ -115,6 +125,13 @@ class Stream:
 Method = UnaryMethod | Stream
 MethodTable = Mapping[str, Method]
 """Full name (`/tensorflow.serving.PredictionService/Predict`) → method."""
+
+CallScreen = Callable[[Call], "Coroutine[Any, Any, None] | None"]
+"""Asked of a call whose header fields are here and whose message is not: it raises `ServingError`,
+also out of what it returns, where the call is refused whatever its message is."""
+
+CallScreens = Mapping[str, CallScreen]
+"""Full name → what is asked before a message is taken; see `OTHERS`."""
 
 OTHERS: Final = ""
 """The name under which a table may have a unary method that is called in place of those it has not.

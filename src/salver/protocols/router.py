@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from salver.errors import PermissionDenied, ServingError
-from salver.inference.context import Interceptor, Remembering, intercepted
+from salver.inference.context import Interceptor, Remembering, intercepted, screening_of
 from salver.inference.later import Later
 from salver.protocols.api import Api, Endpoint, RestRoute
 from salver.protocols.forwarding import Forwarder, forwarded_route, is_handed_on
@@ -18,10 +18,12 @@ from salver.vocabulary.requests import ServableRequest
 __all__ = ["Router"]
 
 Answer = HttpResponse | Coroutine[Any, Any, HttpResponse]
+_Screen = Callable[[HttpRequest], "Coroutine[Any, Any, None] | None"]
 
 _MOST_FOUND: Final = 4096  # are remembered; past that all are forgotten
 _LONGEST_REMEMBERED: Final = 512  # characters; 2 MiB of paths altogether
 _REFUSES: Final = Need(Access.KNOWN)
+_BODILESS: Final = (Access.OPEN, Verb.HEALTH)  # strangers are answered so, and no body is read
 
 
 class Router:
@@ -85,6 +87,25 @@ class Router:
             return Later(_awaited(answer, request, found), answer.close)
         return answer.with_headers(found.headers) if found.headers else answer
 
+    def screen(
+        self, request: HttpRequest
+    ) -> "HttpResponse | Coroutine[Any, Any, HttpResponse | None] | None":
+        """The refusal of a request whose body has not come; None to have it come. See `Screen`."""
+        found = self._found.get((request.method, request.target))
+        if found is None:
+            found = self._find(request.method, request.target)
+        if found.screen is None:
+            return None
+        if found.is_bodiless:
+            return self(request)
+        request.servable = found.servable
+        request.timeout_s = self._timeout_s
+        try:
+            refusal = found.screen(request)
+        except Exception as error:  # noqa: BLE001 - a request ends here; the server goes on
+            return found.refusal(request, error)
+        return None if refusal is None else Later(_screened(refusal, request, found), refusal.close)
+
     def page_headers(self, target: str | None) -> tuple[tuple[str, str], ...]:
         """Further fields of the pages that the transport answers by itself."""
         if target is not None:
@@ -106,12 +127,14 @@ class Router:
         if not self._is_administered and self._administers(route):
             refuse = _administered_apart if self._is_administered_apart else _not_administered_here
             return self._made(refuse, None, api, _REFUSES)
+        named_by = route.named_by
         try:
-            found = self._made(route.answer, route.servable(match), api, route.need)
+            servable, is_named = route.servable(match), named_by is None
+            found = self._made(route.answer, servable, api, route.need, is_named=is_named)
         except ServingError as error:
             return self._made(partial(_refuse, error), None, api, _REFUSES)
-        if route.named_by is not None:
-            found.answer = partial(_named, route.named_by, found.answer)
+        if named_by is not None:
+            found.answer = partial(_named, named_by, found.answer)
         return found
 
     def _administers(self, route: RestRoute) -> bool:
@@ -120,13 +143,23 @@ class Router:
         )
 
     def _made(
-        self, answer: Endpoint, servable: ServableRequest | None, api: Api, need: Need
+        self,
+        answer: Endpoint,
+        servable: ServableRequest | None,
+        api: Api,
+        need: Need,
+        *,
+        is_named: bool = True,
     ) -> "_Found":
+        is_bodiless = need.verb in _BODILESS
         if self._forwarder is not None and is_handed_on(need):
+            is_bodiless = False  # other servers may answer in parts
             answer = forwarded_route(self._forwarder, answer)
         if self._interceptors:
             answer = _behind(self._interceptors, need, answer)
-        return _Found(answer, servable, api.headers, api.rest_failed or self._failed)
+        screen = _screen_of(self._interceptors, need, is_named=is_named)
+        failed = api.rest_failed or self._failed
+        return _Found(answer, servable, api.headers, failed, screen, is_bodiless=is_bodiless)
 
     def _remembered(self, method: str, target: str, found: "_Found") -> "_Found":
         if found.servable is not None and len(target) <= _LONGEST_REMEMBERED:
@@ -139,7 +172,7 @@ class Router:
 class _Found:
     """What answers a request line, and for which model."""
 
-    __slots__ = ("answer", "failed", "headers", "servable")
+    __slots__ = ("answer", "failed", "headers", "is_bodiless", "screen", "servable")
 
     def __init__(
         self,
@@ -147,11 +180,45 @@ class _Found:
         servable: ServableRequest | None,
         headers: tuple[tuple[str, str], ...],
         failed: Callable[[HttpRequest, BaseException], HttpResponse],
+        screen: "_Screen | None",
+        *,
+        is_bodiless: bool,
     ) -> None:
         self.answer = answer
         self.servable = servable
         self.headers = headers
         self.failed = failed
+        self.screen = screen
+        self.is_bodiless = is_bodiless
+
+    def refusal(self, request: HttpRequest, error: BaseException) -> HttpResponse:
+        """The whole answer to a request that has failed so."""
+        return self.failed(request, error).with_headers(self.headers)
+
+
+def _screen_of(
+    interceptors: Sequence[Interceptor], need: Need, *, is_named: bool
+) -> "_Screen | None":
+    """What asks the first interceptor before a body is taken; None where it says nothing then."""
+    screening = screening_of(interceptors)
+    if screening is None:
+        return None
+
+    def screen(request: HttpRequest) -> "Coroutine[Any, Any, None] | None":
+        request.need = need
+        return screening.screen(request, is_named=is_named)
+
+    return screen
+
+
+async def _screened(
+    refusal: "Coroutine[Any, Any, None]", request: HttpRequest, found: _Found
+) -> HttpResponse | None:
+    try:
+        await refusal
+    except Exception as error:  # noqa: BLE001 - a request ends here; the server goes on
+        return found.refusal(request, error)
+    return None
 
 
 def _behind(interceptors: Sequence[Interceptor], need: Need, answer: Endpoint) -> Endpoint:

@@ -13,12 +13,20 @@ from typing import Any, Final
 from salver.errors import Code, ServingError
 from salver.inference.later import Later
 from salver.inference.traced import stepped
-from salver.protocols.methods import Call, Method, MethodTable, Stream, UnaryMethod
+from salver.protocols.methods import (
+    Call,
+    CallScreen,
+    CallScreens,
+    Method,
+    MethodTable,
+    Stream,
+    UnaryMethod,
+)
 from salver.tracing.request import RequestTrace
 from salver.tracing.tracer import TRACE_HEADER, Tracer
-from salver.transport.messages import Handler, HttpRequest, HttpResponse, StreamedResponse
+from salver.transport.messages import Handler, HttpRequest, HttpResponse, Screen, StreamedResponse
 
-__all__ = ["TracedHandler", "traced_table"]
+__all__ = ["TracedHandler", "traced_screens", "traced_table"]
 
 _PARENT: Final = b"traceparent"
 _STATE: Final = b"tracestate"
@@ -55,6 +63,8 @@ class TracedHandler:
         tracer: Tracer,
         polled: Iterable[str] = (),
         probed: Iterable[str] = (),
+        *,
+        screen: Screen | None = None,
     ) -> None:
         """Put it around a handler.
 
@@ -63,7 +73,9 @@ class TracedHandler:
             tracer: takes the notes.
             polled: further paths of which faults alone are told, such as that of the metrics.
             probed: paths of which that holds for GET and HEAD, and for none that begins like them.
+            screen: of the port.
         """
+        self._screen = screen
         self._probed = frozenset(probed)
         self._polled = (*_POLLED, *polled)
         self._handler = handler
@@ -96,6 +108,27 @@ class TracedHandler:
             trace.ended_s = ended_s
             return self._ended(trace, request, answer)
         return answer
+
+    def screen(
+        self, request: HttpRequest
+    ) -> "HttpResponse | Coroutine[Any, Any, HttpResponse | None] | None":
+        """The same of a request whose body has not come; noted if that is refused. See `Screen`."""
+        refusal = None if self._screen is None else self._screen(request)
+        if refusal is None:
+            return None
+        trace = self._tracer.begin(request.header(_PARENT))
+        if isinstance(refusal, HttpResponse):
+            return self._ended(trace, request, refusal)
+        return Later(self._screened(trace, request, refusal), refusal.close)
+
+    async def _screened(
+        self,
+        trace: RequestTrace,
+        request: HttpRequest,
+        refusal: "Coroutine[Any, Any, HttpResponse | None]",
+    ) -> HttpResponse | None:
+        response = await refusal
+        return None if response is None else self._ended(trace, request, response)
 
     async def _awaited(
         self,
@@ -188,6 +221,14 @@ def traced_table(table: MethodTable, tracer: Tracer) -> MethodTable:
     }
 
 
+def traced_screens(screens: CallScreens, tracer: Tracer) -> CallScreens:
+    """The same screens, with notes taken of the calls that they refuse."""
+    return {
+        path: screen if path.startswith(_POLLED_SERVICES) else _Calls(path, tracer).screen(screen)
+        for path, screen in screens.items()
+    }
+
+
 def _traced(path: str, method: Method, calls: "_Calls") -> Method:
     if isinstance(method, Stream):
         return Stream(calls.stream(method), method.is_request_single)
@@ -236,6 +277,25 @@ class _Calls:
             return answer
 
         return traced
+
+    def screen(self, screen: CallScreen) -> CallScreen:
+        def traced(call: Call) -> "Coroutine[Any, Any, None] | None":
+            try:
+                refusal = screen(call)
+            except Exception as error:
+                self._failed(self._tracer.begin(call.header(_PARENT)), call, error)
+                raise
+            return None if refusal is None else Later(self._screened(call, refusal), refusal.close)
+
+        return traced
+
+    async def _screened(self, call: Call, refusal: "Coroutine[Any, Any, None]") -> None:
+        trace = self._tracer.begin(call.header(_PARENT))
+        try:
+            await refusal
+        except Exception as error:
+            self._failed(trace, call, error)
+            raise
 
     async def _awaited(
         self, trace: RequestTrace, call: Call, answer: "Coroutine[Any, Any, bytes]"

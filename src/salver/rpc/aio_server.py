@@ -18,12 +18,20 @@ import grpc
 from salver.config.grpc import ChannelArgument
 from salver.config.tls import TlsConfig
 from salver.errors import Internal, InvalidArgument, Overloaded, ServingError, drop_frames
-from salver.protocols.methods import OTHERS, MethodTable, Stream, StreamMethod, UnaryMethod
+from salver.protocols.methods import (
+    OTHERS,
+    CallScreens,
+    MethodTable,
+    Stream,
+    StreamMethod,
+    UnaryMethod,
+)
 from salver.protocols.version_header import VERSION_HEADER
 from salver.rpc.aio_call import AioCall
 from salver.rpc.errors import CannotListen, rpc_status
 from salver.rpc.http2_metadata import percent_encoded
 from salver.rpc.http2_running import NO_MESSAGE, broken
+from salver.rpc.http2_service import NO_SCREENS
 from salver.transport.in_flight import UNLIMITED, Holding, MemoryInFlight
 from salver.transport.listeners import open_listeners, unix_socket_refusal
 from salver.transport.tls import server_context
@@ -60,6 +68,7 @@ class RpcServer:
         arguments: Sequence[ChannelArgument] = (),
         *,
         memory: MemoryInFlight = UNLIMITED,
+        screens: CallScreens = NO_SCREENS,
     ) -> None:
         """Make a server that listens nowhere yet.
 
@@ -67,7 +76,9 @@ class RpcServer:
             table: what is served. Other methods are UNIMPLEMENTED.
             arguments: settings of the library, which count before ours.
             memory: counts the messages of calls that are not answered at once.
+            screens: asked before the messages of calls are taken.
         """
+        self._screens = screens
         self._draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._goaway: asyncio.Future[None] | None = None
         self._memory = memory
@@ -226,6 +237,8 @@ class RpcServer:
         return answer
 
     async def _answered(self, method: UnaryMethod, path: str, context: Any) -> bytes | ServingError:
+        if (refusal := await self._screened(path, context)) is not None:
+            return refusal
         if (request := await context.read()) is grpc.aio.EOF:
             return Internal(NO_MESSAGE)
         self._hold()
@@ -238,6 +251,20 @@ class RpcServer:
             failure = broken(error)
         drop_frames(failure)  # this one among them
         return failure
+
+    async def _screened(self, path: str, context: Any) -> ServingError | None:
+        """Why a call is refused whatever its message is; None to take that."""
+        screen = self._screens.get(path)
+        if screen is None:
+            return None
+        try:
+            verdict = screen(AioCall(context, path))
+            if verdict is not None:
+                await verdict
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            drop_frames(error)
+            return error if isinstance(error, ServingError) else broken(error)
+        return None
 
     async def _held(self, answer: Coroutine[Any, Any, bytes], size: int) -> bytes:
         """Wait for an answer, and count its request meanwhile."""
@@ -262,6 +289,8 @@ class RpcServer:
             if not stream.is_request_single:
                 self._hold()
                 await self._respond(stream.method, self._requests(context), path, context)
+            elif (refusal := await self._screened(path, context)) is not None:
+                await _abort(context, refusal)
             elif (request := await context.read()) is grpc.aio.EOF:
                 await _abort(context, Internal(NO_MESSAGE))
             else:

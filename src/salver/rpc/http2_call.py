@@ -9,6 +9,7 @@ from salver.inference.context import Identity
 from salver.protocols.methods import Call
 from salver.rpc.http2_route import Route
 from salver.rpc.http2_running import EXPIRED, OVERTIME_S, Running, broken
+from salver.transport.http2.held_back import hold_back
 from salver.transport.http2.stream import Stream
 from salver.vocabulary.access import UNSAID
 
@@ -66,6 +67,38 @@ class Http2Call(Call):
         """Say how much time the method has; to be called as it is."""
         if self._expires is not None:
             self.timeout_s = self._expires - self._running.loop.time()
+
+    # Before its message.
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its message has not come."""
+        raise NotImplementedError
+
+    def screen(self) -> None:
+        """Refuse the call, or wait with its message, where its header fields say that already."""
+        screen = self._route.screen
+        if screen is None or not self.is_silent:
+            return
+        try:
+            verdict = screen(self)
+        except ServingError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a call ends here; the server goes on
+            self._fail(broken(error))
+        else:
+            if verdict is not None:
+                hold_back(self._stream, verdict, self._is_let_in)
+
+    def _is_let_in(self, verdict: "asyncio.Task[None]") -> bool:
+        if verdict.cancelled():
+            error: BaseException | None = Cancelled("Cancelled on the server side")
+        else:
+            error = verdict.exception()
+        if error is None:
+            return True
+        self._fail(error if isinstance(error, ServingError) else broken(error))
+        return False
 
     # Ends.
 

@@ -67,6 +67,7 @@ class UnaryCall(Http2Call):
         return self._holding
 
     def _gather(self, data: Data, is_last: bool) -> None:
+        is_first = self._reader is None
         if self._message is None:
             if self._reader is None:
                 self._reader = MessageReader(self._running.limits.max_receive_bytes)
@@ -87,6 +88,8 @@ class UnaryCall(Http2Call):
                 self._running.loop.call_soon(self._go_on)
         elif is_last:
             self._fail(Internal(NO_MESSAGE))
+        elif is_first and self._stream.headers.admission is not None:
+            self.screen()  # for others `GrpcService` has it called
 
     # What the method does.
 

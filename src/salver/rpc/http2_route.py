@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from salver.errors import Internal, InvalidArgument, Unimplemented
-from salver.protocols.methods import OTHERS, MethodTable, Stream, UnaryMethod
+from salver.protocols.methods import (
+    OTHERS,
+    CallScreen,
+    CallScreens,
+    MethodTable,
+    Stream,
+    UnaryMethod,
+)
 from salver.rpc.http2_blocks import (
     TRAILERS_OK,
     Field,
@@ -65,6 +72,7 @@ class Route:
         refusal: the whole answer, where that is known already; None where it is not.
         is_grpc: False for what has another content type.
         method: that is called.
+        screen: asked before its message is taken; None where every message is.
         timeout_s: see `Call`.
         encoding: of messages that are flagged as compressed; None where the client names none.
         answer_encoding: of the answer; None leaves it as it is.
@@ -73,14 +81,15 @@ class Route:
     """
 
     __slots__ = (
-        "answer_encoding", "encoding", "fields", "is_grpc", "method", "refusal", "timeout_s",
-        "trailers",
+        "answer_encoding", "encoding", "fields", "is_grpc", "method", "refusal", "screen",
+        "timeout_s", "trailers",
     )  # fmt: skip
 
     def __init__(self, *, refusal: bytes | None = None, is_grpc: bool = True) -> None:
         self.refusal = refusal
         self.is_grpc = is_grpc
         self.method: UnaryMethod | Stream | None = None
+        self.screen: CallScreen | None = None
         self.timeout_s: float | None = None
         self.encoding: bytes | None = None
         self.answer_encoding: bytes | None = None
@@ -95,13 +104,16 @@ class Route:
         return route
 
 
-def route_of(headers: Headers, table: MethodTable, encoding: bytes | None) -> Route:
+def route_of(
+    headers: Headers, table: MethodTable, encoding: bytes | None, screens: CallScreens
+) -> Route:
     """Read them.
 
     Args:
         headers: well formed.
         table: the methods.
         encoding: of answers, where the client accepts it.
+        screens: of the methods.
     """
     get = headers.get
     content_type = get(b"content-type")
@@ -110,7 +122,8 @@ def route_of(headers: Headers, table: MethodTable, encoding: bytes | None) -> Ro
         return Route(refusal=_NOT_GRPC_WEB if is_web else _NOT_GRPC, is_grpc=is_web)
     if headers.method != b"POST":
         return Route(refusal=_NOT_POSTED)
-    method = table.get(headers.path.decode("latin-1")) or table.get(OTHERS)
+    path = headers.path.decode("latin-1")
+    method = table.get(path) or table.get(OTHERS)
     if method is None:
         return Route(refusal=_NO_METHOD)
     sent_encoding = get(b"grpc-encoding")
@@ -121,6 +134,7 @@ def route_of(headers: Headers, table: MethodTable, encoding: bytes | None) -> Ro
         )
     route = Route()
     route.method = method
+    route.screen = screens.get(path if path in table else OTHERS)
     if (timeout := get(b"grpc-timeout")) is not None:
         try:
             route.timeout_s = timeout_of(timeout)

@@ -5,10 +5,10 @@ from typing import Final
 
 from salver.errors import STOPPING, Unavailable
 from salver.instruments.threads import InPool
-from salver.protocols.methods import MethodTable
+from salver.protocols.methods import CallScreens, MethodTable
 from salver.rpc.http2_arguments import TransportSettings, transport_settings
 from salver.rpc.http2_blocks import refusal_of
-from salver.rpc.http2_service import GrpcService
+from salver.rpc.http2_service import NO_SCREENS, GrpcService
 from salver.transport.http2.connection import Http2Connection
 from salver.transport.http2.requests import HttpRequests
 from salver.transport.service import Service
@@ -29,6 +29,7 @@ class Http2Rpc:
         in_pool: InPool,
         settings: TransportSettings | None = None,
         has_requests: bool = True,
+        screens: CallScreens = NO_SCREENS,
     ) -> None:
         """Make it.
 
@@ -37,7 +38,9 @@ class Http2Rpc:
             in_pool: runs a function in some other thread: inflating and deflating.
             settings: of the transport.
             has_requests: the server's handler answers what is not gRPC; else that gets a 415.
+            screens: asked before the messages of calls are taken.
         """
+        self._screens = screens
         self._table = table
         self._in_pool = in_pool
         self._settings = settings or transport_settings(())
@@ -56,6 +59,7 @@ class Http2Rpc:
                 limits=self._settings.messages,
                 requests=HttpRequests(service) if self._has_requests else None,
                 memory=service.memory,
+                screens=self._screens,
             )
             if self._is_draining:
                 self._grpc.begin_drain()

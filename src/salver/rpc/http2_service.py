@@ -1,9 +1,10 @@
 """gRPC over HTTP/2: what a connection asks for each of its streams."""
 
 import asyncio
+from typing import Final
 
 from salver.instruments.threads import InPool
-from salver.protocols.methods import MethodTable
+from salver.protocols.methods import CallScreens, MethodTable
 from salver.protocols.methods import Stream as StreamMethods
 from salver.rpc.http2_calls import UnaryCall
 from salver.rpc.http2_route import NO_LIMITS, MessageLimits, Route, route_of
@@ -12,7 +13,9 @@ from salver.rpc.http2_streams import StreamCall
 from salver.transport.http2.stream import Http2Service, Stream
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 
-__all__ = ["GrpcService"]
+__all__ = ["NO_SCREENS", "GrpcService"]
+
+NO_SCREENS: Final[CallScreens] = {}
 
 
 class GrpcService:
@@ -26,6 +29,7 @@ class GrpcService:
         limits: MessageLimits = NO_LIMITS,
         requests: Http2Service | None = None,
         memory: MemoryInFlight = UNLIMITED,
+        screens: CallScreens = NO_SCREENS,
     ) -> None:
         """Make it.
 
@@ -35,8 +39,10 @@ class GrpcService:
             limits: on messages.
             requests: answers what is not gRPC; without it, that is refused with 415.
             memory: counts what the calls hold.
+            screens: asked before the messages of calls are taken.
         """
         self._table = table
+        self._screens = screens
         self._encoding = limits.encoding
         self._requests = requests
         self._running = Running(limits, in_pool, memory)
@@ -68,7 +74,7 @@ class GrpcService:
         route = headers.memo
         if type(route) is not Route:
             if route is None:
-                route = route_of(headers, self._table, self._encoding)
+                route = route_of(headers, self._table, self._encoding, self._screens)
             if not isinstance(route, Route) or not (route.is_grpc or self._requests is None):
                 self._pass_on(stream, is_last)
                 return
@@ -77,12 +83,18 @@ class GrpcService:
             stream.refuse(route.refusal)
             return
         method = route.method
+        call: UnaryCall | StreamCall
         if isinstance(method, StreamMethods):
-            stream.answerer = StreamCall(self._running, stream, route, method)
+            call = StreamCall(self._running, stream, route, method)
         else:
-            stream.answerer = UnaryCall(self._running, stream, route)
+            call = UnaryCall(self._running, stream, route)
+        stream.answerer = call
         if is_last:
-            stream.answerer.received(b"", True)
+            call.received(b"", True)
+        elif headers.admission is None and route.screen is not None:
+            # Nobody with these fields has been let in yet. The message is there by the next turn
+            # of the loop if it came together with them; then the method itself is asked.
+            self._running.loop.call_soon(call.screen)
 
     def _pass_on(self, stream: Stream, is_last: bool) -> None:
         assert self._requests is not None

@@ -67,8 +67,14 @@ class StreamCall(Http2Call):
         else:
             self._stream.credit(len(data))
         self._wake()
-        if self._task is None and (self._messages or self._is_complete):
-            self._start_single()
+        if self._task is None:
+            if self._messages or self._is_complete:
+                self._start_single()
+            elif self._is_first(data) and self._stream.headers.admission is not None:
+                self.screen()  # for others `GrpcService` has it called
+
+    def _is_first(self, data: Data) -> bool:
+        return self._stream.received_bytes == len(data)
 
     def _start_single(self) -> None:
         if self._messages:

@@ -14,15 +14,15 @@ from salver.config.tls import TlsConfig
 from salver.errors import InvalidArgument
 from salver.inference.context import Interceptor
 from salver.protocols.api import Api, ApiParts
-from salver.protocols.methods import MethodTable
+from salver.protocols.methods import CallScreens, MethodTable
 from salver.protocols.rest_errors import error_page, no_route, refusal_or_fault
 from salver.protocols.router import Router
-from salver.protocols.traced import TracedHandler, traced_table
+from salver.protocols.traced import TracedHandler, traced_screens, traced_table
 from salver.rpc.errors import CannotListen
 from salver.rpc.http2_arguments import transport_settings
 from salver.rpc.http2_server import Http2Rpc
 from salver.server.apis import make_apis, service_names
-from salver.server.grpc_methods import method_table
+from salver.server.grpc_methods import call_screens, method_table
 from salver.server.interceptors import make_interceptors
 from salver.server.metering import ServerReadings
 from salver.server.own_host import host_rules_of
@@ -40,10 +40,11 @@ from salver.server.ports import (
 from salver.transport.access_log import AccessLog
 from salver.transport.in_flight import MemoryInFlight, default_bytes_in_flight
 from salver.transport.limits import HttpLimits
-from salver.transport.messages import Handler, HttpRequest, HttpResponse
+from salver.transport.messages import Handler, HttpRequest, HttpResponse, Screen
 from salver.transport.server import HttpServer
 from salver.transport.tls import server_context
 from salver.transport.turns import Turns
+from salver.vocabulary.access import Principal
 
 if TYPE_CHECKING:
     import ssl
@@ -143,12 +144,16 @@ class ApiServers:
         from salver.access.remembering import RememberingGate  # here: few servers have one
 
         enter: Enter = self._limits.enter
+        is_spent: Callable[[Principal], bool] = self._limits.is_spent
         if self._forwarder is not None:
-            from salver.peers.guard import counted_where_it_came_in
+            from salver.peers.guard import counted_where_it_came_in, spent_where_it_came_in
 
             enter = counted_where_it_came_in(enter)
+            is_spent = spent_where_it_came_in(is_spent)
         count = self._metrics.principals
-        return RememberingGate(guard, enter=enter, count=count, tally=count.tally)
+        return RememberingGate(
+            guard, enter=enter, is_spent=is_spent, count=count, tally=count.tally
+        )
 
     # -- building --------------------------------------------------------------------------------
 
@@ -209,10 +214,16 @@ class ApiServers:
         )
         return table if self._tracer is None else traced_table(table, self._tracer)
 
+    def _call_screens(self) -> CallScreens:
+        screens = call_screens(self._apis, self._interceptors) if self._is_guarded else {}
+        return screens if self._tracer is None else traced_screens(screens, self._tracer)
+
     def _http_server(self, router: Router, table: MethodTable | None) -> HttpServer:
         options = self._configuration.options
+        handler, screen = self._noted(router)
         return HttpServer(
-            self._noted(router),
+            handler,
+            screen=screen if self._is_guarded else None,
             error_page=error_page,
             limits=HttpLimits(
                 max_header_bytes=options.max_header_bytes,
@@ -229,17 +240,20 @@ class ApiServers:
             admit=self._host_rules,
         )
 
-    def _noted(self, router: Router) -> Handler:
+    def _noted(self, router: Router) -> tuple[Handler, Screen]:
         """The same, with notes taken of the requests where somebody wants them."""
         if self._tracer is None:
-            return router
+            return router, router.screen
         configuration = self._configuration
         probed = probed_paths(configuration.options.cloud_contract, os.environ)
         handler = router.__call__  # a method is called sooner than an object
-        return TracedHandler(handler, self._tracer, configuration.monitoring.paths, probed)
+        polled = configuration.monitoring.paths
+        traced = TracedHandler(handler, self._tracer, polled, probed, screen=router.screen)
+        return traced, traced.screen
 
     def _http2(self, table: MethodTable) -> Http2Rpc:
-        made = Http2Rpc(table, in_pool=self._in_pool, settings=self._settings)
+        screens = self._call_screens()
+        made = Http2Rpc(table, in_pool=self._in_pool, settings=self._settings, screens=screens)
         self._rpc.append(made)
         return made
 
@@ -250,7 +264,8 @@ class ApiServers:
         from salver.rpc.aio_server import RpcServer
 
         table = self._method_table(is_administered=not self._is_apart)
-        return RpcServer(table, grpc.channel_arguments, memory=self._memory)
+        screens = self._call_screens()
+        return RpcServer(table, grpc.channel_arguments, memory=self._memory, screens=screens)
 
     # -- listening -------------------------------------------------------------------------------
 

@@ -1,19 +1,28 @@
 """The gRPC methods of all APIs of a server, in one table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from salver.errors import PermissionDenied, Unimplemented
 from salver.inference.context import Interceptor
 from salver.operations.reflection import reflection_methods
+from salver.protocols import calls
 from salver.protocols.api import Api
 from salver.protocols.calls import served_methods
 from salver.protocols.forwarding import Forwarder
-from salver.protocols.methods import OTHERS, Call, Method, MethodTable, Stream
+from salver.protocols.methods import (
+    OTHERS,
+    Call,
+    CallScreen,
+    CallScreens,
+    Method,
+    MethodTable,
+    Stream,
+)
 from salver.vocabulary.access import Access, Verb
 
-__all__ = ["method_table"]
+__all__ = ["call_screens", "method_table"]
 
 
 def method_table(
@@ -47,21 +56,39 @@ def method_table(
             if is_open:
                 names.add(path.split("/")[1])
         table.update(served_methods(replace(api, methods=methods), interceptors, forwarder))
-    methods_told = reflection_methods(sorted(names))
-    reflection = Api(
-        methods=methods_told,
-        verbs=dict.fromkeys(methods_told, Verb.METADATA),
-        filtered=frozenset(methods_told),
-    )
-    table.update(served_methods(reflection, interceptors))
+    table.update(served_methods(_reflection(names), interceptors))
     if is_guarded:
-        others = Api(methods={OTHERS: _no_method}, verbs={OTHERS: Access.KNOWN})
-        table.update(served_methods(others, interceptors))
+        table.update(served_methods(_OTHER_METHODS, interceptors))
     return table
+
+
+def call_screens(apis: Sequence[Api], interceptors: Sequence[Interceptor]) -> CallScreens:
+    """What is asked before the message of a call is taken, of all methods of `method_table`.
+
+    Args:
+        apis: whose methods.
+        interceptors: see `salver.protocols.calls.call_screens`.
+    """
+    screens: dict[str, CallScreen] = {}
+    for api in (*apis, _reflection(()), _OTHER_METHODS):
+        screens.update(calls.call_screens(api, interceptors))
+    return screens
+
+
+def _reflection(names: Iterable[str]) -> Api:
+    methods = reflection_methods(sorted(names))
+    return Api(
+        methods=methods,
+        verbs=dict.fromkeys(methods, Verb.METADATA),
+        filtered=frozenset(methods),
+    )
 
 
 def _no_method(_data: bytes, _call: Call) -> bytes:
     raise Unimplemented("Method not found!")  # gRPC's own words
+
+
+_OTHER_METHODS: Final = Api(methods={OTHERS: _no_method}, verbs={OTHERS: Access.KNOWN})
 
 
 def _administers(api: Api, path: str, *, is_apart: bool) -> bool:

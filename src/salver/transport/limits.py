@@ -23,7 +23,8 @@ class HttpLimits:
             `write_timeout_s` of who reads an answer.
         max_pipelined_bytes: requests that wait behind an unanswered one; beyond it, reading pauses.
         linger_s: after a refusal, how long the rest of the request is read and dropped, so that
-            the client reads the refusal instead of a connection reset.
+            the client reads the refusal instead of a connection reset (nginx: 30 s).
+        max_linger_bytes: that are dropped so; beyond it the connection is left to fill up.
     """
 
     max_header_bytes: int = 64 * 1024
@@ -35,6 +36,7 @@ class HttpLimits:
     min_body_progress_bytes: int = 1024
     max_pipelined_bytes: int = 64 * 1024
     linger_s: float = 2.0
+    max_linger_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):

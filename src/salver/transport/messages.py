@@ -23,6 +23,7 @@ __all__ = [
     "LargeResponse",
     "Later",
     "PageHeaders",
+    "Screen",
     "StreamedResponse",
 ]
 
@@ -308,6 +309,11 @@ class StreamedResponse(HttpResponse):
 Later: TypeAlias = Coroutine[Any, Any, HttpResponse]
 """An answer that is being made."""
 Handler: TypeAlias = Callable[[HttpRequest], "HttpResponse | Later"]
+Screen: TypeAlias = Callable[
+    [HttpRequest], "HttpResponse | Coroutine[Any, Any, HttpResponse | None] | None"
+]
+"""Asked of a request whose header fields are here and whose body is not: the answer that it gets
+whatever its body is, now or later, or None to have the body come."""
 ErrorPage: TypeAlias = Callable[[int, str, "str | None"], HttpResponse]
 """(status, message, hint) → the page for what the transport refuses by itself."""
 PageHeaders: TypeAlias = Callable[["str | None"], tuple[tuple[str, str], ...]]

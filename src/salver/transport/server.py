@@ -17,7 +17,7 @@ from salver.transport.http1.connection import Connection
 from salver.transport.in_flight import UNLIMITED, MemoryInFlight
 from salver.transport.limits import HttpLimits
 from salver.transport.listeners import BACKLOG, open_listeners
-from salver.transport.messages import ErrorPage, Handler, PageHeaders
+from salver.transport.messages import ErrorPage, Handler, PageHeaders, Screen
 from salver.transport.service import AccessRecord, Service
 from salver.transport.turns import Turns
 
@@ -44,6 +44,7 @@ class HttpServer:
         http2: MakeProtocol | None = None,
         admit: Callable[[RequestHead], None] | None = None,
         memory: MemoryInFlight = UNLIMITED,
+        screen: Screen | None = None,
     ) -> None:
         """Make a server that does not listen yet.
 
@@ -63,6 +64,7 @@ class HttpServer:
             admit: raises a Refusal for requests that are understood, and yet not taken; asked once
                 for all requests with the same head.
             memory: counts what requests hold.
+            screen: see there; None where every body is taken.
         """
         self._http2 = http2
         limits = limits or HttpLimits()
@@ -77,6 +79,7 @@ class HttpServer:
             page_headers=page_headers,
             admit=admit,
             memory=memory,
+            screen=screen,
         )
         self._service.on_connection = self._welcome
         self._service.on_empty = self._wake

@@ -23,6 +23,7 @@ from salver.transport.messages import (
     HttpRequest,
     HttpResponse,
     PageHeaders,
+    Screen,
 )
 from salver.vocabulary.access import Principal
 
@@ -101,6 +102,7 @@ class Service:
 
     Attributes:
         admit: see `HeadCache`; None where every head is taken.
+        screen: see there; None where every body is taken.
         tick: monotonic seconds at the last sweep: good enough for timeouts, and free to read.
         connections: all that are open.
         in_flight: requests whose answers are being made by an awaitable.
@@ -123,8 +125,10 @@ class Service:
         page_headers: PageHeaders | None = None,
         admit: Callable[[RequestHead], None] | None = None,
         memory: MemoryInFlight = UNLIMITED,
+        screen: Screen | None = None,
     ) -> None:
         self.handler = handler
+        self.screen = screen
         self.admit = admit
         self.page_headers = page_headers
         self.error_page = error_page

@@ -37,7 +37,8 @@ class Access(enum.Enum):
     """What a route asks for that needs no verb."""
 
     OPEN = "open"
-    """Answered to everybody: it tells nothing of this server and does nothing to it."""
+    """Answered to everybody: it tells nothing of this server, does nothing to it and reads no
+    body."""
     KNOWN = "known"
     """Answered to whoever has shown credentials: what refuses, and does no more."""
     BY_MESSAGE = "by_message"

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -460,3 +461,83 @@ async def test_who_is_not_known_then_either_is_refused() -> None:
     guard.fetched.set_result(None)
     with pytest.raises(Unauthenticated):
         await waiting
+
+
+def outcome(decide: Callable[[], Any]) -> type[ServingError] | None:
+    try:
+        decide()
+    except ServingError as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("key", [None, "wrong", "all", "some", "reader"])
+@pytest.mark.parametrize("model", [None, "m", "n"])
+@pytest.mark.parametrize("is_filtered", [False, True])
+@pytest.mark.parametrize("verb", [*Verb, *Access])
+def test_header_fields_that_name_the_model_decide_as_the_whole_request_does(
+    key: str | None, model: str | None, is_filtered: bool, verb: VerbOrAccess
+) -> None:
+    for anonymous in (None, READER, Role(ANONYMOUS, verbs=frozenset({Verb.HEALTH}))):
+        guard = Roles(ALL, SOME, READER, anonymous=anonymous)
+        request = asked(key, verb, model, is_filtered=is_filtered)
+        gate = Gate(guard)
+        whole = outcome(partial(gate, request, answer))
+        assert outcome(partial(gate.screen, request, is_named=True)) is whole
+        if outcome(partial(gate.screen, request, is_named=False)) is not None:
+            assert whole is not None
+
+
+def test_without_the_model_only_who_may_with_none_is_refused_early() -> None:
+    screen = Gate(GUARD).screen
+    assert screen(asked("some", Verb.PREDICT), is_named=False) is None
+    with pytest.raises(PermissionDenied):
+        screen(asked("reader", Verb.PREDICT), is_named=False)
+
+
+def test_who_is_refused_early_is_counted_once_and_who_is_not_never() -> None:
+    counted: list[tuple[str, str, Code]] = []
+    entered: list[str] = []
+
+    def enter(principal: Principal) -> None:
+        entered.append(principal.name)
+
+    gate = Gate(GUARD, enter=enter, count=lambda *each: counted.append(each))
+    assert gate.screen(asked("some", model="m"), is_named=True) is None
+    assert not entered
+    with pytest.raises(PermissionDenied):
+        gate.screen(asked("some", model="n"), is_named=True)
+    assert entered == ["ada"]
+    assert counted == [("ada", "n", Code.PERMISSION_DENIED)]
+
+
+async def test_whose_limits_are_spent_is_refused_early() -> None:
+    def enter(_principal: Principal) -> None:
+        error = LimitExceeded("too many")
+        error.delay_s = 1e-3
+        raise error
+
+    gate = Gate(GUARD, enter=enter, is_spent=lambda principal: principal.name == "ada")
+    refusal = gate.screen(asked("all", model="m"), is_named=True)
+    assert refusal is not None
+    with pytest.raises(LimitExceeded):
+        await refusal
+    assert gate.screen(asked("all", Access.BY_MESSAGE), is_named=True) is None
+
+
+async def test_keys_that_are_awaited_are_awaited_before_the_body() -> None:
+    class Awaited(Roles):
+        def identify(self, context: RequestContext) -> Principal:
+            raise UnknownKey("not yet")
+
+        async def identify_later(self, context: RequestContext, error: KeysAwaited) -> Principal:
+            return Roles.identify(self, context)
+
+    gate = Gate(Awaited(ALL, READER))
+    found = gate.screen(asked("all", model="m"), is_named=True)
+    assert found is not None
+    await found
+    refusal = gate.screen(asked("reader", model="m"), is_named=True)
+    assert refusal is not None
+    with pytest.raises(PermissionDenied):
+        await refusal

@@ -197,3 +197,20 @@ def test_requests_of_a_process_that_died_are_forgotten(
     assert goes_on._table is not None
     goes_on._table.clear(1)
     assert _admitted(lambda: goes_on.enter(alice), 9) == 3
+
+
+def test_tells_whether_the_next_request_would_be_refused_and_counts_nothing(clock: _Clock) -> None:
+    limits = Limits(clock=clock)
+    alice, bob = _principal(requests_per_second=10), _principal("bob", max_concurrent_requests=1)
+    for principal in (alice, bob):
+        assert not limits.is_spent(principal)
+        assert not limits.is_spent(principal)
+        release = limits.enter(principal)
+        assert limits.is_spent(principal)
+        clock.now_s += 0.2
+        assert limits.is_spent(principal) is (release is not None)
+        if release is not None:
+            release()
+        assert not limits.is_spent(principal)
+    assert not limits.is_spent(_principal("eve"))
+    assert limits.rejected == {}

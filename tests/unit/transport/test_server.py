@@ -58,8 +58,21 @@ class Site:
             limits=limits,
             access=self.records.append,
             monotonic=lambda: self.now,
+            screen=self.screen,
         )
         self.port = 0
+
+    def screen(
+        self, request: HttpRequest
+    ) -> HttpResponse | Coroutine[Any, Any, HttpResponse | None] | None:
+        if request.target == "/never":
+            return HttpResponse(401, b"no")
+        return self.screen_later(request) if request.target.startswith("/later") else None
+
+    async def screen_later(self, request: HttpRequest) -> HttpResponse | None:
+        self.asked.set()
+        await self.go.wait()
+        return HttpResponse(401, b"no") if request.target == "/later/no" else None
 
     def handle(self, request: HttpRequest) -> HttpResponse | Coroutine[Any, Any, HttpResponse]:
         if request.target == "/wait":
@@ -549,5 +562,73 @@ def test_before_a_drain_answers_may_end_connections_while_new_ones_are_taken(run
                 reader, writer = await site.open()
             await end(writer)
             assert await site.server.drain(10) == 0
+
+    run(scenario())
+
+
+def unfinished(target: str, *, size: int = 900 << 20) -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (target.encode(), size)
+
+
+def test_a_body_that_nobody_wants_is_not_waited_for(run: Run) -> None:
+    async def scenario() -> None:
+        async with serving(HttpLimits(max_linger_bytes=1 << 16)) as site:
+            reader, writer = await site.open()
+            writer.write(GET + unfinished("/never"))
+            got = await reader.read()
+            assert answered(b"/a") in got
+            assert got.endswith(b"no")
+            assert b"HTTP/1.1 401 Unauthorized\r\n" in got
+            assert got.count(b"Connection: close") == 1
+            assert [record.status for record in site.records] == [200, 401]
+            writer.write(bytes(64 << 20))  # more than is read and dropped
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(writer.drain(), 0.3)
+            writer.transport.abort()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_body_waits_until_it_is_known_whether_it_is_wanted(run: Run, is_refused: bool) -> None:
+    async def scenario() -> None:
+        async with serving() as site:
+            reader, writer = await site.open()
+            target = "/later/no" if is_refused else "/later"
+            writer.write(unfinished(target, size=200_000) + bytes(100_000))
+            await site.asked.wait()
+            site.go.set()
+            writer.write(bytes(100_000) + GET[:-2] + b"Connection: close\r\n\r\n")
+            got = await reader.read()
+            if is_refused:
+                assert got.endswith(b"\r\n\r\nno")
+            else:
+                assert answered(target.encode() + bytes(200_000)) in got
+                assert got.endswith(answered(b"/a"))
+            assert site.server.in_flight == 0
+            await end(writer)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_nobody_waits_for_a_client_that_left_before_that_was_known(
+    run: Run, is_reset: bool
+) -> None:
+    async def scenario() -> None:
+        async with serving() as site:
+            _, writer = await site.open()
+            writer.write(unfinished("/later"))
+            await site.asked.wait()
+            if is_reset:
+                end_of_client = writer.get_extra_info("socket")
+                end_of_client.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            writer.transport.abort()
+            if not is_reset:  # it may still read
+                site.go.set()
+            assert await site.server.drain(10.0) == 0
+            assert site.records == []
 
     run(scenario())

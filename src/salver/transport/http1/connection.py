@@ -9,10 +9,10 @@ import asyncio
 import enum
 import socket
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from salver.errors import Overloaded
-from salver.transport.heads import Refusal, RequestHead
+from salver.transport.heads import Refusal, RequestHead, RequestLine
 from salver.transport.http1.filling import Filling
 from salver.transport.http1.request_reader import Body, RequestReader, Stage
 from salver.transport.http1.responses import CLOSE, HTTP10, KEEP_ALIVE
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._since = self._accepted_s  # in this phase and stage, or of the last progress
         self._progress = 0  # bytes received or unsent at `_since`
         self._head: RequestHead | None = None  # of the request a task has yet to answer
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._holding: Holding | None = None  # of the request that is read or answered
         self._unread: Holding | None = None  # of the answer that the client has not read
         self._streamed: StreamedBody | None = None  # the answer that is sent while it is made
@@ -132,6 +132,8 @@ class Connection(asyncio.Protocol):
                 self._read()
         elif self._phase is _BUSY:
             self._hold(data)
+        elif self._phase is _LINGER:
+            self._drop(len(data))
 
     def eof_received(self) -> bool:
         """The client sends no more. It may still read: RFC 9112 §9.6, a half-closed connection.
@@ -182,18 +184,48 @@ class Connection(asyncio.Protocol):
         self._loop.call_soon(self._go_on)
 
     def _wait_for_more(self) -> None:
-        stage = self._reader.stage
-        if stage is not self._stage:
+        stage, is_new_body = self._reader.stage, self._reader.has_new_body
+        if stage is not self._stage or is_new_body:
             self._stage = stage
+            self._reader.has_new_body = False
             if stage is not Stage.HEAD or self._since != self._accepted_s:
                 self._since = self._service.tick  # the first head's time began with the connection
             self._progress = 0
+        if stage is Stage.BODY and is_new_body and not self._is_body_wanted():
+            return
         if self._reader.wants_continue:
             self._reader.wants_continue = False
             self._transport.write(_CONTINUE)
         if stage is Stage.BODY:
             self._hold_received()
             self._fill()
+
+    def _is_body_wanted(self) -> bool:
+        """Whether to take the body that has begun; else its request has its answer, or waits."""
+        screen, head = self._service.screen, self._reader.begun
+        if screen is None or not isinstance(head, RequestHead):
+            return True
+        answer = screen(self._service.request(head, b"", self))
+        if answer is None:
+            return True
+        if isinstance(answer, HttpResponse):
+            self._turn_away(head, answer)
+        else:
+            self._phase = _BUSY
+            self._task = self._loop.create_task(answer)
+            self._task.add_done_callback(partial(self._screened, head))
+        return False
+
+    def _screened(self, head: RequestHead, task: "asyncio.Task[HttpResponse | None]") -> None:
+        self._task = None
+        if self._is_gone:
+            return
+        if task.cancelled() or task.exception() is not None:
+            self._transport.abort()  # as where an answer is given up
+        elif (answer := task.result()) is None:
+            self._go_on()
+        else:
+            self._turn_away(head, answer)
 
     def _hold_received(self) -> None:
         """Count what has come of a body.
@@ -448,12 +480,17 @@ class Connection(asyncio.Protocol):
         service = self._service
         begun = self._reader.begun
         target = None if begun is None else begun.target
-        self._reader = RequestReader(service.heads, service.limits)
-        self._release()
         if isinstance(refusal, MemoryError):
             response = service.fault_page(refusal, target)
         else:
             response = service.refusal_page(refusal, target)
+        self._turn_away(begun, response)
+
+    def _turn_away(self, begun: RequestHead | RequestLine | None, response: HttpResponse) -> None:
+        """Give the last answer of the connection before all of its request has come."""
+        service = self._service
+        self._reader = RequestReader(service.heads, service.limits)
+        self._release()
         self._send(CLOSE, begun if isinstance(begun, RequestHead) else None, response)
         self._end_filling()
         if self._is_eof:
@@ -462,10 +499,23 @@ class Connection(asyncio.Protocol):
             # Closing with bytes unread resets the connection, and the client would lose the page.
             self._phase = _LINGER
             self._since = service.tick
+            self._progress = 0
+            if self._is_paused:
+                self._is_paused = False
+                self._transport.resume_reading()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
         if service.access is not None:
-            service.record(begun, response, self.peer, 0, service.monotonic())
+            now = service.monotonic()
+            service.record(begun, response, self.peer, 0, now, self.principal)
+            self.principal = None
+
+    def _drop(self, count: int) -> None:
+        """Drop what comes behind a refusal; who sends too much of it is not read any more."""
+        self._progress += count
+        if self._progress > self._service.limits.max_linger_bytes and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def _close(self) -> None:
         self._expect_flush()

@@ -43,6 +43,7 @@ class RequestReader:
     Attributes:
         held: what was fed; empty once everything has been read and `next` has returned None.
         received: bytes of the current body so far, with their transfer coding.
+        has_new_body: a body has begun since the caller has last reset this.
         wants_continue: the client waits to be told to send its body; for the caller to reset.
     """
 
@@ -59,6 +60,7 @@ class RequestReader:
         self._missing = 0
         self._in_place: LargeBody | None = None
         self.received = 0
+        self.has_new_body = False
         self.wants_continue = False
 
     @property
@@ -194,6 +196,7 @@ class RequestReader:
         limits = self._limits
         self._head = head
         self.received = 0
+        self.has_new_body = True
         self.wants_continue = head.expects_continue and not self.held
         if head.length == CHUNKED:
             self._chunks = ChunkedBody(limits.max_body_bytes, limits.max_header_bytes)

@@ -115,6 +115,7 @@ class Bodies:
             streams.take()
             if not streams.was_reset(stream_id):
                 streams.reset(stream_id, Code.STREAM_CLOSED)
+            streams.take_late(stream_id, length)
         elif stream.is_remote_done:
             streams.fault(stream, Code.STREAM_CLOSED)
         elif length > stream.recv_window:

@@ -160,6 +160,8 @@ class BaseStream:
             send.
         is_untimed: of a call that may rightly be silent for long: neither the body that comes nor
             the reading of the one that goes is timed.
+        is_reset_late: an answer before the end of the request leaves the client some time to stop
+            by itself, before the stream is reset.
         is_remote_done: the other side has sent all it had to send.
         received_bytes: of the body so far.
         held: see `Stream.hold`.
@@ -181,6 +183,7 @@ class BaseStream:
         "held",
         "id",
         "is_remote_done",
+        "is_reset_late",
         "is_untimed",
         "progress",
         "received_bytes",
@@ -210,7 +213,7 @@ class BaseStream:
         self.trailers = None
         self.held = 0
         self.auto_credit = True
-        self.is_untimed = False
+        self.is_untimed = self.is_reset_late = False
         self.is_remote_done = False
         self.received_bytes = self.progress = self.to_credit = self.unread_bytes = 0
         self.since = self.write_since = out.tick

@@ -18,6 +18,7 @@ from salver.transport.heads import (
 )
 from salver.transport.http2 import header_blocks
 from salver.transport.http2.header_blocks import encode_block
+from salver.transport.http2.held_back import hold_back
 from salver.transport.http2.stream import Stream
 from salver.transport.identity import TlsIdentity
 from salver.transport.in_flight import Holding
@@ -69,6 +70,10 @@ class HttpRequests:
             request.refuse(refusal or body_too_large(most_bytes))
         elif is_last:
             request.received(b"", True)
+        elif head is not None and head.headers.admission is None:
+            # A body that came together with these fields is there by the next turn of the loop;
+            # then the handler itself is asked.
+            request.screen_soon()
 
     def block(self, response: HttpResponse, *, has_length: bool = True) -> bytes:
         """The header block of an answer; without its length where nobody knows that yet."""
@@ -118,6 +123,7 @@ class _Request:
         self._bytes_in = 0
         self._started = 0.0
         self._is_over = False
+        self._is_screened = refusal is not None or requests.service.screen is None
         self._streamed: StreamedResponse | None = None  # that is sent while it is made
         self._task: asyncio.Task[None] | None = None
         self.principal: Principal | None = None
@@ -134,7 +140,7 @@ class _Request:
 
     def received(self, data: bytes | memoryview, is_last: bool) -> None:
         """Take a part of the body; the request is handled when it is whole."""
-        if self._is_over:
+        if self._is_over or not (is_last or self._is_screened or self._is_wanted(data)):
             return
         self._bytes_in += len(data)
         most_bytes = self._requests.service.limits.max_body_bytes
@@ -164,6 +170,49 @@ class _Request:
             self._answer(self._fault(error))
         else:
             self._dispatch(body)
+
+    def _is_wanted(self, data: bytes | memoryview) -> bool:
+        """Whether to go on with the first part of a body; else it is kept for later, or dropped."""
+        self.screen()
+        answerer = self._stream.answerer
+        if answerer is not None and answerer is not self:
+            answerer.received(data, False)
+            return False
+        return not self._is_over
+
+    def screen_soon(self) -> None:
+        """Have `screen` called in the next turn of the loop, if there is anything to ask."""
+        if not self._is_screened:
+            asyncio.get_running_loop().call_soon(self.screen)
+
+    def screen(self) -> None:
+        """Refuse the request, or wait with its body, where its header fields say that already."""
+        service, head = self._requests.service, self._head
+        if self._is_screened or self._is_over or self._task is not None:
+            return
+        self._is_screened = True
+        assert service.screen is not None
+        assert head is not None  # what has none was refused
+        answer = service.screen(service.request(head, b"", self))
+        if isinstance(answer, HttpResponse):
+            self._turn_away(answer)
+        elif answer is not None:
+            hold_back(self._stream, answer, self._is_let_in)
+
+    def _is_let_in(self, verdict: "asyncio.Task[HttpResponse | None]") -> bool:
+        if verdict.cancelled() or verdict.exception() is not None:
+            self._stream.reset()  # as where an answer is given up
+            return False
+        answer = verdict.result()
+        if answer is not None:
+            self._turn_away(answer)
+        return answer is None
+
+    def _turn_away(self, response: HttpResponse) -> None:
+        """Answer before the body has come: curl 7 takes an immediate reset for a failure."""
+        self._started = self._requests.service.monotonic()
+        self._stream.is_reset_late = True
+        self._answer(response)
 
     def _drop(self, refusal: Refusal, most_bytes: int, is_last: bool) -> None:
         """Refuse the request when its body has come, or so much of it.

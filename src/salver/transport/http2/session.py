@@ -156,6 +156,11 @@ class Session(Endpoint[Streams]):
             stream.trailers = trailers
             streams.deliver(stream, b"", 0, True)
 
+    def tick(self, now: float) -> None:
+        """See `Endpoint.tick`."""
+        super().tick(now)
+        self._streams.reset_late(now)
+
     # Ends.
 
     @property

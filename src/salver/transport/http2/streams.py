@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from salver.transport.http2.frames import Code
+from salver.transport.http2.frames import Code, reset
 from salver.transport.http2.header_blocks import Headers
 from salver.transport.http2.limits import Http2Limits
 from salver.transport.http2.outbox import Outbox
@@ -42,6 +42,7 @@ class Streams(StreamTable[Stream]):
         self.peer = peer
         self.identify = identify
         self.lingering = 0
+        self._to_reset: dict[int, float] = {}  # id → when it was answered
 
     @property
     def are_too_many(self) -> bool:
@@ -67,9 +68,21 @@ class Streams(StreamTable[Stream]):
         self._remove(stream)
         if not stream.is_remote_done:
             # The client may stop sending: RFC 9113 §8.1.
-            self.reset(stream.id, Code.NO_ERROR)
+            if stream.is_reset_late and len(self._to_reset) < self._limits.max_remembered_resets:
+                self.expect_late(stream.id, stream.recv_window)
+                self._to_reset[stream.id] = self._out.tick
+            else:
+                self.reset(stream.id, Code.NO_ERROR, stream.recv_window)
         if not self.is_reading:
             self._out.wake()
+
+    def reset_late(self, now: float) -> None:
+        """Reset streams that were answered early and whose clients had time to stop by then."""
+        until = now - self._limits.linger_s
+        late = [stream_id for stream_id, since in self._to_reset.items() if since <= until]
+        for stream_id in late:
+            del self._to_reset[stream_id]
+            self._out.parts.append(reset(stream_id, Code.NO_ERROR))
 
     def released(self, stream: Stream) -> None:
         """Work for a stream that has gone has ended; see `stream.Owner`."""

@@ -106,7 +106,7 @@ class StreamTable(Generic[S]):
     ) -> None:
         self._out = out
         self._limits = limits
-        self._reset_by_us: dict[int, None] = {}
+        self._reset_by_us: dict[int, int] = {}  # id → what was still allowed to come
         self.new_waiter = new_waiter
         self.inflow = Inflow(out, limits)
         self.tokens = TokenBucket(limits.control_burst, limits.control_frames_per_s, clock)
@@ -188,17 +188,38 @@ class StreamTable(Generic[S]):
         self.reset(stream_id, code)
         self.pay_reset()
 
-    def reset(self, stream_id: int, code: int) -> None:
-        """Send RST_STREAM, and expect frames that were on their way."""
+    def reset(self, stream_id: int, code: int, window: int | None = None) -> None:
+        """Send RST_STREAM, and expect frames that were on their way.
+
+        Args:
+            stream_id: of the stream.
+            code: why.
+            window: how much may be on its way; None for as much as a new stream may bring.
+        """
+        self.expect_late(stream_id, self._limits.stream_window_bytes if window is None else window)
+        self._out.parts.append(reset(stream_id, code))
+
+    def expect_late(self, stream_id: int, window: int) -> None:
+        """Drop frames of a stream that has gone, which were on their way; see `reset`."""
         known = self._reset_by_us
-        known[stream_id] = None
+        known[stream_id] = window
         if len(known) > self._limits.max_remembered_resets:
             del known[next(iter(known))]
-        self._out.parts.append(reset(stream_id, code))
 
     def was_reset(self, stream_id: int) -> bool:
         """True if we have reset it, and not too many since."""
         return stream_id in self._reset_by_us
+
+    def take_late(self, stream_id: int, length: int) -> None:
+        """DATA of a stream that we have reset: its window is not given back.
+
+        Raises:
+            ConnectionFault: it is more than was allowed to be on its way.
+        """
+        left = self._reset_by_us[stream_id] - length
+        if left < 0:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a stream that was reset goes on")
+        self._reset_by_us[stream_id] = left
 
     def is_idle(self, stream_id: int) -> bool:
         """True if the other side has not opened it, nor one behind it."""

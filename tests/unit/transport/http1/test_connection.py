@@ -947,6 +947,17 @@ async def test_a_body_must_make_progress() -> None:
     assert wire.sent.endswith(b"Request Time-out: the request's body did not arrive")
 
 
+async def test_a_second_body_makes_progress_by_what_comes_of_it() -> None:
+    wire = Wire()
+    for size, later in ((9000, 0), (8000, 60)):
+        wire.send(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        wire.send(b"x" * (size - 1))
+        wire.sweep(50 + later)
+        assert wire.transport.log == []
+        wire.send(b"x")
+    assert wire.sent.count(b"200 OK") == 2
+
+
 async def test_an_answer_may_take_its_time() -> None:
     wire = Wire(Later())
     wire.send(GET)
