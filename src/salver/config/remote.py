@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from salver._pb import message_class
@@ -31,7 +31,7 @@ class RemoteStore:
         anonymous: whether requests go without credentials.
         credential_file: in the form of the cloud's own tools; an absolute path.
         profile: which of several credentials.
-        proxy: URL.
+        proxy: URL; may hold a password, so it is never shown.
         ca_file: certificates to trust beside the system's; an absolute path.
     """
 
@@ -41,7 +41,7 @@ class RemoteStore:
     anonymous: bool = False
     credential_file: str = ""
     profile: str = ""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     ca_file: str = ""
 
 
@@ -93,7 +93,11 @@ def _store(entry: Any, root: str, path: str) -> RemoteStore:
         raise InvalidArgument(f"{path}: a prefix is a URI, such as s3://models, not {store.prefix}")
     for name, url in (("endpoint", store.endpoint), ("proxy", store.proxy)):
         if url and not url.startswith(("http://", "https://")):
-            raise InvalidArgument(f"{path}: the {name} of {store.prefix} is no URL: {url}")
+            shown = f": {url}" if name == "endpoint" else ""
+            raise InvalidArgument(
+                f"{path}: the {name} of {store.prefix} is no URL{shown}",
+                hint=f"http://HOST:PORT is one, for the {name}.",
+            )
     return store
 
 

@@ -80,6 +80,8 @@ _OF_CLASS: Final[dict[str, type[ServingError]]] = {
 }
 # What the library says at the end of a chain of causes → what a person is told.
 _CAUSES: Final = (
+    ("ProxyAuthRequired", "the proxy wants another login, or one"),
+    ("TunnelUn", "the proxy does not reach it"),
     ("ConnectionRefused", "nobody listens there"),
     ("ConnectionReset", "the connection was reset"),
     ("IncompleteMessage", "the connection was closed before an answer"),
@@ -100,6 +102,8 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([\w.\-]{1,80})</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<\n]{1,300})")
 _JSON_MESSAGE: Final = re.compile(r'"message"\s*:\s*"([^"\\]{1,300})"')
+_TO_PROXY: Final = "ConnectFailed("  # around the cause, where a tunnel was wanted
+_LOGIN: Final = re.compile(r"(?<=://)[^/\s]*@")
 _URL: Final = re.compile(r"https?://[^\s\"'<>]+")
 _CREDENTIALS: Final = re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google\.internal")
 
@@ -143,7 +147,8 @@ def read_answer(error: Exception) -> Answer:
         return Answer(0, kind, _plain(said), type(error).__name__.removesuffix("Error").lower(), "")
     for sign, reason in _CAUSES:
         if sign in text:
-            return Answer(0, Unavailable, f"{reason}{_at(shown_url)}", "unreachable", shown_url)
+            by = "the proxy cannot be reached: " if _TO_PROXY in text else ""
+            return Answer(0, Unavailable, f"{by}{reason}{_at(shown_url)}", "unreachable", shown_url)
     if "HTTP error" in said or "error sending request" in said or "timed out" in text:
         return Answer(0, Unavailable, f"no answer{_at(shown_url)}", "unreachable", shown_url)
     return Answer(0, Unknown, _plain(said), "error", shown_url)
@@ -176,7 +181,8 @@ def _at(url: str) -> str:
 
 def _plain(said: str) -> str:
     """The first line, without what may be secret."""
-    line = _URL.sub(lambda url: url[0].partition("?")[0], said.strip().partition("\n")[0])
+    line = _LOGIN.sub("", said.strip().partition("\n")[0])
+    line = _URL.sub(lambda url: url[0].partition("?")[0], line)
     return line[:300]
 
 

@@ -57,14 +57,21 @@ def open_web(
         with OsErrorsOf(store.credential_file):
             token = read_regular(store.credential_file, _SECRET_BYTES).decode(errors="replace")
         headers["authorization"] = f"Bearer {token.strip()}"
-    client = httpx.Client(
-        verify=verify,
-        proxy=store.proxy or None,
-        timeout=_TIMEOUT,
-        headers=headers,
-        follow_redirects=False,
-        limits=httpx.Limits(max_connections=64, max_keepalive_connections=8),
-    )
+    try:
+        client = httpx.Client(
+            verify=verify,
+            proxy=store.proxy or None,
+            timeout=_TIMEOUT,
+            headers=headers,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=8),
+        )
+    except (httpx.InvalidURL, ValueError, ImportError):
+        where = "the proxy in --remote_config_file" if store.proxy else "HTTP_PROXY or HTTPS_PROXY"
+        raise FailedPrecondition(
+            f"{store.prefix or f'{scheme}://'} cannot be opened: {where} is no URL of a proxy",
+            hint="http://USER:PASSWORD@HOST:PORT is one; signs in the password as %40 for @.",
+        ) from None  # whose text may hold the password
     return Web(client, settings, scheme)
 
 
@@ -89,14 +96,25 @@ class Web:
 
     @contextmanager
     def answer(
-        self, method: str, url: str, headers: Mapping[str, str] = _PLAIN
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = _PLAIN,
+        *,
+        counted_as: str = "",
     ) -> Iterator[httpx.Response]:
         """The answer to a request, its body not read yet. Redirects are followed, to safe places.
+
+        Args:
+            method: of HTTP.
+            url: see there.
+            headers: of the request.
+            counted_as: the operation that is counted; empty for the method.
 
         Raises:
             ServingError: there is no answer, or one that is an error.
         """
-        operation = method.lower()
+        operation = counted_as or method.lower()
         try:
             with self._sent(method, url, headers) as found:
                 if found.status_code >= 400:
@@ -107,14 +125,19 @@ class Web:
             raise Unavailable(f"{shown(url)} cannot be read: {_reason(error)}") from None
         self._count(self._scheme, operation, "ok")
 
-    def read_small(self, url: str, most_bytes: int) -> bytes:
+    def read_small(self, url: str, most_bytes: int, *, counted_as: str = "") -> bytes:
         """All of a small file.
+
+        Args:
+            url: of it.
+            most_bytes: it may have.
+            counted_as: see `answer`.
 
         Raises:
             ServingError: it cannot be read, or is larger.
         """
         content = bytearray()
-        with self.answer("GET", url) as found:
+        with self.answer("GET", url, counted_as=counted_as) as found:
             for chunk in found.iter_raw():
                 content += chunk
                 if len(content) > most_bytes:
@@ -181,6 +204,8 @@ class _WithoutCredentials:
 def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
+    if isinstance(error, httpx.ProxyError):
+        return f"the proxy answers {error}"[:200]
     return str(error).partition("\n")[0][:200] or type(error).__name__
 
 

@@ -1,7 +1,8 @@
 """The source for `hf://owner/repo[@revision][/path]`: the files there are one version.
 
-The library of the hub finds the endpoint, the token and the files; these are fetched like those of
-any web server, in parts, and compared with the checksums that the hub has of large ones.
+The library of the hub finds the endpoint and the token, and reads what a hub says of a repository.
+That and the files are fetched like those of any web server, the files in parts, and large ones are
+compared with the checksums that the hub has.
 """
 
 import json
@@ -24,12 +25,13 @@ from salver.errors import (
     InvalidArgument,
     NotFound,
     NotInstalled,
-    Unavailable,
+    PermissionDenied,
+    ServingError,
+    Unauthenticated,
 )
 from salver.instruments.files import Footprint, OsErrorsOf, read_regular
 from salver.instruments.installing import install_command
 from salver.remote.bandwidth import Bandwidth
-from salver.remote.errors import error_of_status
 from salver.remote.http import HttpReader, Web, open_web
 from salver.remote.parts import Parts, RemoteFile
 from salver.remote.source import shared_bandwidth
@@ -38,8 +40,9 @@ from salver.sources.protocol import Found, MonitoredServable, Stage, Version, se
 from salver.sources.settings import SourceSettings
 
 try:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub import HfApi, ModelInfo, constants, get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 except ImportError as missing:
     raise NotInstalled(
         "Models of a hub take huggingface-hub, which is not installed here",
@@ -48,9 +51,9 @@ except ImportError as missing:
 
 __all__ = ["HubSource", "Repository", "make", "repository_of"]
 
-_TIMEOUT_S: Final = 30.0
 _TOKEN_BYTES: Final = 1 << 16
 _COMMITS_BYTES: Final = 1 << 22
+_INFO_BYTES: Final = 1 << 25
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _NOT_OF_VERSIONS: Final = (".gitattributes", ".gitignore")  # of git, not of the model
 
@@ -95,55 +98,55 @@ def make(scheme: str, settings: SourceSettings) -> "HubSource":
     return HubSource(settings)
 
 
+def _token(store: RemoteStore) -> str:
+    """What the hub is told of who asks; empty for nothing.
+
+    Headers are not made by the library: it would ask huggingface.co for that, whichever hub it is.
+    """
+    if store.anonymous:
+        return ""
+    if store.credential_file:
+        with OsErrorsOf(store.credential_file):
+            content = read_regular(store.credential_file, _TOKEN_BYTES)
+        return content.decode(errors="replace").strip()
+    return "" if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token() or ""
+
+
 class _Hub:
     """Requests to one hub. Safe to use from any thread."""
 
     def __init__(self, store: RemoteStore, settings: SourceSettings) -> None:
-        token: str | bool | None = False if store.anonymous else None  # None: as the library finds
-        if store.credential_file and not store.anonymous:
-            with OsErrorsOf(store.credential_file):
-                content = read_regular(store.credential_file, _TOKEN_BYTES)
-            token = content.decode(errors="replace").strip()
-        self._api = HfApi(endpoint=store.endpoint or None, token=token, library_name="salver")
-        self._count = settings.count
-        self.web: Web = open_web(
-            store, settings, "hf", {str(k): str(v) for k, v in self._headers().items()}
-        )
-
-    def _headers(self) -> Mapping[str, str]:
-        from huggingface_hub.utils import build_hf_headers
-
-        return dict(build_hf_headers(token=self._api.token, library_name="salver"))
+        self._endpoint = HfApi(endpoint=store.endpoint or None).endpoint
+        token = _token(store)
+        own = {"user-agent": "salver", **({"authorization": f"Bearer {token}"} if token else {})}
+        self.web: Web = open_web(store, settings, "hf", own)
 
     def info(self, repository: Repository, uri: str) -> Any:
         """What the hub says of a revision: its commit, and its files with their sizes."""
         try:
-            found = self._api.model_info(
-                repository.name,
-                revision=repository.revision or None,
-                files_metadata=True,
-                timeout=_TIMEOUT_S,
-            )
+            validate_repo_id(repository.name)
         except HFValidationError as error:
             raise InvalidArgument(f"{uri} cannot be a base path: {error}") from None
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            self._count("hf", "list", str(status))
-            made = error_of_status(f"{uri} cannot be listed", status, "")
-            if status in (401, 403, 404):
-                made.hint = "A private or gated model takes a token: HF_TOKEN."
-            raise made from None
-        except Exception as error:  # noqa: BLE001 - of the HTTP library that the hub's has now
-            self._count("hf", "list", "unreachable")
-            raise Unavailable(
-                f"{uri} cannot be listed: {type(error).__name__} ({self._api.endpoint})"
+        url = f"{self._endpoint}/api/models/{repository.name}"
+        if repository.revision:
+            url += f"/revision/{quote(repository.revision, safe='')}"
+        try:
+            content = self.web.read_small(f"{url}?blobs=true", _INFO_BYTES, counted_as="list")
+        except ServingError as error:
+            error.message = f"{uri} cannot be listed: {error.message}"
+            if isinstance(error, (Unauthenticated, PermissionDenied, NotFound)):
+                error.hint = "A private or gated model takes a token: HF_TOKEN."
+            raise
+        try:
+            return ModelInfo(**json.loads(content))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise FailedPrecondition(
+                f"{uri} cannot be listed: {self._endpoint} does not answer as a hub"
             ) from None
-        self._count("hf", "list", "ok")
-        return found
 
     def committed_s(self, repository: Repository, commit: str, uri: str) -> int:
         """When a commit was made, in seconds since the epoch."""
-        url = f"{self._api.endpoint}/api/models/{repository.name}/commits/{commit}?limit=1"
+        url = f"{self._endpoint}/api/models/{repository.name}/commits/{commit}?limit=1"
         content = self.web.read_small(url, _COMMITS_BYTES)
         with suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
             date = json.loads(content)[0]["date"]
@@ -152,7 +155,7 @@ class _Hub:
 
     def url(self, repository: Repository, commit: str, name: str) -> str:
         """Where a file is."""
-        return f"{self._api.endpoint}/{repository.name}/resolve/{commit}/{quote(name)}"
+        return f"{self._endpoint}/{repository.name}/resolve/{commit}/{quote(name)}"
 
 
 class HubSource:

@@ -37,7 +37,7 @@ def ask_when(url: str, client: Mapping[str, Any]) -> float:
     try:
         with httpx.Client(timeout=_TIMEOUT_S, verify=verify, proxy=client.get("proxy_url")) as http:
             answer = http.head(url)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError):
         return 0.0
     if answer.status_code not in (429, 503):
         return 0.0

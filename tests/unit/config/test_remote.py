@@ -66,3 +66,12 @@ def test_a_wrong_file_is_refused(content: str, wrong: str, tmp_path: Path) -> No
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         read_remote_config(str(tmp_path / "none.yaml"))
+
+
+def test_a_proxy_that_may_hold_a_password_is_shown_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "remote.yaml"
+    path.write_text("stores: [{prefix: 's3://a', proxy: 'user:hidden@proxy:3128'}]")
+    with pytest.raises(InvalidArgument, match="the proxy of s3://a is no URL") as caught:
+        read_remote_config(str(path))
+    assert "hidden" not in f"{caught.value.message} {caught.value.hint}"
+    assert "hidden" not in repr(RemoteStore(proxy="http://user:hidden@proxy:3128"))

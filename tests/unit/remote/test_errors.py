@@ -125,3 +125,26 @@ def test_an_answer_that_was_read_otherwise_says_the_same() -> None:
     error = error_of_status("https://h/x cannot be read", 404, "")
     assert isinstance(error, NotFound)
     assert error.message == "https://h/x cannot be read: 404"
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        ("ProxyAuthRequired", "the proxy wants another login, or one (https://h)"),
+        ("TunnelUnsuccessful", "the proxy does not reach it (https://h)"),
+        (
+            "ConnectFailed(ConnectError(ConnectionRefused))",
+            "the proxy cannot be reached: nobody listens there (https://h)",
+        ),
+        ("ConnectError(ConnectionRefused)", "nobody listens there (https://h)"),
+    ],
+)
+def test_what_a_proxy_is_the_reason_of_is_told_so(cause: str, reason: str) -> None:
+    said = f"Error performing GET https://h/b - HTTP error\n\nDebug source:\n{cause}"
+    answer = read_answer(GenericError(said))
+    assert (answer.kind, answer.reason) == (Unavailable, reason)
+
+
+def test_the_login_of_a_url_is_not_repeated() -> None:
+    answer = read_answer(GenericError("odd proxy http://user:hidden@proxy:1/x?y=hidden"))
+    assert answer.reason == "odd proxy http://proxy:1/x"

@@ -62,3 +62,8 @@ def test_a_store_that_answers_otherwise_says_nothing(
 def test_nobody_is_asked_where_nobody_listens() -> None:
     assert ask_when("http://127.0.0.1:1/x", {}) == 0.0
     assert ask_when("", {}) == 0.0
+
+
+def test_a_proxy_that_cannot_be_used_is_no_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1")
+    assert ask_when(url, {}) == 0.0
