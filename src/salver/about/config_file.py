@@ -113,7 +113,7 @@ def _config_at(path: str, stamp: tuple[int, ...]) -> ConfigFile:
     fields = _read(Path(path))
     try:
         return _asked(path, fields)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise _wrong(f"{path} is no configuration of a model: {error}") from None
 
 
@@ -178,7 +178,7 @@ def read_config(directory: Path, name: str) -> dict[str, Any]:
         raise _wrong(f"{path} asks for sequence_batching, which is not done here")
     try:
         return _as_given(fields, name or directory.parent.name)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise _wrong(f"{path} is no configuration of a model: {error}") from None
 
 
