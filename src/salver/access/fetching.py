@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
-from salver.access.key_sets import MOST_BYTES, KeySet, parse_key_set
+from salver.access.key_sets import MOST_BYTES, KeySet, no_keys, parse_key_set
 from salver.errors import ServingError, Unavailable
 from salver.sources.polling import Polling, Wait
 
@@ -167,6 +167,9 @@ class KeySetFetcher(Polling):
         if keys is not None:
             if self._content is not None:
                 _log.info("The key set %s has changed", self._url)
+            if not keys.keys:
+                text = "Access control: %s; no token of its issuer is taken"
+                _log.error(text, no_keys(self._url))
             self._content = content
             self._publish(self._url, keys)
 

@@ -2,7 +2,7 @@
 
 What is wrong with a file is logged as an error, once when it comes and again each minute, and what
 it said before stays in force: garbage lets nobody in, and shuts nobody out. An empty key file is no
-garbage: it has no keys.
+garbage: it has no keys. Nor is a key set without a key: its issuer has withdrawn all.
 """
 
 import logging
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
-from salver.access.key_sets import KeySet, parse_key_set
+from salver.access.key_sets import KeySet, no_keys, parse_key_set
 from salver.access.keys import KeyLine, lines_of
 from salver.access.rules import read_key_file, read_key_set_file, role_problem
 from salver.config.auth import AuthConfig, parse_auth_config
@@ -126,6 +126,8 @@ class AuthFiles(Polling):
             _log.warning("%s has no keys", self._keys.path)
         key_sets = {path: each.value for path, each in self._key_sets.items()}
         known = {path: keys for path, keys in key_sets.items() if keys is not None}
+        for path in (path for path, keys in known.items() if not keys.keys):
+            _log.error("Access control: %s; no token of its issuer is taken", no_keys(path))
         self._publish(config, lines, known)
 
     def at_rest(self, content: bytes, read: Callable[[], bytes]) -> bytes:

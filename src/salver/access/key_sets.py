@@ -1,7 +1,8 @@
 """The public keys of an issuer of tokens: a JSON Web Key Set (RFC 7517), read whole.
 
 What cannot check a signature that we take is passed over, since issuers publish keys for other ends
-beside it. `PyJWT` and `cryptography` are imported here alone, when an issuer is configured.
+beside it. A set without any other key is a good one: its issuer has withdrawn all. `PyJWT` and
+`cryptography` are imported here alone, when an issuer is configured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import orjson
 
 from salver.errors import InvalidArgument, NotInstalled
 
-__all__ = ["MOST_BYTES", "KeySet", "SigningKey", "is_signed", "parse_key_set", "require"]
+__all__ = ["MOST_BYTES", "KeySet", "SigningKey", "is_signed", "no_keys", "parse_key_set", "require"]
 
 MOST_BYTES: Final = 1 << 20
 """Of a key set."""
@@ -77,7 +78,7 @@ def parse_key_set(content: bytes, place: str) -> KeySet:
         place: where it is from, for errors.
 
     Raises:
-        InvalidArgument: it is none, has secrets, or has no key that is of use.
+        InvalidArgument: it is none, or has secrets.
         NotInstalled: `PyJWT` or `cryptography` is not.
     """
     require()
@@ -92,13 +93,19 @@ def parse_key_set(content: bytes, place: str) -> KeySet:
         raise InvalidArgument(f"{place} has more than {_MOST_KEYS} keys")
     if any(part in each for each in entries for part in _SECRET_PARTS if _is_public_kind(each)):
         raise InvalidArgument(f"{place} has a private key: whoever has read it can make tokens")
-    keys = [key for each in entries if (key := _signing_key(each)) is not None]
-    if not keys:
-        raise InvalidArgument(
-            f"{place} has no public key that can check tokens: RSA of {_LEAST_RSA_BITS} bits at "
-            "least, P-256, P-384, P-521 or Ed25519"
-        )
-    return KeySet(keys)
+    return KeySet([key for each in entries if (key := _signing_key(each)) is not None])
+
+
+def no_keys(place: str) -> str:
+    """What to tell of a key set without any key that is of use.
+
+    Args:
+        place: where it is from.
+    """
+    return (
+        f"{place} has no public key that can check tokens: RSA of {_LEAST_RSA_BITS} bits at "
+        "least, P-256, P-384, P-521 or Ed25519"
+    )
 
 
 def _is_public_kind(entry: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from salver.access.key_sets import MOST_BYTES, KeySet, parse_key_set, require
+from salver.access.key_sets import MOST_BYTES, KeySet, no_keys, parse_key_set, require
 from salver.access.keys import KeyLine, lines_of
 from salver.access.tokens import NO_ROLE, Trusted
 from salver.config.auth import AuthConfig
@@ -72,7 +72,8 @@ def check_auth_files(config: AuthConfig) -> None:
     """Refuse to start with files that are wrong; later such files change nothing.
 
     Raises:
-        InvalidArgument: a file is wrong, or a key has a role that there is not.
+        InvalidArgument: a file is wrong, or a key has a role that there is not, or an issuer has
+            no key.
         NotInstalled: tokens are to be taken, and the package for them is not there.
         ServingError: a file cannot be read.
     """
@@ -83,8 +84,9 @@ def check_auth_files(config: AuthConfig) -> None:
     if config.issuers:
         require()
     for issuer in config.issuers:
-        if issuer.jwks_file:
-            parse_key_set(read_key_set_file(issuer.jwks_file), issuer.jwks_file)
+        path = issuer.jwks_file
+        if path and not parse_key_set(read_key_set_file(path), path).keys:
+            raise InvalidArgument(no_keys(path))
 
 
 def role_problem(line: KeyLine, config: AuthConfig) -> str | None:

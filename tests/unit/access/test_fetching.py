@@ -103,7 +103,7 @@ def test_an_issuer_that_is_away_is_tried_again_less_and_less_often(
     assert bench.poll() == 2.0
 
 
-@pytest.mark.parametrize("answer", [Unavailable("away"), b"<html>", key_set(), b""])
+@pytest.mark.parametrize("answer", [Unavailable("away"), b"<html>", b"{}", b""])
 def test_the_last_keys_stay_while_there_are_no_others(
     answer: bytes | Exception, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,6 +113,22 @@ def test_the_last_keys_stay_while_there_are_no_others(
     bench.poll()
     assert bench.said == [["1"]]
     assert caplog.messages[0].endswith("; the keys of 90 s ago stay")
+
+
+@pytest.mark.parametrize("entries", [(), ({"kty": "ML-DSA", "kid": "2"},)])
+def test_an_issuer_that_has_withdrawn_all_keys_that_we_know_has_none(
+    entries: tuple[dict[str, object], ...], bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.start()
+    bench.answer = key_set(*entries)
+    assert bench.poll() == 300.0
+    assert bench.said == [["1"], []]
+    (text,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert text.startswith(f"Access control: {URL} has no public key that can check tokens")
+    bench.poll()
+    bench.answer = TWO
+    bench.poll()
+    assert bench.said == [["1"], [], ["2"]]
 
 
 def test_keys_of_yesterday_are_taken_no_more(

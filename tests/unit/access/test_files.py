@@ -232,6 +232,19 @@ def test_other_keys_of_an_issuer_are_taken(bench: Bench) -> None:
     assert [key.id for key in keys.keys] == ["2"]
 
 
+@pytest.mark.parametrize("entries", [(), ({"kty": "ML-DSA", "kid": "2"},)])
+def test_an_issuer_that_has_withdrawn_all_keys_that_we_know_has_none(
+    entries: tuple[dict[str, object], ...], bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.start()
+    bench.write("set.json", key_set(*entries))
+    bench.poll()
+    (keys,) = bench.said[-1][2].values()
+    assert keys.keys == ()
+    (text,) = errors(caplog)
+    assert text.startswith(f"Access control: {bench.root / 'set.json'} has no public key")
+
+
 def test_roles_may_change_while_it_runs(bench: Bench) -> None:
     bench.start()
     bench.write("auth.yaml", CONFIG.replace("predict", "metadata"))

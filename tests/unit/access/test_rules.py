@@ -39,6 +39,12 @@ def test_a_wrong_file_is_no_start(name: str, root: Path) -> None:
         check_auth_files(config(root))
 
 
+def test_an_issuer_without_a_key_of_use_is_no_start(root: Path) -> None:
+    (root / "set.json").write_bytes(key_set())
+    with pytest.raises(InvalidArgument, match=r"set\.json has no public key that can check tokens"):
+        check_auth_files(config(root))
+
+
 def test_a_key_without_its_role_is_no_start(root: Path) -> None:
     (root / "keys.txt").write_text(f"{new_key('a', 'other')[1].text}\n")
     with pytest.raises(InvalidArgument, match=r"keys\.txt: the key a has a role that .*auth\.yaml"):
