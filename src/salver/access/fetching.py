@@ -28,6 +28,7 @@ _RETRY_S, _MOST_RETRY_S = 2.0, 60.0
 _LEAST_BETWEEN_S: Final = 10.0  # fetches that tokens cause: anybody can make up the name of a key
 _MOST_STALE_S: Final = 86_400.0
 _TIMEOUT_S: Final = 10.0
+_HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity"}
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=([0-9]{1,9})(?:$|[\s,])")
 
 Fetch = Callable[[str], "tuple[bytes, float]"]
@@ -59,12 +60,14 @@ async def _fetch(url: str) -> tuple[bytes, float]:
     try:
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client,
-            client.stream("GET", url, headers={"accept": "application/json"}) as answer,
+            client.stream("GET", url, headers=_HEADERS) as answer,
         ):
             if answer.status_code != 200:
                 raise Unavailable(f"{url} cannot be read: HTTP status {answer.status_code}")
+            if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise Unavailable(f"{url} cannot be read: it is compressed, unlike requested")
             content = bytearray()
-            async for chunk in answer.aiter_bytes(1 << 16):
+            async for chunk in answer.aiter_raw():  # nothing is made larger than it came
                 content += chunk
                 if len(content) > MOST_BYTES:
                     raise Unavailable(f"{url} cannot be read: more than {MOST_BYTES} bytes")

@@ -1,3 +1,4 @@
+import gzip
 import logging
 import threading
 import time
@@ -5,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import SimpleQueue
+from typing import ClassVar
 
 import pytest
 from tests.issuers import jwk, key_set, private_key
@@ -214,10 +216,15 @@ def test_a_stop_ends_the_wait_of_all_at_once(bench: Bench) -> None:
 # -- over HTTP -----------------------------------------------------------------------------------
 
 
+ZEROS = bytes(2 << 20)
+COMPRESSED = {"/gzip": "gzip", "/twice": "gzip, gzip", "/unknown": "x-other"}
+
+
 class Issuer(BaseHTTPRequestHandler):
     """Answers as the path says."""
 
     has_ended = threading.Event()
+    accepted: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         if self.path == "/drip":
@@ -228,6 +235,11 @@ class Issuer(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/large":
             self._send(b"x" * ((1 << 20) + 1))
+        elif self.path in COMPRESSED:
+            self._send(gzip.compress(gzip.compress(ZEROS)), encoding=COMPRESSED[self.path])
+        elif self.path == "/plain":
+            self.accepted.append(self.headers["Accept-Encoding"])
+            self._send(ONE, encoding="identity")
         elif self.path == "/good":
             self._send(ONE)
         elif self.path == "/cached":
@@ -235,8 +247,10 @@ class Issuer(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def _send(self, content: bytes, caching: str = "no-cache") -> None:
+    def _send(self, content: bytes, caching: str = "no-cache", encoding: str = "") -> None:
         self.send_response(200)
+        if encoding:
+            self.send_header("Content-Encoding", encoding)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", caching)
         self.end_headers()
@@ -281,6 +295,17 @@ def test_a_key_set_is_fetched(issuer: str) -> None:
 def test_what_is_not_there_is_told(path: str, why: str, issuer: str) -> None:
     with pytest.raises(Unavailable, match=f"{path} cannot be read: {why}"):
         fetch_key_set(f"{issuer}{path}")
+
+
+@pytest.mark.parametrize("path", COMPRESSED)
+def test_a_compressed_key_set_is_refused_before_it_is_made_larger(path: str, issuer: str) -> None:
+    with pytest.raises(Unavailable, match=f"{path} cannot be read: it is compressed"):
+        fetch_key_set(f"{issuer}{path}")
+
+
+def test_a_key_set_is_requested_as_it_is(issuer: str) -> None:
+    assert fetch_key_set(f"{issuer}/plain") == (ONE, 300.0)
+    assert Issuer.accepted == ["identity"]
 
 
 def test_an_issuer_that_never_ends_is_left(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
