@@ -65,6 +65,11 @@ def test_who_asks_is_found_out_once_and_believed_by_the_other(
     scorer = {"authorization": f"Bearer {keys['scorer']}"}
     assert list(n1.get("/cluster/v1/map", headers=scorer).json()["models"]) == ["there"]
     assert n1.get("/cluster/v1/map").status_code == 401
+    assert [each["name"] for each in n1.get("/v1/models", headers=scorer).json()["elsewhere"]] == [
+        "there"
+    ]
+    nobody = {"authorization": f"Bearer {keys['nobody']}"}
+    assert "there" not in n1.get("/v1/models", headers=nobody).text
     # The other one has another secret: it refuses, and that is no refusal of the client.
     (tmp_path / "token2").write_text("another-secret-of-the-servers")
     (tmp_path / "token").write_text("a-third-secret-of-the-servers")

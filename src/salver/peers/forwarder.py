@@ -6,7 +6,15 @@ nothing. It is handed on once: what another server has handed on is answered her
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from functools import partial
 from typing import Final, Protocol, TypeVar, cast
@@ -38,7 +46,7 @@ from salver.peers.transports import (
     RestTransport,
     TriedCall,
 )
-from salver.protocols.forwarding import Target
+from salver.protocols.forwarding import Elsewhere, Target
 from salver.protocols.methods import Call
 from salver.protocols.version_header import VERSION_HEADER
 from salver.tracing.parent import traceparent
@@ -110,11 +118,13 @@ class PeerForwarder:
         self._counts = Counts()
         self.map = PeerMap()
         self._targets: dict[str, Target] = {}  # of the models that were asked for
+        self._elsewhere: tuple[Elsewhere, ...] | None = None  # once somebody has asked
 
     def put(self, map: PeerMap) -> None:
         """Hand requests on as this map says, from here on."""
         self.map = map
         self._targets = {}
+        self._elsewhere = None
         self._choice.keep(map.peers.keys())
         others = [peer for peer in map.peers.values() if peer.name != self._name]
         self._rest.keep(frozenset(peer.rest for peer in others))
@@ -135,6 +145,21 @@ class PeerForwarder:
         if placed is None or self._is_here(servable, placed):
             return None
         return self._target(context, servable, placed)
+
+    def elsewhere(self, context: RequestContext) -> Sequence[Elsewhere]:
+        """See `Forwarder`."""
+        if self._hops.is_handed_on(context):
+            return ()
+        if self._elsewhere is None:
+            self._elsewhere = tuple(self._listed())
+        return self._elsewhere
+
+    def _listed(self) -> Iterator[Elsewhere]:
+        for name, placed in sorted(self.map.models.items()):
+            nodes = tuple(node for node in placed.nodes if node != self._name)
+            if nodes:
+                versions = tuple(sorted(placed.versions, reverse=True))
+                yield Elsewhere(name, nodes, versions, tuple(sorted(placed.labels.items())))
 
     def target_after(
         self, context: RequestContext, servable: ServableRequest, error: ServingError

@@ -8,7 +8,7 @@ read; or it failed to find it here, which happens while models come and go. In b
 been begun for it.
 """
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,14 @@ from salver.transport.messages import HttpRequest, HttpResponse
 from salver.vocabulary.access import Need, Verb
 from salver.vocabulary.requests import ServableRequest
 
-__all__ = ["Forwarder", "Target", "forwarded_method", "forwarded_route", "is_handed_on"]
+__all__ = [
+    "Elsewhere",
+    "Forwarder",
+    "Target",
+    "forwarded_method",
+    "forwarded_route",
+    "is_handed_on",
+]
 
 ReadServable = Callable[[str, bytes], "ServableRequest | None"]
 """The name of a method and its message → what it asks for."""
@@ -39,8 +46,35 @@ class Target:
     nodes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A model that other servers have.
+
+    Attributes:
+        name: of the model.
+        nodes: names of the servers, without this one, preferred first.
+        versions: that are available there, highest first; empty where that is not known.
+        labels: label and version, by label.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    versions: tuple[int, ...] = ()
+    labels: tuple[tuple[str, int], ...] = ()
+
+
 class Forwarder(Protocol):
     """Hands requests on. Belongs to the loop."""
+
+    def elsewhere(self, context: RequestContext) -> Sequence[Elsewhere]:
+        """The models of other servers, by name, also those that are here too.
+
+        None of them for a request of a server, which is about this one alone.
+
+        Raises:
+            Unauthenticated: see `target_of`.
+        """
+        ...
 
     def target_of(self, context: RequestContext, servable: ServableRequest) -> Target | None:
         """Where a request is to be answered; None: here, be it with an error.

@@ -46,6 +46,7 @@ def make_api(parts: ApiParts) -> Api:
         metrics.outcomes,
         is_cors_enabled=options.rest_api_enable_cors_support,
         is_shown=parts.is_shown,
+        forwarder=parts.forwarder,
     )
     prediction = PredictionService(
         parts.models,

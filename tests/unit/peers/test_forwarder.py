@@ -20,7 +20,7 @@ from salver.peers.forwarder import PeerForwarder
 from salver.peers.hops import Hops
 from salver.peers.map import Peer, PeerMap, Placed
 from salver.peers.transports import Fields, Late, Lost, NotBegun, Refused
-from salver.protocols.forwarding import Target
+from salver.protocols.forwarding import Elsewhere, Target
 from salver.protocols.methods import Call
 from salver.tracing.request import RequestTrace
 from salver.tracing.tracer import Tracer
@@ -202,6 +202,16 @@ def test_what_is_here_is_answered_here(servable: ServableRequest, is_here: bool)
     placed = Placed(("a", "b"), (3, 4), {"stable": 3, "same": 3})
     forwarder = made(here=here, m=placed)
     assert (forwarder.target_of(request(), servable) is None) == is_here
+
+
+def test_what_others_have_is_listed_for_clients_alone() -> None:
+    forwarder = made(m=M, any=Placed(("c",)), mine=Placed(("me",)), nowhere=Placed())
+    expected = (Elsewhere("any", ("c",)), Elsewhere("m", ("a", "b"), (4, 3), (("stable", 3),)))
+    assert forwarder.elsewhere(request()) == expected
+    hop = b"salver-forwarded: a\r\nsalver-peer-token: %b\r\n"
+    assert forwarder.elsewhere(request(hop % SECRET)) == ()
+    forwarder.put(PeerMap(8, PEERS, {"any": Placed(("b",))}))
+    assert forwarder.elsewhere(request()) == (Elsewhere("any", ("b",)),)
 
 
 def test_what_was_handed_on_is_not_handed_on_again() -> None:

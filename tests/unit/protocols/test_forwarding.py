@@ -9,7 +9,7 @@ from salver.errors import InvalidArgument, NotFound, ServingError, Unavailable
 from salver.inference.context import RequestContext
 from salver.protocols.api import Api, RestRoute
 from salver.protocols.calls import served_methods
-from salver.protocols.forwarding import Target
+from salver.protocols.forwarding import Elsewhere, Target
 from salver.protocols.methods import Call
 from salver.protocols.rest_errors import refusal_or_fault
 from salver.protocols.router import Router
@@ -26,6 +26,9 @@ class Handing:
 
     def __init__(self, before: str = "there", after: str = "moved") -> None:
         self.before, self.after = before, after
+
+    def elsewhere(self, _context: RequestContext) -> tuple[Elsewhere, ...]:
+        return ()
 
     def target_of(self, _context: RequestContext, servable: ServableRequest) -> Target | None:
         return THERE if servable.name == self.before else None

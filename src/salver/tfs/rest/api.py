@@ -12,6 +12,7 @@ from salver.inference.serving import Serving
 from salver.metrics.outcomes import Outcomes
 from salver.openapi.description import ApiDescription
 from salver.protocols.api import Api, Endpoint, IsShown, RestRoute, everything_is_shown
+from salver.protocols.forwarding import Forwarder
 from salver.protocols.rest_errors import error_page, error_response
 from salver.tfs.rest.calls import InferenceCalls
 from salver.tfs.rest.reports import list_response, metadata_response, status_response
@@ -45,6 +46,7 @@ class ServingApi:
         *,
         is_cors_enabled: bool = False,
         is_shown: IsShown = everything_is_shown,
+        forwarder: Forwarder | None = None,
     ) -> None:
         """Make it.
 
@@ -54,7 +56,9 @@ class ServingApi:
             outcomes: counts what is answered here and what fails.
             is_cors_enabled: `--rest_api_enable_cors_support`.
             is_shown: see there.
+            forwarder: knows the models of other servers; None where nobody does.
         """
+        self._forwarder = forwarder
         self._is_shown = is_shown
         self._serving = serving
         self._calls = calls
@@ -105,10 +109,15 @@ class ServingApi:
         return metadata_response(self._serving, request.servable)
 
     def _list(self, request: HttpRequest) -> HttpResponse:
-        names = [
-            name for name in self._serving.model_names() if self._is_shown(request.principal, name)
+        known, principal = self._serving.model_names(), request.principal
+        names = [name for name in known if self._is_shown(principal, name)]
+        here = frozenset(known)
+        elsewhere = [
+            model
+            for model in (self._forwarder.elsewhere(request) if self._forwarder else ())
+            if model.name not in here and self._is_shown(principal, model.name)
         ]
-        return list_response(self._serving, names)
+        return list_response(self._serving, names, elsewhere)
 
     def _preflight(self, request: HttpRequest) -> HttpResponse:
         # The reference answers a preflight whether or not CORS is enabled, and gives it no JSON

@@ -12,6 +12,7 @@ from salver.codecs.protobuf.signature_def import definitions_of
 from salver.errors import NotFound
 from salver.inference.serving import Serving, info_of
 from salver.lifecycle.monitor import VersionState, VersionStatus
+from salver.protocols.forwarding import Elsewhere
 from salver.protocols.version_header import version_headers
 from salver.transport.messages import HttpResponse
 from salver.vocabulary.requests import ServableRequest
@@ -35,20 +36,41 @@ def status_response(serving: Serving, servable: ServableRequest) -> HttpResponse
     return _json({"model_version_status": [_status(status) for status in statuses]})
 
 
-def list_response(serving: Serving, names: Iterable[str] | None = None) -> HttpResponse:
+def list_response(
+    serving: Serving, names: Iterable[str] | None = None, elsewhere: Sequence[Elsewhere] = ()
+) -> HttpResponse:
     """GET /v1/models: configured models with their versions and labels (ours).
 
     Args:
         serving: tells of them.
         names: which of them; None for all.
+        elsewhere: models that other servers have, which are listed apart.
     """
     # Put together of parts that are remembered: of a thousand models the printer makes 9 ms.
     models = [
         _model_text(serving, name) for name in (serving.model_names() if names is None else names)
     ]
-    if not models:
+    if not models and not elsewhere:
         return _json({"models": []})
-    return _of_text('{\n "models": [\n  ' + ",\n  ".join(models) + "\n ]\n}\n")
+    text = '{\n "models": [\n  ' + ",\n  ".join(models) + "\n ]" if models else '{\n "models": []'
+    if elsewhere:
+        text += ',\n "elsewhere": [\n  ' + ",\n  ".join(map(_elsewhere_text, elsewhere)) + "\n ]"
+    return _of_text(text + "\n}\n")
+
+
+@lru_cache(maxsize=1 << 14)
+def _elsewhere_text(model: Elsewhere) -> str:
+    statuses = (
+        VersionStatus(ServableId(model.name, version), VersionState.AVAILABLE)
+        for version in model.versions
+    )
+    shown = {
+        "name": model.name,
+        "nodes": model.nodes,
+        "model_version_status": [_status(status) for status in statuses],
+        "version_labels": dict(model.labels),
+    }
+    return _indented(shown, 2)
 
 
 def _model_text(serving: Serving, name: str) -> str:

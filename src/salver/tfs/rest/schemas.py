@@ -36,6 +36,7 @@ _STATUS: Final = {
         "hint": {"type": "string"},
     },
 }
+_LABELS: Final = {"type": "object", "additionalProperties": {"type": "integer"}}
 _STATUSES: Final = {"type": "array", "items": ref("VersionStatus")}
 
 SCHEMAS: Final[dict[str, Object]] = {
@@ -57,14 +58,26 @@ SCHEMAS: Final[dict[str, Object]] = {
                     "properties": {
                         "name": {"type": "string"},
                         "model_version_status": _STATUSES,
-                        "version_labels": {
-                            "type": "object",
-                            "additionalProperties": {"type": "integer"},
-                        },
+                        "version_labels": _LABELS,
                         "error": {"type": "string"},
                     },
                 },
-            }
+            },
+            "elsewhere": {
+                "type": "array",
+                "description": "Models that other servers of the map have, and this one has not. "
+                "With an empty `model_version_status` the map does not say which versions.",
+                "items": {
+                    "type": "object",
+                    "required": ["name", "nodes", "model_version_status", "version_labels"],
+                    "properties": {
+                        "name": {"type": "string"},
+                        "nodes": {"type": "array", "items": {"type": "string"}},
+                        "model_version_status": _STATUSES,
+                        "version_labels": _LABELS,
+                    },
+                },
+            },
         },
     },
     "ModelMetadata": {

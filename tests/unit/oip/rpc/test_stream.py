@@ -16,7 +16,7 @@ from salver.inference.call import Inference
 from salver.inference.context import RequestContext
 from salver.oip.asking import OipRequest
 from salver.oip.rpc.stream import MOST_AT_ONCE, ModelStream
-from salver.protocols.forwarding import Target
+from salver.protocols.forwarding import Elsewhere, Target
 from salver.protocols.methods import Call
 from salver.scheduling.run_pool import RunPool
 from salver.transport.messages import HttpRequest, HttpResponse
@@ -306,6 +306,9 @@ class Handing:
         self.there = there
         self.before, self.after = before, after
         self.handed: list[bytes] = []
+
+    def elsewhere(self, _context: RequestContext) -> tuple[Elsewhere, ...]:
+        return ()
 
     def target_of(self, _context: RequestContext, servable: ServableRequest) -> Target | None:
         return Target(("n2",)) if servable.name == self.before else None

@@ -28,9 +28,21 @@ export function modelPath(name, which = { kind: "newest" }) {
   return base;
 }
 
-/** All models with their versions and labels. A server that hangs counts as one that is gone. */
+/** All models with their versions and labels, and after them those that only other servers have,
+ * with their `nodes`. A server that hangs counts as one that is gone. */
 export async function listModels() {
-  return (await getJson("/v1/models")).models;
+  const { models, elsewhere = [] } = await getJson("/v1/models");
+  return [...models, ...elsewhere];
+}
+
+/** A model with its versions, also where it is elsewhere and nobody here knows which it has. */
+export async function withVersions(model) {
+  if (!model?.nodes || model.model_version_status.length) return model;
+  try {
+    return { ...model, ...(await getJson(modelPath(model.name))) };
+  } catch {
+    return model; // asked again at the next look
+  }
 }
 
 export const metadata = (name, which) => getJson(`${modelPath(name, which)}/metadata`, LOAD_MS);

@@ -1,6 +1,6 @@
 // The page as a whole: which part is shown, and what the server says every two seconds.
 
-import { about, listModels } from "./api.js";
+import { about, listModels, withVersions } from "./api.js";
 import { connection } from "./connection.js";
 import { key } from "./credentials.js";
 import { dashboard } from "./dashboard.js";
@@ -47,8 +47,8 @@ async function open(address, make) {
     if (!isFirst) page.element.querySelector("h1")?.focus({ preventScroll: true });
     document.title = page.name ? `${page.name} · Salver` : "Salver";
   }
-  if (page.poll) await page.poll(known);
-  if (page.update) await page.update(known.find(({ name }) => name === page.name));
+  if (page.poll) await page.poll(known.filter(({ nodes }) => !nodes)); // of others nothing is counted here
+  if (page.update) await page.update(await withVersions(known.find(({ name }) => name === page.name)));
 }
 
 function nothing() {

@@ -18,8 +18,15 @@ export const isAvailable = (version) => version.state === "AVAILABLE";
 export const availableVersions = (model) =>
   model.model_version_status.filter(isAvailable).map(({ version }) => version);
 
-/** A model in a few words: {words, tone}. */
+/** A model in a few words: {words, tone}; of one that is elsewhere they say where. */
 export function modelState(model) {
+  const { words, tone } = versionsState(model);
+  if (!model.nodes) return { words, tone };
+  const where = model.nodes.length > 2 ? `at ${model.nodes.length} servers` : `at ${model.nodes.join(" and ")}`;
+  return { words: model.model_version_status.length ? `${words}, ${where}` : where, tone };
+}
+
+function versionsState(model) {
   const versions = model.model_version_status;
   const ready = availableVersions(model);
   if (ready.length === 1) return { words: `version ${ready[0]}`, tone: "good" };
