@@ -1,5 +1,8 @@
 """Which of several peers is asked: of two at random the one with fewer requests outstanding.
 
+Where some of them are in the zone of this server, two of those are drawn, and two of the others;
+the better one of the own zone is asked unless it has clearly more to do.
+
 A peer that fails is put aside for a while that doubles with each failure. When that is over one
 request may try it, and the others come back when that one was answered; while it waits for its
 answer, one more may try each second. Where all that could be asked are aside, one request at a time
@@ -15,13 +18,15 @@ from typing import Final
 
 from salver.errors import Overloaded
 
-__all__ = ["Asked", "Choice", "PeerState"]
+__all__ = ["Asked", "Choice", "PeerState", "is_about_equal"]
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 10.0
 _MOST_DOUBLINGS: Final = 16
 _SILENT_S: Final = 1.0  # in less, a peer that lives may have answered nothing
 _TRIAL_S: Final = 1.0  # an answer may take longer; others then try too
+_MORE: Final = 2  # requests that a peer of the own zone may have outstanding beyond another one's
+_MORE_SHARE: Final = 4  # or a quarter of the other one's
 
 
 class PeerState:
@@ -128,6 +133,7 @@ class Choice:
         self._pick = pick
         self._jitter = jitter
         self._peers: dict[str, PeerState] = {}
+        self._near: Collection[str] = ()
         self.now = monotonic
 
     def choose(self, nodes: Sequence[str], tried: Collection[str] = ()) -> Asked | None:
@@ -189,8 +195,14 @@ class Choice:
         pause_s = min(pause_s, _LONGEST_PAUSE_S) * (0.5 + self._jitter() / 2)
         peer.aside_until_s = peer.aside_since_s + pause_s
 
-    def keep(self, names: Collection[str]) -> None:
-        """Forget all peers but these, and those that are still asked."""
+    def keep(self, names: Collection[str], near: Collection[str] = ()) -> None:
+        """Forget all peers but these, and those that are still asked.
+
+        Args:
+            names: of the peers.
+            near: those of them that are preferred: of the zone of this server.
+        """
+        self._near = frozenset(near)
         gone = [
             name for name, peer in self._peers.items() if name not in names and not peer.outstanding
         ]
@@ -202,6 +214,14 @@ class Choice:
         return list(self._peers.values())
 
     def _better(self, ready: "list[PeerState]") -> PeerState:
+        near = [peer for peer in ready if peer.name in self._near] if self._near else ready
+        if not near or len(near) == len(ready):
+            return self._of_two(ready)
+        far = [peer for peer in ready if peer.name not in self._near]
+        one, other = self._of_two(near), self._of_two(far)
+        return one if is_about_equal(one.outstanding, other.outstanding) else other
+
+    def _of_two(self, ready: "list[PeerState]") -> PeerState:
         count = len(ready)
         if count == 1:
             return ready[0]
@@ -222,6 +242,16 @@ class Choice:
         if peer is None:
             peer = self._peers[name] = PeerState(name)
         return peer
+
+
+def is_about_equal(near: int, far: int) -> bool:
+    """Whether so many requests outstanding are not clearly more than others are.
+
+    Args:
+        near: of a peer of the own zone.
+        far: of the best one elsewhere.
+    """
+    return near <= far + max(_MORE, far // _MORE_SHARE)
 
 
 def _is_ready(peer: PeerState, now_s: float) -> bool:

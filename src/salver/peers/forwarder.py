@@ -125,7 +125,7 @@ class PeerForwarder:
         self.map = map
         self._targets = {}
         self._elsewhere = None
-        self._choice.keep(map.peers.keys())
+        self._choice.keep(map.peers.keys(), map.in_zone_of(self._name))
         others = [peer for peer in map.peers.values() if peer.name != self._name]
         self._rest.keep(frozenset(peer.rest for peer in others))
         if self._grpc is not None:

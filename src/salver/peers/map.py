@@ -109,6 +109,13 @@ class PeerMap:
             if len(set(placed.nodes)) < len(placed.nodes):
                 raise InvalidArgument(f"the model {name!r} names a node twice")
 
+    def in_zone_of(self, name: str) -> frozenset[str]:
+        """Names of the peers in the zone of one of them; none where its zone is not known."""
+        own = self.peers.get(name)
+        if own is None or not own.zone:
+            return frozenset()
+        return frozenset(each.name for each in self.peers.values() if each.zone == own.zone)
+
 
 def text(map: PeerMap) -> str:
     """Write a map, with one line for each peer and each model."""

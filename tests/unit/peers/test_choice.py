@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from salver.errors import Overloaded
-from salver.peers.choice import Asked, Choice
+from salver.peers.choice import Asked, Choice, is_about_equal
 
 NODES = ("a", "b", "c")
 
@@ -43,6 +43,44 @@ def test_two_choices_share_out_requests_better_than_one() -> None:
     counts = Counter(asked(choice, nodes).peer.name for _ in range(2000))
     assert len(counts) == 20
     assert max(counts.values()) <= 104  # 100 each; by one choice it is about 125
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "expected"),
+    [(0, 0, True), (2, 0, True), (3, 0, False), (10, 8, True), (11, 8, False), (50, 40, True),
+     (51, 40, False), (1, 9, True)],
+)  # fmt: skip
+def test_a_peer_may_have_a_little_more_to_do_than_others(
+    near: int, far: int, expected: bool
+) -> None:
+    assert is_about_equal(near, far) == expected
+
+
+def test_peers_of_the_own_zone_are_asked_until_they_have_clearly_more_to_do() -> None:
+    choice = made(Clock())
+    choice.keep(NODES, ("b", "c"))
+    counts = Counter(asked(choice).peer.name for _ in range(60))
+    assert counts["a"] in range(14, 19)  # the others have a quarter more each
+    assert abs(counts["b"] - counts["c"]) <= 2
+
+
+def test_requests_that_are_answered_at_once_stay_in_the_own_zone() -> None:
+    choice = made(Clock())
+    choice.keep(NODES, ("c",))
+    for _ in range(50):
+        one = asked(choice)
+        assert one.peer.name == "c"
+        one.answered()
+
+
+def test_where_no_peer_of_the_own_zone_can_be_asked_others_are() -> None:
+    choice = made(Clock())
+    choice.keep(NODES, ("b",))
+    asked(choice).failed()
+    assert asked(choice).peer.name in ("a", "c")
+    assert asked(choice, ("a", "c")).peer.name in ("a", "c")
+    choice.keep(NODES)
+    assert {asked(choice, ("a", "c")).peer.name for _ in range(20)} == {"a", "c"}
 
 
 def test_a_slow_peer_gets_few_requests() -> None:

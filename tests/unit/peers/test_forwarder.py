@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,6 +248,17 @@ async def test_the_answer_says_where_it_is_from_and_the_peer_who_asks() -> None:
     assert (answer.body, answer.headers[-1]) == (b"ok", ("salver-forwarded-to", "a"))
     assert dict(carrier.fields[0]) == {b"salver-forwarded": b"me", b"salver-peer-token": SECRET}
     assert carrier.timeouts == [pytest.approx(30.05)]
+
+
+async def test_a_server_of_the_own_zone_is_preferred() -> None:
+    carrier = Carrier(a=OK, b=OK)
+    forwarder = made(carrier, m=M)
+    zones = {"me": "x", "a": "y", "b": "x", "c": ""}
+    peers = {name: replace(PEERS[name], zone=zone) for name, zone in zones.items()}
+    for known in (PEERS, peers):
+        forwarder.put(PeerMap(8, known, {"m": M}))
+        await forwarder.rest(request(), Target(("a", "b")))
+    assert carrier.asked == ["a", "b"]
 
 
 async def test_a_request_that_is_traced_here_is_traced_below_that_there() -> None:

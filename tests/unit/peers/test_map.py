@@ -110,3 +110,11 @@ def test_any_map_comes_back_as_it_was(peers: dict[str, Peer], data: st.DataObjec
     models = data.draw(st.dictionaries(st.text(min_size=1, max_size=5), placed, max_size=4))
     map = PeerMap(data.draw(NUMBERS), named, models)
     assert read(text(map)) == map
+
+
+def test_the_peers_of_a_zone_are_those_that_say_the_same() -> None:
+    zones = {"n1": "a", "n2": "b", "n3": "a", "n4": "", "n5": ""}
+    map = PeerMap(1, {name: Peer(name, "h:1", zone=zone) for name, zone in zones.items()})
+    assert map.in_zone_of("n1") == {"n1", "n3"}
+    assert map.in_zone_of("n2") == {"n2"}
+    assert map.in_zone_of("n4") == map.in_zone_of("unknown") == frozenset()
