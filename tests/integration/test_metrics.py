@@ -237,3 +237,16 @@ def test_a_file_moves_the_page_or_turns_it_off(
 
     assert [status(path) for path in there] == [200] * len(there)
     assert [status(path) for path in missing] == [404] * len(missing)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lost_entries_of_the_audit_log_are_counted_whoever_keeps_it(
+    model_path: Callable[[str], Path], workers: int
+) -> None:
+    name = "salver_dropped_log_records_total"
+    flags = ("--model_name=m", f"--model_base_path={model_path('half_plus_two')}")
+    with running(*flags, "--audit_log=/dev/full", f"--workers={workers}") as server:
+        # That it has begun with its flags is the first entry.
+        eventually(
+            "an entry is lost", lambda: of(scraped(server), name, log="audit", reason="disk")
+        )

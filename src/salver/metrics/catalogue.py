@@ -392,7 +392,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "salver_dropped_log_records_total",
         _C,
         ("log", "reason"),
-        "Records that an `access` or `request` log has lost, and why.",
+        "Records that an `access`, `audit` or `request` log has lost, and why.",
     ),
     Metric(
         "salver_loop_lag_seconds",

@@ -19,7 +19,7 @@ from salver.management.audit import Audit
 from salver.server.activation import activated
 from salver.server.announcing import Announcer
 from salver.server.assembly import SWITCH_INTERVAL_S, Assembly, new_loop
-from salver.server.audit_log import drop, open_audit_log
+from salver.server.audit_log import drop, lost_entries, open_audit_log
 from salver.server.config_polling import apply_file, make_config_polling
 from salver.server.first_load import apply_first, settle
 from salver.server.memory import freeze_at_start
@@ -118,6 +118,7 @@ class _Process:
         self._administer = Administration(self._core, configuration, audit)
         self._announcer = Announcer(self._core, configuration, mode)
         parts.attach(self._core)
+        parts.metrics.add_collector(lambda: lost_entries(self._audit_log))
         if self._core.lazy is not None:
             parts.metrics.add_collector(self._core.lazy.families)
         self._polling = make_config_polling(configuration, self._core)

@@ -35,7 +35,7 @@ from salver.metrics.merged import Report, report_of
 from salver.request_log.loggers import check_logs
 from salver.server.activation import activated
 from salver.server.announcing import Announcer
-from salver.server.audit_log import drop, open_audit_log
+from salver.server.audit_log import drop, lost_entries, open_audit_log
 from salver.server.config_polling import apply_file, make_config_polling
 from salver.server.first_load import apply_first, settle
 from salver.server.history import make_history
@@ -523,7 +523,8 @@ class _Supervisor:
             reserved={} if is_lazy(self._options) else dict(self._core.reserved),
             quarantined=self._isolation.quarantined(),
         )
-        return {**report, **report_of(self._fetches.families())}
+        families = (*self._fetches.families(), *lost_entries(self._audit_log))
+        return {**report, **report_of(families)}
 
     # -- stop ------------------------------------------------------------------------------------
 
