@@ -15,8 +15,12 @@ from salver.config.model_options import ModelOptions
 from salver.config.models import ModelConfig
 from salver.config.request_log import parse_logging_config
 from salver.errors import PermissionDenied
+from salver.instruments.files import scheme_of
+from salver.instruments.uris import canonical_uri
 
 __all__ = ["check_log_files", "deny", "with_options_kept"]
+
+_FILE: Final = "file://"
 
 _KEPT: Final = (
     "options", "instances", "max_resident_bytes", "cpus", "python_executable", "on_timeout",
@@ -135,9 +139,9 @@ class _Neighbours:
 
 
 def _place(base_path: str) -> _Place:
-    """The components of a base path: of the real one on this machine, of a URI as it is written."""
-    scheme, is_uri, rest = base_path.partition("://")
-    if is_uri and scheme.lower() != "file":
-        return (scheme, *filter(None, rest.split("/")))
-    path = rest if is_uri else base_path
+    """The components of a base path: of the real one on this machine, or of a canonical URI."""
+    if scheme_of(base_path) not in ("", "file"):
+        uri = canonical_uri(base_path)
+        return uri.scheme, *uri.parts
+    path = base_path[len(_FILE) :] if base_path.lower().startswith(_FILE) else base_path
     return "", *filter(None, os.path.realpath(path.replace("\0", "")).split("/"))

@@ -14,6 +14,7 @@ from salver.config.text_format import (
     wrong_file,
 )
 from salver.errors import InvalidArgument
+from salver.instruments.uris import canonical_uri
 
 __all__ = ["RemoteStore", "read_remote_config", "store_for"]
 
@@ -25,7 +26,7 @@ class RemoteStore:
     """How the stores below a prefix are reached. Empty fields leave it to the environment.
 
     Attributes:
-        prefix: of URIs; whole names are compared.
+        prefix: of URIs; whole names are compared, in the form of `canonical_uri`.
         endpoint: URL of the store.
         region: of the store.
         anonymous: whether requests go without credentials.
@@ -60,9 +61,10 @@ def read_remote_config(path: str) -> tuple[RemoteStore, ...]:
         raise wrong_file(error, path, _MESSAGE, form) from error
     root = os.path.dirname(os.path.abspath(path))
     stores = tuple(_store(entry, root, path) for entry in message.stores)
-    prefixes = [store.prefix for store in stores]
-    if twice := next((each for each in prefixes if prefixes.count(each) > 1), None):
-        raise InvalidArgument(f"{path}: there are two stores for the prefix {twice}")
+    prefixes = [canonical_uri(store.prefix) for store in stores]
+    for store, prefix in zip(stores, prefixes, strict=True):
+        if prefixes.count(prefix) > 1:
+            raise InvalidArgument(f"{path}: there are two stores for the prefix {store.prefix}")
     return stores
 
 
@@ -103,5 +105,8 @@ def _store(entry: Any, root: str, path: str) -> RemoteStore:
 
 def store_for(stores: Sequence[RemoteStore], uri: str) -> RemoteStore:
     """What is said of a URI by the longest prefix that it is below; nothing where none is."""
-    below = [each for each in stores if uri == each.prefix or uri.startswith(f"{each.prefix}/")]
-    return max(below, key=lambda each: len(each.prefix), default=RemoteStore())
+    if not stores:
+        return RemoteStore()
+    place = canonical_uri(uri)
+    below = [each for each in stores if place.is_within(canonical_uri(each.prefix))]
+    return max(below, key=lambda each: len(canonical_uri(each.prefix).parts), default=RemoteStore())

@@ -2,7 +2,7 @@
 
 Who runs a server names places by flags and files. Who only reaches it may name others below these,
 and no others: the server fetches with credentials of its own. As for trusted paths, whole
-components are compared: of real paths on this machine, and of URIs as they are written.
+components are compared: of real paths on this machine, and of URIs in the form of `canonical_uri`.
 """
 
 import os
@@ -10,19 +10,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
 from salver.errors import PermissionDenied
 from salver.instruments.files import scheme_of
+from salver.instruments.uris import canonical_uri
 
 __all__ = ["BasePaths", "are_all_paths_allowed"]
 
 _ANY: Final = "*"
 _FILE: Final = re.compile("file://", re.IGNORECASE)
-_ODD: Final = re.compile(r"[\x00-\x20\x7f\\?#]")  # by which readers of URIs take them differently
-_DOTS: Final = frozenset({".", ".."})
 
 
 class BasePaths:
@@ -86,10 +84,5 @@ def _place(text: str) -> tuple[str, tuple[str, ...] | None]:
         if "\0" in path or not os.path.isabs(path):
             return "", None
         return "", Path(os.path.realpath(path)).parts
-    rest = text.partition("://")[2].rstrip("/")
-    plain, before = rest, ""
-    while plain != before:  # a store may decode what was encoded twice
-        before, plain = plain, unquote(plain)
-    if not rest or _ODD.search(plain) or not _DOTS.isdisjoint(plain.split("/")):
-        return scheme, None
-    return scheme, tuple(rest.split("/"))
+    uri = canonical_uri(text)
+    return uri.scheme, uri.parts if uri.is_definite else None

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from salver.errors import InvalidArgument
+from salver.instruments.uris import first_name
 
-__all__ = ["Place", "is_below", "joined", "place_of", "shown"]
+__all__ = ["Place", "joined", "place_of", "shown"]
 
-_NAMES: Final = {"gcs": "gs", "abfss": "abfs"}
 _AZURE: Final = ("az", "abfs")
 
 
@@ -42,7 +42,7 @@ def place_of(uri: str) -> Place:
         InvalidArgument: it names no bucket, or has a password in it.
     """
     scheme, _, rest = uri.partition("://")
-    scheme = _NAMES.get(scheme.lower(), scheme.lower())
+    scheme = first_name(scheme)
     authority, _, path = rest.partition("/")
     container, at, host = authority.rpartition("@")
     if at and (scheme not in _AZURE or ":" in container):
@@ -62,12 +62,6 @@ def place_of(uri: str) -> Place:
 def joined(*parts: str) -> str:
     """Parts of a path, of which some may be empty, with a slash between them."""
     return "/".join(part for part in parts if part)
-
-
-def is_below(uri: str, prefix: str) -> bool:
-    """Whether a URI is one that a prefix names, or below it; whole names are compared."""
-    prefix = prefix.rstrip("/")
-    return uri == prefix or uri.startswith(f"{prefix}/")
 
 
 def shown(uri: str) -> str:

@@ -121,6 +121,32 @@ def test_a_place_is_served_in_the_server_by_no_other_name(path: str) -> None:
     assert made((apart,), PutModel(replace(B, base_path="/other")))[-1].options.isolation == ""
 
 
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("s3://models/a", "S3://models/a"),
+        ("s3://models/a", "s3://models//a/"),
+        ("abfs://models/a", "ABFSS://models/a"),
+        ("https://host/a/1.tar.gz", "https://HOST:443/%61/1.tar.gz"),
+        ("hf://team/repo", "HF://team/repo"),
+    ],
+)
+def test_a_place_of_a_store_is_served_in_the_server_by_no_other_spelling(
+    path: str, other: str
+) -> None:
+    apart = replace(A, base_path=path, options=ModelOptions(isolation="process"))
+    for base_path, isolation in ((other, "process"), (path + "-b", "")):
+        named = replace(B, base_path=base_path)
+        assert made((apart,), PutModel(named))[-1].options.isolation == isolation
+
+
+def test_a_path_of_this_machine_with_a_scheme_in_it_is_no_uri(tmp_path: Path) -> None:
+    (tmp_path / "s3:").mkdir()
+    apart = replace(A, base_path=f"{tmp_path}/a", options=ModelOptions(isolation="process"))
+    named = replace(B, base_path=f"{tmp_path}/s3://../a")
+    assert made((apart,), PutModel(named))[-1].options.isolation == "process"
+
+
 def test_a_link_is_the_place_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

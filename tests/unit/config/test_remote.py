@@ -47,11 +47,39 @@ def test_the_longest_prefix_of_whole_names_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prefix", "uri"),
+    [
+        ("s3://models/a", "S3://models/a/m"),
+        ("S3://models//a/", "s3://models/a/m"),
+        ("s3://models/a", "s3://models//a/m"),
+        ("abfs://models/a", "abfss://models/a/m"),
+        ("https://host/a", "HTTPS://Host:443/a/1.tar.gz"),
+        ("https://host/a", "https://host./%61/1.tar.gz"),
+        ("hf://team/repo", "HF://team/repo"),
+        ("hf://team/repo", "hf:///team/repo/x"),
+    ],
+)
+def test_a_prefix_counts_however_a_base_path_spells_it(prefix: str, uri: str) -> None:
+    scheme, _, rest = prefix.partition("://")
+    wide = RemoteStore(prefix=f"{scheme}://{rest.partition('/')[0]}", region="wide")
+    narrow = RemoteStore(prefix=prefix, region="narrow")
+    assert store_for((wide, narrow), uri).region == "narrow"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://Models/a/m", "s3://models/A/m", "s3://models/%61/m", "https://models/a/m"]
+)
+def test_what_may_be_another_place_is_not_reached_as_a_prefix_says(uri: str) -> None:
+    assert store_for((RemoteStore(prefix="s3://models/a"),), uri) == RemoteStore()
+
+
+@pytest.mark.parametrize(
     ("content", "wrong"),
     [
         ("stores: [{prefix: /models}]", "a prefix is a URI"),
         ("stores: [{prefix: 's3://a', endpoint: minio}]", "the endpoint of s3://a is no URL"),
         ("stores: [{prefix: 's3://a'}, {prefix: 's3://a/'}]", "two stores for the prefix s3://a"),
+        ("stores: [{prefix: 's3://a'}, {prefix: 'S3://a'}]", "two stores for the prefix s3://a"),
         ("stores: [{prefix: 's3://a', secret: x}]", "remote.yaml"),
         ("schema: 2", "remote.yaml"),
     ],

@@ -5,6 +5,7 @@ import pytest
 
 from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
+from salver.config.remote import RemoteStore, store_for
 from salver.errors import PermissionDenied
 from salver.management.base_paths import BasePaths
 
@@ -70,6 +71,19 @@ def test_of_a_store_the_named_prefix_alone_may_be_named(other: str) -> None:
     for allowed in ("s3://bucket/models", "S3://bucket/models/m", "s3://bucket/models/a b/"):
         assert is_allowed(paths, allowed) == (" " not in allowed)
     assert not is_allowed(paths, other)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://models/x", "S3://models/x", "s3://models//x", "S3://models", "GS://data/x", "gcs://data/x",
+     "HTTPS://Host:443/a/1.tgz", "https://host./a/1.tgz", "https://host/%61/1.tgz", "HF://team/repo",
+     "ABFSS://c@account/x"],
+)  # fmt: skip
+def test_what_may_be_named_is_reached_as_is_said_of_what_it_is_below(uri: str) -> None:
+    prefixes = ("s3://models", "gs://data", "https://host/a", "hf://team", "abfs://c@account")
+    stores = [RemoteStore(prefix=prefix) for prefix in prefixes]
+    assert is_allowed(BasePaths(prefixes), uri)
+    assert store_for(stores, uri) in stores
 
 
 def test_what_flags_arguments_and_the_present_file_name_may_be_named(root: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from salver.errors import InvalidArgument
-from salver.remote.places import is_below, place_of, shown
+from salver.remote.places import place_of, shown
 
 
 def test_a_uri_names_a_bucket_and_a_path() -> None:
@@ -31,12 +31,6 @@ def test_a_password_in_a_uri_is_refused_and_not_repeated() -> None:
     with pytest.raises(InvalidArgument) as raised:
         place_of("s3://key:hidden@bucket/models")
     assert "hidden" not in raised.value.message
-
-
-def test_whole_names_are_compared() -> None:
-    assert is_below("s3://bucket/a/1", "s3://bucket/a")
-    assert is_below("s3://bucket/a", "s3://bucket/a/")
-    assert not is_below("s3://bucket/ab", "s3://bucket/a")
 
 
 def test_what_may_be_secret_in_a_uri_is_not_shown() -> None:

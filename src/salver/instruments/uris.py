@@ -1,0 +1,89 @@
+"""URIs in the one form by which they are compared: whatever spells one place has one form. Pure.
+
+Whether a place may be named, whether it is trusted, how it is reached and who else is served from
+it is all judged by this form, so that no spelling is one place for one of these and another for the
+next.
+
+Source: RFC 3986 §6.2.2 and §6.2.3, what is equal in any URI, and in one of a web server.
+"""
+
+import re
+import string
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+__all__ = ["CanonicalUri", "canonical_uri", "first_name"]
+
+_FIRST_NAMES: Final = {"gcs": "gs", "abfss": "abfs"}
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+_DOTS: Final = frozenset({".", ".."})
+_ODD: Final = re.compile(r"[\x00-\x20\x7f\\?#]")  # by which readers of URIs take them differently
+_ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalUri:
+    """A URI as it is compared.
+
+    Attributes:
+        scheme: in small letters, and that of several names which counts: `gs` for `gcs`.
+        parts: the host or bucket, and the names in the path; none of them is empty.
+        is_definite: whether every reader takes it for the same place. No: one with `.` or `..`, be
+            they encoded, or with a character by which readers differ, or without a host or bucket.
+    """
+
+    scheme: str
+    parts: tuple[str, ...]
+    is_definite: bool
+
+    def is_within(self, other: "CanonicalUri") -> bool:
+        """Whether it names what another one does, or something below that."""
+        return self.scheme == other.scheme and self.parts[: len(other.parts)] == other.parts
+
+
+def first_name(scheme: str) -> str:
+    """A scheme in small letters, and by that of several names which counts."""
+    lower = scheme.lower()
+    return _FIRST_NAMES.get(lower, lower)
+
+
+@lru_cache(maxsize=4096)  # a few prefixes are compared with each of many base paths
+def canonical_uri(uri: str) -> CanonicalUri:
+    """Bring a URI into the form by which it is compared. Nothing is reached by that form.
+
+    Args:
+        uri: with a scheme, as `scheme_of` finds one.
+    """
+    named, _, rest = uri.partition("://")
+    scheme = first_name(named)
+    authority, _, path = rest.partition("/")
+    names = path.split("/")
+    if scheme in _DEFAULT_PORTS:
+        names = [_ENCODED.sub(_as_equal, name) for name in names]
+    place = _authority(scheme, authority)
+    parts = tuple(filter(None, (place, *names)))
+    return CanonicalUri(scheme, parts, bool(place) and _is_definite(rest))
+
+
+def _authority(scheme: str, authority: str) -> str:
+    """The host or bucket: in small letters and without the usual port where it is a host."""
+    if scheme in _DEFAULT_PORTS:
+        host = authority.lower().removesuffix(_DEFAULT_PORTS[scheme])
+        return host.removesuffix(":").removesuffix(".")
+    return authority
+
+
+def _as_equal(encoded: re.Match[str]) -> str:
+    """A character that need not be encoded as itself; another one in capital letters."""
+    character = chr(int(encoded[0][1:], 16))
+    return character if character in _UNRESERVED else encoded[0].upper()
+
+
+def _is_definite(rest: str) -> bool:
+    plain, before = rest, ""
+    while plain != before:  # a store may decode what was encoded twice
+        before, plain = plain, unquote(plain)
+    return _ODD.search(plain) is None and _DOTS.isdisjoint(plain.split("/"))
