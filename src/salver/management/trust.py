@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote
 
 from salver.backends.protocol import Match
 from salver.backends.selection import Selected
@@ -19,10 +17,9 @@ from salver.config.options import ServerOptions
 from salver.errors import FailedPrecondition, NotFound, ServingError
 from salver.instruments.cache import default_directory
 from salver.instruments.files import local_path, scheme_of
+from salver.instruments.uris import CanonicalUri, canonical_uri
 
 __all__ = ["Trust"]
-
-_DOTS: Final = frozenset({".", ".."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +62,10 @@ class Trust:
         """Whether what was fetched from a URI, or copied from a directory, may be code."""
         if not scheme_of(uri):
             return self.trusts(uri)
-        scheme, parts = scheme_of(uri), _parts(uri)
-        if any(unquote(part) in _DOTS for part in parts):
-            return False
-        return any(
-            scheme == scheme_of(trusted)
-            and (_begins(parts, _parts(trusted)) or _is_of_repository(uri, trusted))
-            for trusted in self.uris
+        place = canonical_uri(uri)
+        return place.is_definite and any(
+            place.is_within(trusted) or _is_of_repository(place, trusted)
+            for trusted in map(canonical_uri, self.uris)
         )
 
     def trusts_in(self, directory: Path, origin: str, path: Path) -> bool:
@@ -165,17 +159,13 @@ def _begins(parts: Sequence[str], beginning: Sequence[str]) -> bool:
     return tuple(parts[: len(beginning)]) == tuple(beginning)
 
 
-def _parts(uri: str) -> list[str]:
-    return uri.partition("://")[2].rstrip("/").split("/") if uri.partition("://")[2] else []
-
-
-def _is_of_repository(uri: str, trusted: str) -> bool:
+def _is_of_repository(uri: CanonicalUri, trusted: CanonicalUri) -> bool:
     """Whether a URI is of a repository of a hub that is trusted in every revision."""
-    if scheme_of(uri) != "hf" or "@" in trusted:
+    if uri.scheme != "hf" or any("@" in part for part in trusted.parts):
         return False
-    owner, *rest = _parts(uri)
+    owner, *rest = uri.parts
     repository = rest[0].partition("@")[0] if rest else ""
-    return _begins([owner, repository, *rest[1:]], _parts(trusted))
+    return replace(uri, parts=(owner, repository, *rest[1:])).is_within(trusted)
 
 
 def _cache_of(options: ServerOptions) -> str:

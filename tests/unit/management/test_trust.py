@@ -8,8 +8,10 @@ import pytest
 from salver.backends.options import option
 from salver.backends.protocol import Backend, Capabilities, Listing, LoadStage, Match
 from salver.backends.selection import Selected
+from salver.config.models import ModelConfig
 from salver.config.options import ServerOptions
-from salver.errors import FailedPrecondition, NotFound
+from salver.errors import FailedPrecondition, NotFound, PermissionDenied
+from salver.management.base_paths import BasePaths
 from salver.management.trust import Trust
 from salver.vocabulary.model import Model
 
@@ -196,6 +198,13 @@ def test_pickles_need_a_flag_of_their_own(models: Path) -> None:
         ("gs://bucket/models/m/1", False),
         ("s3://bucket/models/../evil/1", False),
         ("s3://bucket/models/%2e%2e/evil/1", False),
+        ("s3://bucket/models/%2e%2e%2fevil/1", False),
+        ("s3://bucket/models/%252e%252e/evil/1", False),
+        ("s3://bucket/models/..%5cevil/1", False),
+        ("s3://bucket/models/..\\evil/1", False),
+        ("s3://bucket/models/m?/1", False),
+        ("s3://bucket//models/m/1", True),
+        ("s3:///bucket/models/m/1", False),
         ("s3://bucket@evil/models/m/1", False),
         ("s3://evil/s3://bucket/models/m/1", False),
         ("s3://", False),
@@ -205,6 +214,32 @@ def test_a_fetched_version_is_trusted_by_its_uri(models: Path, uri: str, is_trus
     copy = version(models.parent / "cache" / "abc" / "1")
     trust = trust_in("s3://bucket/models/", models, conversion_cache=f"{models.parent}/cache")
     assert is_loaded(trust, copy, uri) is is_trusted
+
+
+@pytest.mark.parametrize(
+    ("trusted", "uri", "is_trusted"),
+    [
+        ("https://host/ours", "HTTPS://Host:443/ours/3.tar.gz", True),
+        ("https://host/ours", "https://host/%6furs/3.tar.gz", True),
+        ("https://host/ours", "https://host/ours/%2e%2e%2fevil/3.tar.gz", False),
+        ("https://host/ours", "https://host/ours%2f..%2fevil/3.tar.gz", False),
+        ("https://host/ours", "https://host:80/ours/3.tar.gz", False),
+        ("https://host/ours", "http://host/ours/3.tar.gz", False),
+        ("abfs://c@account/m", "abfss://c@account/m/1", True),
+        ("hf://team", "HF://team/repo@main", True),
+        ("hf://team/repo", "hf://team/repo@main", True),
+        ("hf://team/repo", "hf://team/repo@x%2f..%2fy", False),
+        ("hf://team/repo@main", "hf://team/repo@other", False),
+        ("hf://team/repo", "hf://team/repository@main", False),
+    ],
+)
+def test_a_uri_is_trusted_as_it_is_allowed_however_it_is_spelled(
+    trusted: str, uri: str, is_trusted: bool
+) -> None:
+    assert trust_in(trusted).trusts_uri(uri) is is_trusted
+    if not is_trusted and "@" not in trusted + uri:  # of a hub, any revision may be named
+        with pytest.raises(PermissionDenied):
+            BasePaths([trusted]).check([ModelConfig(name="m", base_path=uri)])
 
 
 def test_a_fetched_version_is_not_trusted_by_where_its_copy_is(models: Path) -> None:
