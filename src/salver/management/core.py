@@ -254,7 +254,7 @@ class ServerCore(Lookup):
 
     @property
     def named(self) -> tuple[ModelConfig, ...]:
-        """The last configuration that came from flags or a file, and not over the network."""
+        """The last configuration in effect that came from flags or a file, not the network."""
         return self._named
 
     # -- configuration ---------------------------------------------------------------------------
@@ -294,12 +294,10 @@ class ServerCore(Lookup):
             Left: the caller has left. If it waited by then, the configuration stays in effect.
             Cancelled: `interrupt` or `close` was called meanwhile.
         """
-        if models is not None:
-            base_paths = self._options.base_paths
-            base_paths.name(models) if caller is None else base_paths.check(models)
         actor = None if caller is None else caller.actor
         is_requested = caller is not None
         if is_requested and models is not None:  # early: nobody gives way to what is refused
+            self._options.base_paths.check(models)
             with_options_kept(models, self._configured, self._named)
             self._check_log_files(models)
         caller = caller or Caller()
@@ -316,10 +314,11 @@ class ServerCore(Lookup):
                 is_first = self._sourced is None
                 if is_requested:
                     models = with_options_kept(models, self._configured, self._named)
-                else:
-                    self._named = models
                 waiting = self._take(
-                    *(models, caller if is_awaited else None), is_anew=is_anew, actor=actor
+                    *(models, caller if is_awaited else None),
+                    is_anew=is_anew,
+                    actor=actor,
+                    is_requested=is_requested,
                 )
                 generation = self._generation
         if waiting is None:
@@ -370,13 +369,13 @@ class ServerCore(Lookup):
             models = make(before)
             is_first = self._sourced is None
             self._check(models)
-            self._options.base_paths.check(models)
+            self._options.base_paths.check(_moved(models, before))
             self._check_log_files(models)
             self._label_rules.plan(models, is_first=is_first)
             config.check_platforms_supported(models, self._platforms)
             if is_dry_run or (models == before and self._applied == before):
                 return before, models
-            self._take(models, None, is_anew=False, actor=actor)
+            self._take(models, None, is_anew=False, actor=actor, is_requested=True)
             if is_first:
                 self._manager.end_initial_load()
             return before, models
@@ -493,6 +492,7 @@ class ServerCore(Lookup):
         *,
         is_anew: bool,
         actor: Actor | None,
+        is_requested: bool,
     ) -> Waiting | None:
         """Under the lock: have this configuration in effect; what its models are waited for by."""
         self._check(models)
@@ -507,6 +507,9 @@ class ServerCore(Lookup):
         before = self._settings
         self._settings = before | {model.name: config.load_settings(model) for model in models}
         self._applied = models
+        if not is_requested:  # not before: what is refused names no place, and takes none away
+            self._named = models
+            self._options.base_paths.name(models)
         self._generation += 1
         self._monitor.set_unreachable(self._unreachable(models))
         configured = self._configured
@@ -693,6 +696,12 @@ class ServerCore(Lookup):
         """Whether a version was loaded as the present configuration has it."""
         name, settings, number = self._loaded_as[servable]
         return self._settings[name] == settings and self._reloads.get(name, 0) == number
+
+
+def _moved(models: Iterable[ModelConfig], before: Iterable[ModelConfig]) -> list[ModelConfig]:
+    """Those that are new, or served from elsewhere than before."""
+    known = {model.name: model.base_path for model in before}
+    return [model for model in models if known.get(model.name) != model.base_path]
 
 
 def _logging_configs(models: Iterable[ModelConfig]) -> dict[str, bytes]:

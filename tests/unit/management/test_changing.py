@@ -236,6 +236,43 @@ def test_a_configuration_that_was_refused_takes_nothing_of_the_present_one_along
     assert bench.core.applied == (bench.config("m"),)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"platform": "onnx"}, {"platform": "none"}, {"labels": {"stable": 9}}]
+)
+def test_a_file_that_is_refused_names_no_place_and_takes_none_away(
+    bench: Bench, wrong: dict[str, Any]
+) -> None:
+    bench.core._options = CoreOptions(base_paths=BasePaths(()))
+    m = bench.config("m")
+    bench.apply(m)
+    with pytest.raises((InvalidArgument, FailedPrecondition)):
+        bench.apply(replace(bench.config("m", **wrong), base_path=str(bench.root / "n")))
+    bench.core.change(lambda models: made(models, PutLabel("m", "stable", 1)), ANN)
+    again = replace(m, name="again")
+    bench.core.change(lambda models: (*models, again), ANN)
+    assert bench.core.named == (m,)
+    assert_is_denied(bench, m, bench.config("n"))
+    with pytest.raises(PermissionDenied):
+        bench.core.apply((m, bench.config("n")), caller=Caller(actor=ANN))
+
+
+def assert_is_denied(bench: Bench, *models: ModelConfig) -> None:
+    with pytest.raises(PermissionDenied, match="allowed_base_paths"):
+        bench.core.change(lambda _: models, ANN)
+
+
+def test_a_model_that_stays_where_it_is_holds_up_no_change(bench: Bench) -> None:
+    bench.core._options = CoreOptions(base_paths=BasePaths([str(bench.root / "n")]))
+    bench.apply(bench.config("m"))
+    bench.core.change(lambda models: (*models, bench.config("n")), ANN)
+    bench.core._options = CoreOptions(base_paths=BasePaths([str(bench.root / "other")]))
+    bench.core.change(lambda models: made(models, PutLabel("m", "stable", 1)), ANN)
+    assert bench.core.labels("m") == {"stable": 1}
+    elsewhere = replace(bench.config("n"), base_path=str(bench.root / "moved"))
+    assert_is_denied(bench, bench.config("m"), elsewhere)
+    assert_is_denied(bench, bench.config("m"), replace(elsewhere, name="o"))
+
+
 # -- loading again -------------------------------------------------------------------------------
 
 
