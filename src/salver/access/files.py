@@ -3,6 +3,9 @@
 What is wrong with a file is logged as an error, once when it comes and again each minute, and what
 it said before stays in force: garbage lets nobody in, and shuts nobody out. An empty key file is no
 garbage: it has no keys. Nor is a key set without a key: its issuer has withdrawn all.
+
+A file may just be being written, or be truncated and not written yet, so what is new in it counts
+once two readings agree. No file waits for another to come to rest, and none rests for ever.
 """
 
 import logging
@@ -12,14 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from salver.access.key_sets import KeySet, no_keys, parse_key_set
 from salver.access.keys import KeyLine, lines_of
 from salver.access.rules import read_key_file, read_key_set_file, role_problem
 from salver.config.auth import AuthConfig, parse_auth_config
 from salver.config.text_format import read_file
-from salver.errors import Cancelled, ServingError
+from salver.errors import ServingError
 from salver.sources.links import directories_of
 from salver.sources.polling import Polling, Wait
 
@@ -29,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _PAUSE_S: Final = 2.0  # where the file system tells nothing
 _REST_S: Final = 0.2  # between the two readings of a file that has changed
+_MOST_READINGS: Final = 5  # that differ: then what the file says by then counts
 _AGAIN_S: Final = 60.0  # between two complaints of the same
 
 T = TypeVar("T")
@@ -75,6 +79,12 @@ class AuthFiles(Polling):
     def _poll(self) -> None:
         self._watch()
         self._read()
+        while any(each.is_changing for each in self._files()):
+            self._wait(self._closing, _REST_S)
+            if self._closing.is_set():
+                return
+            self._watch()
+            self._read()
 
     def _watch(self) -> None:
         if self._watcher is not None:
@@ -108,9 +118,12 @@ class AuthFiles(Polling):
     def _key_set(self, path: str) -> "_File[KeySet | None]":
         return _File(path, read_key_set_file, lambda it: parse_key_set(it, path), None, self)
 
+    def _files(self) -> "list[_File[Any]]":
+        found: list[_File[Any]] = [self._config, *self._key_sets.values()]
+        return found if self._keys is None else [*found, self._keys]
+
     def _paths(self) -> list[str]:
-        found = [self._config.path, *self._key_sets]
-        return found if self._keys is None else [*found, self._keys.path]
+        return [each.path for each in self._files()]
 
     def _tell(self) -> None:
         for path in self._paths():
@@ -129,17 +142,6 @@ class AuthFiles(Polling):
         for path in (path for path, keys in known.items() if not keys.keys):
             _log.error("Access control: %s; no token of its issuer is taken", no_keys(path))
         self._publish(config, lines, known)
-
-    def at_rest(self, content: bytes, read: Callable[[], bytes]) -> bytes:
-        """What a file holds once two readings agree: it may just be being written."""
-        while self._thread.ident is not None:
-            if self._closing.is_set():
-                raise Cancelled("The server stops")
-            self._wait(self._closing, _REST_S)
-            before, content = content, read()
-            if content == before:
-                break
-        return content
 
     def now(self) -> float:
         """Of the clock for complaints."""
@@ -164,26 +166,30 @@ class _File(Generic[T]):
         self._parse = parse
         self._files = files
         self._content: bytes | None = None
+        self._new: bytes | None = None  # what the last reading has found, and did not count yet
+        self._num_new = 0
         # What could not be parsed, and why: once is enough, since its parser complains too.
         self._wrong: tuple[bytes, str] | None = None
         self._error: str | None = None
         self._complained_s = 0.0
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether what was read last counts only if the next reading agrees."""
+        return self._new is not None
+
     def read(self) -> bool:
         """Read it; whether it says something else than before."""
         try:
             content = self._read(self.path)
-            if content == self._content and self._error is None:
+            if not self._counts(content) or (content == self._content and self._error is None):
                 return False
             if self._wrong is not None and content == self._wrong[0]:
                 self._complain(self._wrong[1])
                 return False
-            if content != self._content:
-                content = self._files.at_rest(content, lambda: self._read(self.path))
             value = self._parsed(content)
-        except Cancelled:
-            raise
         except ServingError as error:
+            self._forget_new()
             self._complain(_told(error))
             return False
         self._wrong = None
@@ -195,6 +201,19 @@ class _File(Generic[T]):
             _log.info("%s has changed", self.path)
         self._content, self.value = content, value
         return is_new
+
+    def _counts(self, content: bytes) -> bool:
+        """Whether it counts what was read; else it is kept to be compared with the next reading."""
+        is_known = self._content is None or content in (self._content, self._new)
+        is_known |= self._wrong is not None and content == self._wrong[0]
+        if is_known or self._num_new + 1 >= _MOST_READINGS:
+            self._forget_new()
+            return True
+        self._new, self._num_new = content, self._num_new + 1
+        return False
+
+    def _forget_new(self) -> None:
+        self._new, self._num_new = None, 0
 
     def _parsed(self, content: bytes) -> T:
         try:

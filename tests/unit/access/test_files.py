@@ -1,3 +1,4 @@
+import itertools
 import logging
 import os
 import threading
@@ -40,6 +41,10 @@ class Bench:
         new = self.root / f"{name}.new"
         new.write_bytes(content.encode() if isinstance(content, str) else content)
         new.rename(self.root / name)
+
+    def overwrite(self, name: str, content: str) -> None:
+        """Write it in place, as `>` does."""
+        (self.root / name).write_text(content)
 
     def keys(self, *ids: str, role: str = "scorer") -> None:
         self.write("keys.txt", "# keys\n" + "".join(f"{new_key(id, role)[1].text}\n" for id in ids))
@@ -215,13 +220,81 @@ def test_a_file_that_is_just_being_written_is_read_once_it_is_whole(bench: Bench
 
     def go_on() -> None:
         if parts:
-            bench.write("keys.txt", parts.pop(0))
+            bench.overwrite("keys.txt", parts.pop(0))
 
     bench.at_rest = go_on
-    bench.write("keys.txt", whole.splitlines(keepends=True)[0])
+    bench.overwrite("keys.txt", whole.splitlines(keepends=True)[0])
     bench.poll()
     assert bench.ids() == ["x", "y", "z"]
     assert len(bench.said) == 2
+
+
+def test_a_file_that_is_saved_by_making_it_anew_is_not_taken_while_it_is_empty(
+    bench: Bench,
+) -> None:
+    """As some editors do: the old one is moved away, and the new one written in its place."""
+    bench.start()
+    (bench.root / "keys.txt").rename(bench.root / "keys.txt~")
+    bench.overwrite("keys.txt", "")
+    line = new_key("x", "scorer")[1].text
+    bench.at_rest = lambda: bench.overwrite("keys.txt", f"{line}\n")
+    bench.poll()
+    assert [[line.id for line in lines] for _, lines, _ in bench.said] == [["a", "b"], ["x"]]
+
+
+@pytest.mark.parametrize("name", ["auth.yaml", "set.json"])
+def test_a_file_that_never_rests_keeps_no_revocation_in_another_back(
+    name: str, bench: Bench
+) -> None:
+    bench.start()
+    content = (bench.root / name).read_text()
+    num_rests = 0
+    revoked_after: int | None = None
+
+    def change() -> None:
+        nonlocal num_rests, revoked_after
+        if revoked_after is None and bench.ids() == ["b"]:
+            revoked_after = num_rests
+        num_rests += 1
+        if num_rests < 20:
+            bench.write(name, content + " " * num_rests)
+
+    bench.at_rest = change
+    change()
+    bench.keys("b")
+    bench.poll()
+    assert revoked_after == 2  # the second reading of the keys
+
+
+def test_a_file_that_never_rests_counts_after_five_readings(bench: Bench) -> None:
+    bench.start()
+    numbers = itertools.count()
+
+    def change() -> None:
+        if (number := next(numbers)) < 12:
+            bench.keys(f"of-{number}")
+
+    bench.at_rest = change
+    for _ in range(3):
+        change()
+        bench.poll()
+    assert [[line.id for line in lines] for _, lines, _ in bench.said] == [
+        ["a", "b"],
+        ["of-4"],
+        ["of-9"],
+        ["of-11"],
+    ]
+
+
+def test_a_file_that_is_gone_while_it_changes_is_waited_for_no_more(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.start()
+    bench.at_rest = (bench.root / "keys.txt").unlink
+    bench.keys("x")
+    bench.poll()
+    assert "No such file" in errors(caplog)[0]
+    assert bench.ids() == ["a", "b"]
 
 
 def test_other_keys_of_an_issuer_are_taken(bench: Bench) -> None:
