@@ -27,6 +27,7 @@ _MOST_REVISIONS: Final = 100
 _MOST_REVISION_BYTES: Final = 64 << 20  # of all of them, as messages
 _MOST_CHANGE_CHARACTERS: Final = 1 << 16  # of one entry
 _MOST_TEXT: Final = 1000  # characters of an error
+_MOST_NAME: Final = 256  # characters of a model, of a principal; a request may name anything
 _BASE_PATH: Final = "base_path"
 _FLAGS: Final = Actor(via="start")
 _FILE: Final = Actor(via="--model_config_file")
@@ -41,7 +42,7 @@ class Entry:
         time_s: since the epoch.
         actor: who.
         action: what: `configure`, `load`, `unload`, `reload`, `clear_quarantine`.
-        model: of which model; empty for the configuration.
+        model: of which model, its first 256 characters; empty for the configuration.
         outcome: `OK`, or the name of the code of the error.
         message: of the error.
         etag: of the configuration, once it is done.
@@ -125,6 +126,18 @@ def _bounded(changes: tuple[Difference, ...], more: int) -> tuple[tuple[Differen
     return changes, more
 
 
+def _short(entry: Entry) -> Entry:
+    """An entry with the beginnings of texts that others have made."""
+    actor = entry.actor
+    peer = None if actor.peer is None else actor.peer[:_MOST_NAME]
+    return replace(
+        entry,
+        actor=replace(actor, name=actor.name[:_MOST_NAME], peer=peer, via=actor.via[:_MOST_TEXT]),
+        model=entry.model[:_MOST_NAME],
+        message=entry.message[:_MOST_TEXT],
+    )
+
+
 class Audit:
     """The record. Safe to use from any thread."""
 
@@ -183,13 +196,11 @@ class Audit:
     def failed(self, actor: Actor, action: str, model: str, outcome: str, message: str) -> None:
         """Take down what was refused, or did not succeed."""
         with self._lock:
-            self._add(
-                Entry(0, 0, actor, action, model, outcome=outcome, message=message[:_MOST_TEXT])
-            )
+            self._add(Entry(0, 0, actor, action, model, outcome=outcome, message=message))
 
     def _add(self, entry: Entry) -> Entry:
         self._number += 1
-        entry = replace(entry, number=self._number, time_s=self._now())
+        entry = replace(_short(entry), number=self._number, time_s=self._now())
         self._entries.append(entry)
         self._write(entry)
         return entry

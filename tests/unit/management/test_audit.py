@@ -93,6 +93,23 @@ def test_what_may_be_secret_in_a_base_path_is_on_no_record(
     assert audit.entries(1)[0]["changes"][0]["before"]["base_path"] == "https://example.org/m"
 
 
+def test_long_names_and_errors_are_cut(audit: Audit, written: list[Entry]) -> None:
+    long = "x" * 10_000
+    stranger = Actor(long, "jwt", long, long)
+    audit.failed(stranger, "reload", long, "NOT_FOUND", long)
+    audit.did(stranger, "clear_quarantine", long)
+    audit.applied(Applied((), (), stranger, long, "unload"))
+    audit.applied(Applied((), (model(long),), stranger))
+    for entry in written:
+        assert (entry.actor.name, entry.actor.peer) == ("x" * 256, "x" * 256)
+        assert entry.model == "x" * 256
+        assert len(entry.actor.via) == 1000
+    assert len(written) == 4
+    assert max(map(len, map(audit_line, written[:3]))) < 4000
+    assert written[0].message == "x" * 1000
+    assert audit.entries(4)[-1] == json.loads(audit_line(written[0]))
+
+
 def test_what_is_very_long_is_counted_and_not_kept(
     audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

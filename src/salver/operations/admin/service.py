@@ -42,6 +42,7 @@ __all__ = ["SERVICE", "AdminMethods"]
 SERVICE: Final = "/salver.admin.v1.AdminService"
 _PACKAGE: Final = "salver.admin.v1"
 _MOST_ENTRIES: Final = 100
+_MOST_NAME: Final = 256  # characters; REST has them in the path, which is bounded
 
 _Method = Callable[[bytes, Call], Coroutine[Any, Any, bytes]]
 
@@ -107,9 +108,17 @@ class AdminMethods:
 
 def _decoded(name: str, data: bytes) -> Any:
     try:
-        return message_class(f"{_PACKAGE}.{name}").FromString(data)
+        message = message_class(f"{_PACKAGE}.{name}").FromString(data)
     except DecodeError:
         raise InvalidArgument("could not parse request") from None
+    for field in ("name", "label"):
+        _check_length(field, getattr(message, field, ""))
+    return message
+
+
+def _check_length(field: str, text: str) -> None:
+    if len(text) > _MOST_NAME:
+        raise InvalidArgument(f"The {field} has more than {_MOST_NAME} characters")
 
 
 def _encoded(name: str, answer: Administered) -> bytes:
@@ -162,4 +171,5 @@ def _put_config(message: Any) -> Change:
 
 
 def _put_model(message: Any) -> Change:
+    _check_length("name", message.config.name)
     return PutModel(model_of(message.config, message.config.name))

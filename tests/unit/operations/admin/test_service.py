@@ -156,3 +156,27 @@ async def test_what_is_no_request_is_refused(server: Server) -> None:
             await response_of(server.methods()[f"{SERVICE}/{name}"](b"\xff", Call()))
     with pytest.raises(InvalidArgument, match="no list of models"):
         await server.ask("PutConfig")
+
+
+LONG = "é" * 257
+NAMED = [
+    *((method, fields | {"name": LONG}) for method, fields, *_ in [*ASKED, *CHANGED]
+      if "name" in fields),
+    ("PutLabel", {"name": "m", "label": LONG, "version": 2}),
+    ("DeleteLabel", {"name": "m", "label": LONG}),
+    ("PutModel", {"config": {"name": LONG, "base_path": "/m"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "fields"), NAMED)
+async def test_a_name_that_is_very_long_is_refused(
+    server: Server, method: str, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgument, match="has more than 256 characters"):
+        await server.ask(method, **fields)
+    assert server.asked == []
+
+
+async def test_a_name_of_256_characters_is_taken(server: Server) -> None:
+    await server.ask("ReloadModel", name=LONG[1:])
+    assert server.asked == [Act("reload", LONG[1:])]
