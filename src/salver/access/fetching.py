@@ -79,12 +79,16 @@ async def _fetch(url: str) -> tuple[bytes, float]:
 
 
 class KeySetFetcher(Polling):
-    """One thread that fetches one key set. Safe to use from any thread."""
+    """One thread that fetches one key set. Safe to use from any thread.
+
+    Attributes:
+        url: of the key set.
+    """
 
     def __init__(
         self,
         url: str,
-        publish: Callable[[str, KeySet | None], None],
+        publish: "Callable[[KeySetFetcher, KeySet | None], None]",
         *,
         fetch: Fetch = fetch_key_set,
         wait: Wait = threading.Event.wait,
@@ -94,14 +98,15 @@ class KeySetFetcher(Polling):
 
         Args:
             url: where it is.
-            publish: called from the thread with the URL and the keys when these are others; None
-                once they are too old.
+            publish: called from the thread with this fetcher and the keys when these are others;
+                None once they are too old. It may still be called after `stop`, by a fetch that
+                had begun.
             fetch: fetches it.
             wait: see `Polling`.
             monotonic: seconds from any moment on.
         """
         super().__init__("salver-key-set", what=url, is_watching=False, wait=wait)
-        self._url = url
+        self.url = url
         self._publish = publish
         self._fetch = fetch
         self._monotonic = monotonic
@@ -138,6 +143,11 @@ class KeySetFetcher(Polling):
         super().stop()
         self._end()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is no thread of it any more, or not yet."""
+        return not self._thread.is_alive()
+
     def _pause_s(self) -> float:
         return self._pause
 
@@ -158,23 +168,23 @@ class KeySetFetcher(Polling):
 
     def _refresh(self) -> None:
         try:
-            content, good_s = self._fetch(self._url)
-            keys = parse_key_set(content, self._url) if content != self._content else None
+            content, good_s = self._fetch(self.url)
+            keys = parse_key_set(content, self.url) if content != self._content else None
         except ServingError as error:
             self._failed(error)
             return
         if self._retry != _RETRY_S:
-            _log.warning("The key set %s can be had again", self._url)
+            _log.warning("The key set %s can be had again", self.url)
         self._pause = min(max(good_s, _LEAST_PAUSE_S), _MOST_PAUSE_S)
         self._retry, self._fetched_s = _RETRY_S, self._monotonic()
         if keys is not None:
             if self._content is not None:
-                _log.info("The key set %s has changed", self._url)
+                _log.info("The key set %s has changed", self.url)
             if not keys.keys:
                 text = "Access control: %s; no token of its issuer is taken"
-                _log.error(text, no_keys(self._url))
+                _log.error(text, no_keys(self.url))
             self._content = content
-            self._publish(self._url, keys)
+            self._publish(self, keys)
 
     def _failed(self, error: ServingError) -> None:
         self._pause, self._retry = self._retry, min(2 * self._retry, _MOST_RETRY_S)
@@ -188,4 +198,4 @@ class KeySetFetcher(Polling):
             return
         _log.error("Access control: %s; its keys are too old, and taken no more", error.message)
         self._content = None
-        self._publish(self._url, None)
+        self._publish(self, None)

@@ -37,7 +37,7 @@ class KeyFetchers:
         self._of_files: Mapping[str, KeySet] = {}
         self._fetched: dict[str, KeySet] = {}
         self._fetchers: dict[str, KeySetFetcher] = {}
-        self._ended: list[KeySetFetcher] = []
+        self._ended: list[KeySetFetcher] = []  # stopped, and perhaps still in a last fetch
         self._is_started = self._is_stopped = False
 
     def start(self) -> None:
@@ -86,21 +86,21 @@ class KeyFetchers:
         for url in set(self._fetchers) - wanted:
             fetcher = self._fetchers.pop(url)
             fetcher.stop()
-            self._ended.append(fetcher)
+            self._ended = [*(each for each in self._ended if not each.has_ended), fetcher]
             self._fetched.pop(url, None)
         for url in wanted - set(self._fetchers):
             fetcher = self._fetchers[url] = self._make_fetcher(url, self._take)
             fetcher.start()
 
-    def _take(self, url: str, keys: KeySet | None) -> None:
+    def _take(self, fetcher: KeySetFetcher, keys: KeySet | None) -> None:
         """A key set was fetched, or is too old; from its thread."""
         with self._lock:
-            if url not in self._fetchers:  # no more asked for
+            if self._fetchers.get(fetcher.url) is not fetcher:  # stopped while it was fetching
                 return
             if keys is None:
-                self._fetched.pop(url, None)
+                self._fetched.pop(fetcher.url, None)
             else:
-                self._fetched[url] = keys
+                self._fetched[fetcher.url] = keys
             self._tell()
 
     def _tell(self) -> None:

@@ -39,8 +39,8 @@ class Bench:
             URL, self.take, fetch=self.fetch, wait=self.wait, monotonic=lambda: self.now_s
         )
 
-    def take(self, url: str, keys: KeySet | None) -> None:
-        assert url == URL
+    def take(self, fetcher: KeySetFetcher, keys: KeySet | None) -> None:
+        assert fetcher.url == URL
         self.said.append(None if keys is None else [key.id for key in keys.keys])
 
     def fetch(self, url: str) -> tuple[bytes, float]:

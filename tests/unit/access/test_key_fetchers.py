@@ -29,14 +29,26 @@ class Bench:
         self.rules: list[Rules] = []
         self.has_keys = threading.Semaphore(0)
         self.made: list[str] = []
-        self.takes: dict[str, Callable[[str, KeySet | None], None]] = {}
+        self.all: list[KeySetFetcher] = []
+        self.take: Callable[[KeySetFetcher, KeySet | None], None] = lambda *_: None
+        self.hanging: list[threading.Event] = []
+        self.is_hanging = threading.Semaphore(0)
         self.fetchers = KeyFetchers(self.publish, make_fetcher=self.make)
 
-    def make(self, url: str, take: Callable[[str, KeySet | None], None]) -> KeySetFetcher:
+    def make(self, url: str, take: Callable[[KeySetFetcher, KeySet | None], None]) -> KeySetFetcher:
         self.made.append(url)
-        self.takes[url] = take
+        self.take = take
+        lets_go = self.hanging.pop() if self.hanging else None
+
+        def fetch(_url: str) -> tuple[bytes, float]:
+            if lets_go is not None:
+                self.is_hanging.release()
+                assert lets_go.wait(WAIT_S)
+            return CONTENT, 300.0
+
         wait: Any = threading.Event.wait
-        return KeySetFetcher(url, take, fetch=lambda _url: (CONTENT, 300.0), wait=wait)
+        self.all.append(KeySetFetcher(url, take, fetch=fetch, wait=wait))
+        return self.all[-1]
 
     def publish(self, rules: Rules) -> None:
         self.rules.append(rules)
@@ -100,15 +112,53 @@ def test_what_comes_late_of_a_url_that_is_gone_is_let_go(bench: Bench) -> None:
     bench.fetchers.configure(config("u"), (), {})
     bench.until("u")
     bench.fetchers.configure(config(), (), {})
-    bench.takes["u"]("u", KEYS)
+    bench.take(bench.all[0], KEYS)
     assert bench.known() == []
+
+
+def test_a_fetch_that_began_before_its_issuer_was_gone_for_a_while_changes_nothing(
+    bench: Bench,
+) -> None:
+    bench.fetchers.start()
+    for urls in (["u"], [], ["u"]):
+        bench.fetchers.configure(config(*urls), (), {})
+    old, new = bench.all
+    bench.until("u")
+    bench.take(new, KEYS)
+    for keys in (KeySet(()), None):  # of before
+        bench.take(old, keys)
+        assert bench.rules[-1].key_sets == {"u": KEYS}
+
+
+def test_fetchers_that_have_ended_are_not_kept(bench: Bench) -> None:
+    bench.fetchers.start()
+    for _ in range(50):
+        bench.fetchers.configure(config("u"), (), {})
+        bench.fetchers.configure(config(), (), {})
+        assert bench.all[-1].close(WAIT_S)
+    assert len(bench.fetchers._ended) <= 1
+
+
+def test_fetchers_whose_last_fetch_hangs_are_waited_for_in_the_end(bench: Bench) -> None:
+    lets_go = threading.Event()
+    bench.fetchers.start()
+    for _ in range(3):
+        bench.hanging.append(lets_go)
+        bench.fetchers.configure(config("u"), (), {})
+        assert bench.is_hanging.acquire(timeout=WAIT_S)
+        bench.fetchers.configure(config(), (), {})
+    bench.fetchers.close(0)
+    assert not any(each.has_ended for each in bench.all)
+    lets_go.set()
+    bench.fetchers.close(WAIT_S)
+    assert all(each.has_ended for each in bench.all)
 
 
 def test_keys_that_are_too_old_are_gone(bench: Bench) -> None:
     bench.fetchers.start()
     bench.fetchers.configure(config("u"), (), {})
     bench.until("u")
-    bench.takes["u"]("u", None)
+    bench.take(bench.all[0], None)
     assert bench.rules[-1].trusted[0].keys is None
 
 
