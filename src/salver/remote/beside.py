@@ -14,6 +14,7 @@ from salver.remote.parts import RemoteFile
 from salver.remote.places import joined
 from salver.remote.stores import Bucket
 from salver.sources.protocol import MonitoredServable
+from salver.sources.unforeseen import Unforeseen
 from salver.vocabulary.servable import VersionPolicy
 
 __all__ = ["MOST_BYTES", "Policies", "PolicyOf", "read_config_beside"]
@@ -72,6 +73,7 @@ class Policies:
 
     def __init__(self) -> None:
         """Know nothing."""
+        self._unforeseen = Unforeseen()
         self._known: dict[Hashable, tuple[str, VersionPolicy | None]] = {}
 
     def keep(self, keys: Collection[Hashable]) -> None:
@@ -96,9 +98,11 @@ class Policies:
                     return
                 try:
                     policy = _policy(bucket, each)
-                except ServingError as error:
-                    errors[each.key] = error
+                except Exception as error:  # noqa: BLE001 - of one model, and not of all
+                    base_path = each.servable.base_path
+                    errors[each.key] = self._unforeseen.as_serving_error(base_path, error)
                 else:
+                    self._unforeseen.forget(each.servable.base_path)
                     self._known[each.key] = each.config.line, policy
 
         _run_together(work, min(_AT_ONCE, len(new)))

@@ -95,7 +95,8 @@ class Group:
         """List once, and say when to list next."""
         try:
             found = self._polled(now_s)
-        except ServingError as error:
+        except Exception as raised:  # noqa: BLE001 - of one group, and not of all
+            error = self._failures.as_serving_error(joined(self._root, self._parent), raised)
             others = len(self._servables) - 1
             error.message += f" and {others} more below the same path" if others else ""
             self.due_s = now_s + self._failures.failed(error)
@@ -134,7 +135,12 @@ class Group:
             if isinstance(listed, ServingError):
                 yield from self._told_once(servable, listed)
                 continue
-            found = self._versions(servable, listed, now_s)
+            try:
+                found = self._versions(servable, listed, now_s)
+            except Exception as raised:  # noqa: BLE001 - of one model, and not of all
+                error = self._failures.as_serving_error(servable.base_path, raised)
+                yield from self._told_once(servable, error)
+                continue
             if not found and listed.is_empty:
                 missing = not_found(servable, NotFound(f"{servable.base_path} not found"))
                 yield from self._told_once(servable, missing)

@@ -123,6 +123,8 @@ class Web:
         except httpx.HTTPError as error:
             self._count(self._scheme, operation, "unreachable")
             raise Unavailable(f"{shown(url)} cannot be read: {_reason(error)}") from None
+        except httpx.InvalidURL:
+            raise InvalidArgument(f"{shown(url)} is no URL of a web server") from None
         self._count(self._scheme, operation, "ok")
 
     def read_small(self, url: str, most_bytes: int, *, counted_as: str = "") -> bytes:
@@ -152,8 +154,7 @@ class Web:
                 if not found.has_redirect_location:
                     yield found
                     return
-                target = urljoin(url, found.headers["location"])
-            self._check_redirect(url, target)
+                target = _redirect(url, found.headers["location"])
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 client = self._stranger
             url = target
@@ -163,14 +164,6 @@ class Web:
     def _stranger(self) -> Any:
         """The same client for other servers, which are told no credentials."""
         return _WithoutCredentials(self._client)
-
-    def _check_redirect(self, url: str, target: str) -> None:
-        before, after = urlsplit(url), urlsplit(target)
-        if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == (
-            "https",
-            "http",
-        ):
-            raise InvalidArgument(f"{shown(url)} redirects to {after.scheme}://, which is refused")
 
     def _error(self, found: httpx.Response, url: str, operation: str) -> ServingError:
         self._count(self._scheme, operation, str(found.status_code))
@@ -199,6 +192,23 @@ class _WithoutCredentials:
             yield found
         finally:
             found.close()
+
+
+def _redirect(url: str, location: str) -> str:
+    """Where a URL redirects to.
+
+    Raises:
+        InvalidArgument: no web server, or one that is less safe.
+    """
+    try:
+        target = urljoin(url, location)
+        before, after = urlsplit(url).scheme, urlsplit(target).scheme
+        httpx.URL(target)
+    except (ValueError, httpx.InvalidURL):
+        raise InvalidArgument(f"{shown(url)} redirects to what is no URL") from None
+    if after not in ("http", "https") or (before, after) == ("https", "http"):
+        raise InvalidArgument(f"{shown(url)} redirects to {after}://, which is refused")
+    return target
 
 
 def _reason(error: httpx.HTTPError) -> str:

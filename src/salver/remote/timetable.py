@@ -11,6 +11,7 @@ from salver.errors import ServingError, Unavailable
 from salver.remote.backing_off import Backoff, jittered
 from salver.remote.errors import StoreBusy, is_transient
 from salver.sources.protocol import Found, MonitoredServable, Stage, Version
+from salver.sources.unforeseen import Unforeseen
 
 __all__ = ["NEVER_S", "Failures", "OneByOne", "Polled", "again", "next_poll_s", "poll_due"]
 
@@ -50,7 +51,12 @@ class Failures:
         """
         self._poll_wait_s = poll_wait_s
         self._backoff = Backoff(_FIRST_S, max(_LEAST_BOUND_S, poll_wait_s))
+        self._unforeseen = Unforeseen()
         self._count = 0
+
+    def as_serving_error(self, what: str, error: Exception) -> ServingError:
+        """See `Unforeseen`."""
+        return self._unforeseen.as_serving_error(what, error)
 
     def failed(self, error: ServingError) -> float:
         """How long to wait; the error says so too."""
@@ -65,6 +71,7 @@ class Failures:
         if self._count:
             _logger.warning("%s answers again", what)
         self._count = 0
+        self._unforeseen.forget(what)
         return jittered(self._poll_wait_s) if self._poll_wait_s > 0 else NEVER_S
 
 
@@ -94,7 +101,8 @@ class _Looked:
         """See `Polled`."""
         try:
             found = self._look(self._servable)
-        except ServingError as error:
+        except Exception as raised:  # noqa: BLE001 - of one model, and not of all
+            error = self._failures.as_serving_error(self._servable.base_path, raised)
             self.due_s = now_s + self._failures.failed(error)
             return [(self._servable, error)]
         self.due_s = now_s + self._failures.succeeded(self._servable.base_path)
@@ -105,12 +113,11 @@ class _Looked:
 
 
 def poll_due(polled: Iterable[Polled], now_s: float) -> Iterator[Found]:
-    """Poll those that are due, several at a time: a store that hangs keeps few others waiting."""
+    """Poll those that are due, several at a time: a store that hangs keeps few others waiting.
+
+    What a poll raises is raised when the others have been heard.
+    """
     due = [each for each in polled if each.due_s <= now_s]
-    if len(due) < 2:
-        for each in due:
-            yield from each.poll(now_s)
-        return
     waiting, done = deque(due), queue.SimpleQueue[list[Found] | BaseException]()
 
     def work() -> None:
@@ -126,11 +133,15 @@ def poll_due(polled: Iterable[Polled], now_s: float) -> Iterator[Found]:
 
     for number in range(min(_AT_ONCE, len(due))):
         threading.Thread(target=work, name=f"salver-list-{number}", daemon=True).start()
+    raised: BaseException | None = None
     for _ in due:
         found = done.get()
         if isinstance(found, BaseException):
-            raise found
-        yield from found
+            raised = found
+        else:
+            yield from found
+    if raised is not None:
+        raise raised
 
 
 class OneByOne:

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from salver.errors import InvalidArgument, ServingError
 from salver.instruments.files import list_names, local_path, require_path
 from salver.sources.protocol import Fetcher, Found, MonitoredServable, Version, select
+from salver.sources.unforeseen import Unforeseen
 from salver.sources.versions import parse_version
 
 __all__ = ["LISTED_IN_TURN", "FileSystem", "Looks", "find_versions", "not_found"]
@@ -126,6 +127,7 @@ class FileSystem:
         """
         self.poll_wait_s: Final = poll_wait_s
         self._looks = Looks(clock)
+        self._unforeseen = Unforeseen()
         self._servables: Sequence[MonitoredServable] = ()
         self._places: list[tuple[str, str]] = []  # the same: name, and where on this machine
         self._found: dict[str, Mapping[int, Version]] = {}
@@ -143,10 +145,11 @@ class FileSystem:
             if found is None or servable.name in listed:
                 try:
                     paths = find_versions(servable)
-                except ServingError as error:
+                except Exception as error:  # noqa: BLE001 - of one model, and not of all
                     self._found.pop(servable.name, None)
-                    yield servable, error
+                    yield servable, self._unforeseen.as_serving_error(servable.base_path, error)
                     continue
+                self._unforeseen.forget(servable.base_path)
                 found = {number: Version(path) for number, path in paths.items()}
                 self._found[servable.name] = found
             yield servable, found

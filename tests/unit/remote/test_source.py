@@ -389,6 +389,51 @@ def test_a_config_that_is_none_leaves_the_usual_policy() -> None:
     assert sorted(store.poll()["a"]) == [1]
 
 
+@pytest.mark.parametrize("others", ["", "bc"])
+def test_a_config_at_which_the_look_breaks_is_an_error_of_its_model_alone(
+    others: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(directory: str) -> VersionPolicy | None:
+        if Path(directory, "config.pbtxt").read_bytes() == b"evil":
+            raise OverflowError
+        return None
+
+    store = Store(poll_wait_s=1.0)
+    for name in ("a", *others):
+        store.put_whole(f"m/{name}/1", x=b"1")
+        store.put(f"m/{name}/config.pbtxt", b"evil" if name == "a" else b"good")
+    store.servables = tuple(
+        MonitoredServable(n, f"s3://b/m/{n}", Latest(), policy_in=breaks) for n in ("a", *others)
+    )
+    found = store.poll()
+    assert "s3://b/m/a cannot be looked at: OverflowError" in found.pop("a").message
+    assert found == {name: found[name] for name in others}
+    assert all(sorted(versions) == [1] for versions in found.values())
+    for _ in range(3):
+        store.now_s += 2
+        assert "a" not in store.poll()  # of which there is nothing new to tell
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("others", ["", "bc"])
+def test_a_listing_at_which_the_look_breaks_is_asked_for_later(
+    others: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_bucket: Bucket, path: str) -> Any:
+        raise RecursionError(path)
+
+    monkeypatch.setattr(Bucket, "pages", breaks)
+    store = Store(poll_wait_s=1.0)
+    store.watch("a", *others)
+    for _ in range(3):
+        errors = list(store.poll().values())
+        assert len(errors) == 1 + len(others)
+        assert all("cannot be looked at: RecursionError" in error.message for error in errors)
+        assert store.source.poll_wait_s > 0.8
+        store.now_s += store.source.poll_wait_s
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
 def test_a_config_that_is_too_large_is_an_error_of_its_model_alone() -> None:
     store = Store()
     for name in "abc":

@@ -1,11 +1,12 @@
 import threading
+from collections.abc import Mapping
 
 import pytest
 
-from salver.errors import Cancelled, PermissionDenied, ServingError, Unavailable
+from salver.errors import Cancelled, Internal, PermissionDenied, ServingError, Unavailable
 from salver.remote.errors import StoreBusy
-from salver.remote.timetable import NEVER_S, Failures, again, next_poll_s, poll_due
-from salver.sources.protocol import Found, MonitoredServable
+from salver.remote.timetable import NEVER_S, Failures, OneByOne, again, next_poll_s, poll_due
+from salver.sources.protocol import Found, MonitoredServable, Version
 from salver.vocabulary.servable import Latest
 
 
@@ -57,11 +58,40 @@ def test_a_store_that_hangs_keeps_no_other_from_being_heard() -> None:
     assert len(list(found)) == 1
 
 
-def test_what_a_poll_raises_is_raised() -> None:
+def test_what_a_poll_raises_is_raised_when_all_others_have_been_heard() -> None:
     broken = Place(0.0)
     broken.error = KeyError("broken")
+    others = [Place(0.0) for _ in range(20)]
+    found = poll_due([broken, *others], 1.0)
+    assert len([next(found) for _ in others]) == 20
     with pytest.raises(KeyError):
-        list(poll_due([broken, Place(0.0)], 1.0))
+        next(found)
+    assert all(place.polls == [1.0] for place in others)
+
+
+def test_a_look_that_raises_what_nobody_foresaw_is_an_error_of_its_model_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = 100.0
+
+    def look(servable: MonitoredServable) -> Mapping[int, Version]:
+        if servable.name == "evil":
+            raise OverflowError("secret")
+        return {1: Version("here")}
+
+    good, evil = (MonitoredServable(name, f"x://{name}", Latest()) for name in ("good", "evil"))
+    models = OneByOne(look, 1.0, lambda: now_s)
+    wanted = (evil, good)
+    for again_s in (1.0, 2.0, 4.0):
+        found = dict(models.find(wanted))
+        assert found[good] == {1: Version("here")}
+        error = found[evil]
+        assert isinstance(error, Internal)
+        assert "x://evil cannot be looked at: OverflowError" in error.message
+        assert "secret" not in error.message
+        assert models.poll_wait_s > 0.8
+        now_s += 1.2 * again_s
+    assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 def test_the_next_poll_is_that_of_the_first_that_is_due() -> None:

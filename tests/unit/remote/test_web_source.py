@@ -244,6 +244,30 @@ def test_a_redirect_to_anything_else_is_refused(
     assert "redirects" in error.message
 
 
+@pytest.mark.parametrize(
+    "target", ["http://[x/", "http://h:port/", "http://h:99999/", "http://\x7f/"]
+)
+def test_a_redirect_to_what_is_no_url_is_an_error_of_its_model_alone(
+    web: WebServer, source: WebSource, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def redirect(handler: Any) -> bool:
+        if handler.path.startswith("/good"):
+            return False
+        handler.answer(302, b"", {"Location": target})
+        return True
+
+    web.fault = redirect
+    web.files["/good/3.tar.gz"] = archive(x=b"1")
+    names = ("evil", "good")
+    models = [MonitoredServable(name, f"{web.url}/{name}/3.tar.gz", Latest()) for name in names]
+    found: dict[str, Any] = {servable.name: found for servable, found in source.find(models)}
+    assert list(found["good"]) == [3]
+    assert isinstance(found["evil"], ServingError)
+    assert f"{web.url}/evil/3.tar.gz " in found["evil"].message
+    assert "it is asked again in 1 s" in found["evil"].message
+    assert caplog.records == []
+
+
 def test_what_is_no_archive_is_told_with_what_would_be(source: WebSource) -> None:
     error = look(source, "http://127.0.0.1:1/model.onnx")
     assert isinstance(error, InvalidArgument)

@@ -74,6 +74,25 @@ def test_each_model_has_its_versions_or_its_own_error(tmp_path: Path) -> None:
     assert isinstance(found["gone"], ServingError)
 
 
+def test_what_nobody_foresaw_is_the_error_of_its_model_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(_base_path: str) -> VersionPolicy | None:
+        raise OverflowError("too much")
+
+    (tmp_path / "evil/1").mkdir(parents=True)
+    (tmp_path / "good/1").mkdir(parents=True)
+    evil = MonitoredServable("evil", str(tmp_path / "evil"), Latest(), policy_in=breaks)
+    good = MonitoredServable("good", str(tmp_path / "good"), Latest())
+    source, models = FileSystem(), (evil, good)
+    for _ in range(3):
+        found = {servable.name: found for servable, found in source.find(models)}
+        assert isinstance(found["evil"], ServingError)
+        assert found["evil"].message.startswith(f"{evil.base_path} cannot be looked at: Overflow")
+        assert found["good"] == {1: Version(str(tmp_path / "good/1"))}
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
 def test_what_has_not_changed_is_told_without_being_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
