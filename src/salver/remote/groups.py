@@ -43,11 +43,7 @@ def group_key(uri: str) -> tuple[str, str]:
 
 
 class Group:
-    """The state of such a group. Used in the thread that polls, or one that it waits for.
-
-    Attributes:
-        due_s: when it is to be listed next.
-    """
+    """The state of such a group. A `Polled`; used in the thread that polls it, but for `take`."""
 
     def __init__(
         self, open_bucket: Callable[[str], Bucket], root: str, parent: str, settings: SourceSettings
@@ -60,13 +56,15 @@ class Group:
             parent: of all base paths.
             settings: see there.
         """
-        self.due_s = 0.0
+        self._due_s = 0.0
         self._open = open_bucket
         self._root = root
         self._parent = parent
         self._settings = settings
         self._failures = Failures(settings.poll_wait_s)
         self._alone_for = 0
+        self._wanted: tuple[MonitoredServable, ...] = ()
+        self._is_due = False  # whatever its time, since there are others than before
         self._servables: tuple[MonitoredServable, ...] = ()
         self._settling: dict[_Key, Settling] = {}
         self._known: dict[_Key, Mapping[int, Version]] = {}
@@ -76,14 +74,30 @@ class Group:
         self._unchanged = Unchanged()
         self._is_policy_unknown = False  # of some model, since its file could not be read
 
+    @property
+    def due_s(self) -> float:
+        """When it is to be listed next."""
+        return 0.0 if self._is_due else self._due_s
+
+    @due_s.setter
+    def due_s(self, due_s: float) -> None:
+        self._due_s = due_s
+
     def take(self, servables: Sequence[MonitoredServable]) -> None:
-        """Poll for these from now on; at once, if there are others than before."""
-        if tuple(servables) == self._servables:
+        """List for these at the next poll; at once, if there are others than before.
+
+        Called from the thread that knows which are wanted, while a poll may be under way.
+        """
+        before, self._wanted = self._wanted, tuple(servables)
+        if not set(servables) <= set(before):
+            self._is_due = True
+
+    def _adopt(self, servables: tuple[MonitoredServable, ...]) -> None:
+        """Poll for these."""
+        if servables == self._servables:
             return
-        if not set(servables) <= set(self._servables):
-            self.due_s = 0.0
         self._unchanged = Unchanged()
-        self._servables = tuple(servables)
+        self._servables = servables
         keys = {_key(servable) for servable in servables}
         self._settling = {key: of for key, of in self._settling.items() if key in keys}
         self._known = {key: of for key, of in self._known.items() if key in keys}
@@ -93,6 +107,8 @@ class Group:
 
     def poll(self, now_s: float) -> list[Found]:
         """List once, and say when to list next."""
+        self._is_due = False
+        self._adopt(self._wanted)
         try:
             found = self._polled(now_s)
         except Exception as raised:  # noqa: BLE001 - of one group, and not of all

@@ -19,8 +19,9 @@ from salver.remote.listing import Entry
 from salver.remote.models_below import models_below
 from salver.remote.parts import Parts, RemoteFile
 from salver.remote.places import Place, joined, place_of
+from salver.remote.polls import Polls
 from salver.remote.stores import Bucket, open_bucket
-from salver.remote.timetable import again, next_poll_s, poll_due
+from salver.remote.timetable import again
 from salver.sources.protocol import Found, MonitoredServable, Stage, Version, within
 from salver.sources.settings import SourceSettings
 
@@ -65,7 +66,7 @@ class ObjectStoreSource:
             ServingError: the file that says how stores are reached is wrong.
         """
         self._settings = settings
-        self._clock = clock
+        self._polls = Polls(clock)
         self._open = opening
         self._stores = read_remote_config(settings.config_file) if settings.config_file else ()
         self._bandwidth = shared_bandwidth(settings)
@@ -78,7 +79,7 @@ class ObjectStoreSource:
     @property
     def poll_wait_s(self) -> float:
         """See `Source`: until the next listing is due."""
-        return next_poll_s(self._groups.values(), self._settings.poll_wait_s, self._clock())
+        return self._polls.next_s(self._groups.values(), self._settings.poll_wait_s)
 
     @property
     def fetcher(self) -> "ObjectStoreSource":
@@ -92,7 +93,7 @@ class ObjectStoreSource:
         if servables is not self._servables:
             self._regroup(servables)
             yield from self._refused
-        yield from poll_due(self._groups.values(), self._clock())
+        yield from self._polls.find(self._groups.values())
 
     def _regroup(self, servables: Sequence[MonitoredServable]) -> None:
         self._servables, self._refused = servables, []

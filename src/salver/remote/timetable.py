@@ -1,43 +1,26 @@
-"""When what is polled: each store by itself, later after failures, several at a time."""
+"""When what is polled: each store by itself, later after failures."""
 
 import logging
-import queue
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from salver.errors import ServingError, Unavailable
 from salver.remote.backing_off import Backoff, jittered
 from salver.remote.errors import StoreBusy, is_transient
+from salver.remote.polls import NEVER_S, Polls
 from salver.sources.protocol import Found, MonitoredServable, Stage, Version
 from salver.sources.unforeseen import Unforeseen
 
-__all__ = ["NEVER_S", "Failures", "OneByOne", "Polled", "again", "next_poll_s", "poll_due"]
+__all__ = ["Failures", "OneByOne", "again"]
 
 _logger = logging.getLogger(__name__)
 
-NEVER_S: Final = float("inf")
-
-_AT_ONCE: Final = 8
-_SOONEST_S: Final = 0.02
 _LEAST_BOUND_S: Final = 60.0
 _FIRST_S: Final = 1.0
 _TRIES: Final = 4  # of a request of a fetch
 _BACKOFF: Final = Backoff(0.2, 5.0)
 
 T = TypeVar("T")
-
-
-class Polled(Protocol):
-    """Something that is polled by itself."""
-
-    due_s: float
-    """When it is to be polled next."""
-
-    def poll(self, now_s: float) -> list[Found]:
-        """Poll once, and say when to poll next."""
-        ...
 
 
 class Failures:
@@ -112,38 +95,6 @@ class _Looked:
         return [(self._servable, self._known)]
 
 
-def poll_due(polled: Iterable[Polled], now_s: float) -> Iterator[Found]:
-    """Poll those that are due, several at a time: a store that hangs keeps few others waiting.
-
-    What a poll raises is raised when the others have been heard.
-    """
-    due = [each for each in polled if each.due_s <= now_s]
-    waiting, done = deque(due), queue.SimpleQueue[list[Found] | BaseException]()
-
-    def work() -> None:
-        while waiting:
-            try:
-                each = waiting.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            try:
-                done.put(each.poll(now_s))
-            except BaseException as error:  # noqa: BLE001 - raised by whoever waits
-                done.put(error)
-
-    for number in range(min(_AT_ONCE, len(due))):
-        threading.Thread(target=work, name=f"salver-list-{number}", daemon=True).start()
-    raised: BaseException | None = None
-    for _ in due:
-        found = done.get()
-        if isinstance(found, BaseException):
-            raised = found
-        else:
-            yield from found
-    if raised is not None:
-        raise raised
-
-
 class OneByOne:
     """Models that are polled each by itself: `find` and `poll_wait_s` of a `Source`."""
 
@@ -162,14 +113,14 @@ class OneByOne:
         """
         self._look = look
         self._poll_wait_s = poll_wait_s
-        self._clock = clock
+        self._polls = Polls(clock)
         self._servables: Sequence[MonitoredServable] | None = None
         self._looked: dict[MonitoredServable, _Looked] = {}
 
     @property
     def poll_wait_s(self) -> float:
         """See `Source`: until the next look is due."""
-        return next_poll_s(self._looked.values(), self._poll_wait_s, self._clock())
+        return self._polls.next_s(self._looked.values(), self._poll_wait_s)
 
     def find(self, servables: Sequence[MonitoredServable]) -> Iterator[Found]:
         """See `Source.find`: of those that are due, and of others nothing."""
@@ -179,15 +130,7 @@ class OneByOne:
             self._looked = {
                 each: before.get(each) or _Looked(each, self._look, wait_s) for each in servables
             }
-        yield from poll_due(self._looked.values(), self._clock())
-
-
-def next_poll_s(polled: Iterable[Polled], poll_wait_s: float, now_s: float) -> float:
-    """What `Source.poll_wait_s` is: until the next of them is due."""
-    if poll_wait_s < 0:
-        return poll_wait_s
-    next_s = min((each.due_s for each in polled), default=NEVER_S)
-    return poll_wait_s if next_s == NEVER_S else max(_SOONEST_S, next_s - now_s)
+        yield from self._polls.find(self._looked.values())
 
 
 def again(stage: Stage, ask: Callable[[], T]) -> T:

@@ -1,10 +1,13 @@
 import hashlib
+import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
+from tests.integration.serving import eventually
 
 from salver.about.config_file import policy_in
 from salver.config.remote import RemoteStore
@@ -12,6 +15,7 @@ from salver.errors import Aborted, InvalidArgument, NotFound, ServingError, Unav
 from salver.instruments.files import Footprint
 from salver.remote.beside import MOST_BYTES
 from salver.remote.places import Place
+from salver.remote.polls import Polls
 from salver.remote.source import ObjectStoreSource
 from salver.remote.stores import Bucket
 from salver.sources.protocol import MonitoredServable, Version
@@ -138,6 +142,35 @@ def test_a_model_that_is_new_is_listed_at_once() -> None:
     store.poll()
     store.watch("a", "b")
     assert list(store.poll()["b"]) == [1]
+
+
+def test_models_that_change_while_a_listing_hangs_are_those_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, gate, pages = Store(poll_wait_s=1.0), threading.Event(), Bucket.pages
+
+    def hanging(bucket: Bucket, path: str) -> Any:
+        assert gate.wait(30)
+        return pages(bucket, path)
+
+    monkeypatch.setattr("salver.remote.source.Polls", partial(Polls, quiet_s=0.05))
+    store.source = ObjectStoreSource(SourceSettings(poll_wait_s=1.0), lambda: 1.0, store._open)
+    monkeypatch.setattr(Bucket, "pages", hanging)
+    for name in "abc":
+        store.put_whole(f"m/{name}/1", x=b"1")
+    store.watch("a", "b")
+    assert store.poll() == {}
+    store.watch("b", "c")
+    assert store.poll() == {}
+    gate.set()
+    told: dict[str, Any] = {}
+
+    def both_are_told() -> bool:
+        told.update(store.poll())
+        return told.keys() >= {"b", "c"}
+
+    eventually("the new model is told of", both_are_told)
+    assert sorted(told["c"]) == [1]
 
 
 def test_what_has_not_changed_is_the_same_object() -> None:
