@@ -2,7 +2,8 @@
 
 While it cannot be fetched the last keys stay in force, for a day at most: whoever could keep us
 from the issuer must not keep a revoked key alive for ever. Nobody waits for it but a request whose
-token names a key that is not known, and that for seconds.
+token names a key that is not known, and that for seconds; some hundred at a time, since anybody can
+make up such a name.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from salver.access.key_sets import MOST_BYTES, KeySet, no_keys, parse_key_set
+from salver.access.tokens import NoKeys
 from salver.errors import ServingError, Unavailable
 from salver.sources.polling import Polling, Wait
 
@@ -26,6 +28,7 @@ _PAUSE_S: Final = 300.0
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 60.0, 3600.0  # whatever Cache-Control says
 _RETRY_S, _MOST_RETRY_S = 2.0, 60.0
 _LEAST_BETWEEN_S: Final = 10.0  # fetches that tokens cause: anybody can make up the name of a key
+_MOST_WAITING: Final = 256  # requests, for one fetch: each keeps what its client has sent
 _MOST_STALE_S: Final = 86_400.0
 _TIMEOUT_S: Final = 10.0
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity"}
@@ -112,6 +115,7 @@ class KeySetFetcher(Polling):
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards what follows
         self._waiting: Future[None] | None = None
+        self._num_waiting = 0  # that were given it
         self._is_fetching = False
         self._began_s: float | None = None
         # Of the thread alone.
@@ -125,6 +129,9 @@ class KeySetFetcher(Polling):
 
         Returns:
             What is done when the fetch has ended, well or not; None where there is to be none.
+
+        Raises:
+            NoKeys: many others wait already.
         """
         with self._lock:
             if not self._is_fetching and self._waiting is None:
@@ -134,8 +141,12 @@ class KeySetFetcher(Polling):
             if self._waiting is None:
                 self._waiting = Future()
                 self._waiting.set_running_or_notify_cancel()  # one who leaves ends it for nobody
+                self._num_waiting = 0
                 if not self._is_fetching:
                     self.poke()
+            if self._num_waiting >= _MOST_WAITING:
+                raise NoKeys("Very many requests wait for the keys of the token's issuer")
+            self._num_waiting += 1
             return self._waiting
 
     def stop(self) -> None:

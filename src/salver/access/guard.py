@@ -165,13 +165,13 @@ class Guard:
 
         Raises:
             Unauthenticated: see `identify`.
-            Unavailable: the keys of the token's issuer cannot be had.
+            Unavailable: the keys of the token's issuer cannot be had, or many others wait for them.
         """
-        fetched = self._fetchers.fetched(error.url)
-        if fetched is not None:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(fetched), _KEYS_S)
         try:
+            fetched = self._fetchers.fetched(error.url)
+            if fetched is not None:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(asyncio.wrap_future(fetched), _KEYS_S)
             return self.identify(context)
         except KeysAwaited as last:
             no_keys = isinstance(last, NoKeys)

@@ -74,7 +74,11 @@ class KeyFetchers:
             self._tell()
 
     def fetched(self, url: str) -> "Future[None] | None":
-        """Fetch the key set of a URL now; see `KeySetFetcher.fetched`."""
+        """Fetch the key set of a URL now; see `KeySetFetcher.fetched`.
+
+        Raises:
+            NoKeys: see there.
+        """
         fetcher = self._fetchers.get(url)
         return None if fetcher is None else fetcher.fetched()
 

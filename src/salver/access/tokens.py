@@ -45,7 +45,7 @@ class UnknownKey(Unauthenticated, KeysAwaited):
 
 
 class NoKeys(Unavailable, KeysAwaited):
-    """The key set of an issuer could not be fetched yet."""
+    """The key set of an issuer could not be fetched yet, or very many wait for that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from tests.issuers import jwk, key_set, private_key
 from salver.access import fetching
 from salver.access.fetching import KeySetFetcher, fetch_key_set
 from salver.access.key_sets import KeySet
+from salver.access.tokens import NoKeys
 from salver.errors import Unavailable
 
 WAIT_S = 10
@@ -192,6 +193,22 @@ def test_who_asks_while_it_is_fetched_waits_for_that(bench: Bench) -> None:
     bench.is_let_go.set()
     waiting.result(WAIT_S)
     assert bench.num_fetches == 1
+
+
+def test_some_hundred_wait_for_one_fetch_and_the_others_are_refused_at_once(bench: Bench) -> None:
+    bench.start()
+    bench.now_s += 10
+    bench.is_let_go.clear()
+    waiting = [bench.fetcher.fetched() for _ in range(256)]
+    for _ in range(3):
+        with pytest.raises(NoKeys, match="Very many requests wait for the keys"):
+            bench.fetcher.fetched()
+    bench.is_let_go.set()
+    assert waiting[0] is not None
+    waiting[0].result(WAIT_S)
+    assert bench.pauses.get(timeout=WAIT_S) == 300.0
+    bench.now_s += 10
+    assert bench.fetcher.fetched() is not None
 
 
 def test_a_fetch_that_fails_ends_the_wait_too(bench: Bench) -> None:

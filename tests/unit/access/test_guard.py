@@ -14,6 +14,7 @@ from salver.access.files import AuthFiles
 from salver.access.guard import Guard, KeysAwaited, make_guard
 from salver.access.key_fetchers import KeyFetchers
 from salver.access.keys import new_key
+from salver.access.tokens import NoKeys
 from salver.config.auth import read_auth_config
 from salver.errors import PermissionDenied, ServingError, Unauthenticated, Unavailable
 from salver.vocabulary.access import UNSAID, Principal, Verb
@@ -432,9 +433,12 @@ class Fetchers(KeyFetchers):
         super().__init__(publish)
         self.asked: list[str] = []
         self.answer: Future[None] | None = Future()
+        self.is_full = False
 
     def fetched(self, url: str) -> "Future[None] | None":
         self.asked.append(url)
+        if self.is_full:
+            raise NoKeys("Very many wait")
         return self.answer
 
     def bring(self) -> None:
@@ -484,6 +488,19 @@ async def test_keys_that_cannot_be_had_are_unavailable(fetched: tuple[Bench, Fet
         bench.guard.identify(shown)
     assert isinstance(caught.value, KeysAwaited)
     with pytest.raises(Unavailable, match="The keys of the token's issuer cannot be had now"):
+        await bench.guard.identify_later(shown, caught.value)
+    assert bench.counts() == {"no_keys": 1}
+
+
+async def test_a_request_that_is_one_too_many_to_wait_for_keys_is_refused_and_counted(
+    fetched: tuple[Bench, Fetchers],
+) -> None:
+    bench, fetchers = fetched
+    fetchers.is_full = True
+    shown = bearer(token())
+    with pytest.raises(KeysAwaited) as caught:
+        bench.guard.identify(shown)
+    with pytest.raises(Unavailable, match="Very many wait"):
         await bench.guard.identify_later(shown, caught.value)
     assert bench.counts() == {"no_keys": 1}
 
