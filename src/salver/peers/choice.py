@@ -95,13 +95,20 @@ class Asked:
 
         How little time a request has is for a client to say, and speaks against no peer.
         """
+        self._end_unanswered()
+
+    def left(self) -> None:
+        """Its client waits no longer: the same."""
+        self._end_unanswered()
+
+    def _end_unanswered(self) -> None:
         self._end()
         is_long = self._choice.now() - self.begun_s >= _SILENT_S
         if is_long and self.peer.answered_s < self.begun_s:
             self._choice.put_aside(self.peer, self.begun_s)
 
     def given_up(self) -> None:
-        """Nobody waits for it any more, which says nothing of the peer."""
+        """It was not sent, or failed here, which says nothing of the peer."""
         self._end()
 
     def _end(self) -> None:

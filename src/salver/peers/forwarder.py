@@ -361,8 +361,8 @@ class PeerForwarder:
             counts.ended(Outcome.ANSWERED)
             raise
         except BaseException as error:
-            asked.given_up()
             is_left = isinstance(error, asyncio.CancelledError | GeneratorExit)
+            asked.left() if is_left else asked.given_up()
             counts.asked(name, PeerOutcome.CANCELLED if is_left else PeerOutcome.LOST)
             counts.ended(Outcome.CANCELLED if is_left else Outcome.LOST)
             raise

@@ -33,6 +33,16 @@ _PROBE: Final = b":\n\n"  # a comment between events
 _UNAUTHORIZED: Final = 401
 _SAFE: Final = frozenset(("GET", "HEAD"))
 _RESET: Final = struct.pack("ii", 1, 0)
+_SILENT_S: Final = 5  # as over gRPC, where pings find out what the kernel does here
+_GONE_S: Final = 10
+_ON_SILENCE: Final = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _SILENT_S),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", _GONE_S - _SILENT_S),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 1000 * _GONE_S),
+)
+"""By which a machine that has gone from the network is noticed; not all systems have all."""
 
 
 class RestOverHttp1:
@@ -255,6 +265,7 @@ class _Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=1, low=0)
         self._poll = select.poll()
         end: Any = transport.get_extra_info("socket")
+        _notice_silence(end)
         self._poll.register(end.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
 
     def pause_writing(self) -> None:
@@ -328,6 +339,12 @@ class _Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _notice_silence(end: Any) -> None:
+    for level, name, value in _ON_SILENCE:
+        if (option := getattr(socket, name, None)) is not None:
+            end.setsockopt(level, option, value)
 
 
 def _set_linger(end: Any) -> None:

@@ -182,6 +182,25 @@ def test_a_request_that_is_late_speaks_against_a_peer_that_answers_nothing_else(
     assert choice.states()[0].failures == 1
 
 
+def test_a_client_that_leaves_speaks_against_a_peer_that_answers_nothing_else() -> None:
+    clock = Clock()
+    choice = made(clock)
+    early, late, other, last = (asked(choice, ("a",)) for _ in range(4))
+    clock.now_s += 0.9
+    early.left()
+    clock.now_s += 0.1
+    other.answered()
+    late.left()
+    assert choice.states()[0].failures == 0
+    clock.now_s += 1.0
+    begun = asked(choice, ("a",))
+    clock.now_s += 1.0
+    begun.left()
+    last.left()
+    assert choice.states()[0].failures == 1
+    assert choice.states()[0].outstanding == 0
+
+
 def test_requests_of_little_time_put_no_peer_aside_that_had_no_time_to_answer() -> None:
     clock = Clock()
     choice = made(clock)
