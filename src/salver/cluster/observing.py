@@ -19,6 +19,7 @@ import orjson
 from salver.cluster.reports import AVAILABLE, STATES, ModelReport, VersionReport
 from salver.instruments.files import is_uri, local_path
 from salver.peers.hops import FORWARDED, PRINCIPAL, TOKEN
+from salver.vocabulary.servable import TRY_FAILED
 
 __all__ = ["ROLE", "ServerLook", "Versions", "looker_at", "read_metrics"]
 
@@ -174,8 +175,13 @@ def _version(found: Mapping[str, Any]) -> VersionReport:
     return VersionReport(
         int(found["version"]),
         state if state in STATES else STATES[0],
-        str(status.get("error_message", "")),
+        str(status.get("error_message", "")) or _of_last_try(str(found.get("hint", ""))),
     )
+
+
+def _of_last_try(hint: str) -> str:
+    """Why a load failed that is tried again; empty where it did not."""
+    return hint.removeprefix(TRY_FAILED) if hint.startswith(TRY_FAILED) else ""
 
 
 def read_metrics(page: bytes) -> dict[str, "_Amounts"]:

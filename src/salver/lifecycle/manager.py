@@ -40,7 +40,7 @@ from salver.lifecycle.monitor import Monitor, VersionState
 from salver.lifecycle.policy import availability_preserving
 from salver.lifecycle.pools import Pools
 from salver.lifecycle.state import LEAVING, Event, State
-from salver.vocabulary.servable import ServableId
+from salver.vocabulary.servable import TRY_FAILED, ServableId
 
 __all__ = ["Manager"]
 
@@ -394,6 +394,7 @@ class Manager(Generic[T]):
         if attempt.tries <= retries and not error.is_final:
             attempt.due_s = attempt.failed_s + self._options.retry_interval_s
             self._delayed[attempt.id] = attempt
+            self._monitor.note(attempt.id, TRY_FAILED + error.message)
             self._budget.release(attempt.id)  # the next try sets memory aside anew
             return self._room_made()
         if attempt.tries > retries:

@@ -1,8 +1,12 @@
 """What is served: a name, a version, the id made of both, and which versions of a name."""
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["All", "Latest", "ServableId", "Specific", "VersionPolicy"]
+__all__ = ["TRY_FAILED", "All", "Latest", "ServableId", "Specific", "VersionPolicy"]
+
+TRY_FAILED: Final = "is loaded again soon; the last try failed: "
+"""How the note of a version begins while another try to load it is due."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

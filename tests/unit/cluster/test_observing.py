@@ -7,6 +7,7 @@ import pytest
 
 from salver.cluster.observing import ServerLook, Versions, read_metrics
 from salver.cluster.reports import ModelReport, VersionReport
+from salver.vocabulary.servable import TRY_FAILED
 
 PAGE = rb"""# TYPE salver_request_seconds histogram
 salver_request_seconds_count{model_name="a",version="1",protocol="tfs"} 3
@@ -46,6 +47,8 @@ def test_models_are_reported_with_their_versions_and_what_they_do() -> None:
                     {"version": "1", "state": "AVAILABLE", "status": {"error_message": ""}},
                     {"version": "2", "state": "END", "status": {"error_message": "broken"}},
                     {"version": "3", "state": "A_NEW_ONE"},
+                    {"version": "4", "state": "LOADING", "hint": TRY_FAILED + "no room"},
+                    {"version": "5", "state": "LOADING", "hint": "fetching 3 of 10 MB"},
                 ],
             },
             {"name": "b"},
@@ -60,7 +63,12 @@ def test_models_are_reported_with_their_versions_and_what_they_do() -> None:
     states = (VersionReport(1, "AVAILABLE"), VersionReport(2, "END", "broken"))
     assert server.models() == {
         "a": ModelReport(
-            versions=(*states, VersionReport(3, "START")),
+            versions=(
+                *states,
+                VersionReport(3, "START"),
+                VersionReport(4, "LOADING", "no room"),
+                VersionReport(5, "LOADING"),
+            ),
             resident_bytes=1_500_000,
             requests=9,
             queued=5,

@@ -25,7 +25,7 @@ from salver.lifecycle.machine import Instruction
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
 from salver.lifecycle.state import State
-from salver.vocabulary.servable import ServableId
+from salver.vocabulary.servable import TRY_FAILED, ServableId
 
 START, LOADING, AVAILABLE = VersionState.START, VersionState.LOADING, VersionState.AVAILABLE
 UNLOADING, END = VersionState.UNLOADING, VersionState.END
@@ -281,9 +281,13 @@ def test_failed_load_is_tried_again_after_the_interval_and_holds_no_thread(
     bench.until_state(OTHER, AVAILABLE)  # by the only thread
     bench.advance(59)
     assert bench.begun.count(V1) == 1
+    waiting = bench.monitor.status(V1)
+    assert waiting is not None
+    assert waiting.error is None
+    assert waiting.note == TRY_FAILED + "no saved_model.pb"
     del bench.failing[V1]
     bench.advance(1)
-    bench.until_state(V1, AVAILABLE)
+    assert bench.until_state(V1, AVAILABLE).note is None
     text = lines(caplog)
     assert "Loading servable: {name: m version: 1} failed: NOT_FOUND: no saved_model.pb" in text
     assert "Retrying of Loading servable: {name: m version: 1} retry: 1" in text
@@ -854,9 +858,9 @@ def test_last_error_is_known_while_more_tries_follow_and_forgotten_once_availabl
     bench.aspire(V1)
     assert bench.monitor.wait_until_settled(["m"], WAIT_S)
     assert bench.monitor.last_error("m") is bench.failing[V1]
-    status = bench.monitor.status(V1)
-    assert status == VersionStatus(V1, LOADING)
     bench.until_waiting()
+    status = bench.monitor.status(V1)
+    assert status == VersionStatus(V1, LOADING, note=TRY_FAILED + "no saved_model.pb")
     del bench.failing[V1]
     bench.advance(60)
     bench.until_state(V1, AVAILABLE)
