@@ -16,6 +16,7 @@ class NodeCondition:
         starts: how often the present agent has started it.
         niceness: of its process; above 0 others get the processor first.
         problem: what is wrong there; empty for nothing.
+        is_lost: its server should answer, and has not for so long that others should take over.
     """
 
     server_pid: int = 0
@@ -24,6 +25,7 @@ class NodeCondition:
     starts: int = 0
     niceness: int = 0
     problem: str = ""
+    is_lost: bool = False
 
     @property
     def is_outdated(self) -> bool:

@@ -202,14 +202,22 @@ class Controller:
         state.drain_as_asked(before)
         state.drain_as_asked(node)
 
+    def knows(self, node: str) -> bool:
+        """Whether a node lives, or may."""
+        return node in self._state.nodes
+
     def forget(self, node: str) -> None:
         """A node has gone for good."""
         state = self._state
         state.draining.discard(node)
         if state.restarting == node:
             state.restarting = ""
-        if node in state.nodes:
-            bury(state, node)
+        self.lose(node)
+
+    def lose(self, node: str) -> None:
+        """A node is of no use now: what it has is placed elsewhere until it reports again."""
+        if node in self._state.nodes:
+            bury(self._state, node)
 
     # -- what is decided -------------------------------------------------------------------------
 

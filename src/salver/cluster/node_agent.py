@@ -41,6 +41,8 @@ _EMPTY: Final = '{"schema": 1, "models": []}\n'
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_S: Final = 60.0  # a server that ran as long is started again at once
+_HUNG_S: Final = 15.0  # three looks; a server that loads something may miss one
+_MISSING_S: Final = 60.0  # a start may take as long, and the second may have to wait
 _DRAIN_MORE_S: Final = 15.0  # beyond the time that a server gives its requests
 _TAIL_LINES: Final = 4
 
@@ -98,6 +100,8 @@ class NodeAgent:
         self._start_again_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._is_stopped = False
+        self._has_answered = False  # the present server
+        self._answered_s = monotonic()  # any server, or when one was to start
         self._said: dict[str, ModelReport] | None = None
         self._applied = _read_applied(self._directory)
         self._models: dict[str, ModelConfig] = {}
@@ -134,7 +138,13 @@ class NodeAgent:
             starts=self._starts,
             niceness=0 if server is None else _niceness(server.process.pid),
             problem=self._problem,
+            is_lost=self._is_lost,
         )
+
+    @property
+    def _is_lost(self) -> bool:
+        limit_s = _HUNG_S if self._has_answered else _MISSING_S
+        return not self._is_stopped and self._monotonic() - self._answered_s > limit_s
 
     def take_flags(self, flags: Mapping[str, str]) -> None:
         """Have the next start of the server be with these flags."""
@@ -151,6 +161,7 @@ class NodeAgent:
         found = find_server(self._directory)
         if found is not None:
             self._take(found)
+            self._has_answered = True  # to another agent
             _log.info("Took over the server of process %s", found.process.pid)
         elif self._monotonic() >= self._start_again_s:
             self._start()
@@ -201,6 +212,7 @@ class NodeAgent:
         if self._look is not None:
             self._look.close()
         self._server, self._look, self._said = None, None, None
+        self._has_answered = False
 
     def stop_server(self) -> None:
         """Have the server answer what it has begun and end; it is not started again."""
@@ -216,8 +228,12 @@ class NodeAgent:
     def restart_server(self) -> None:
         """Stop the server, and have the next report start it anew."""
         self.stop_server()
-        self._is_stopped = False
+        self._expect_server()
         self._start_again_s, self._pause_s = 0.0, _FIRST_PAUSE_S
+
+    def _expect_server(self) -> None:
+        self._is_stopped = False
+        self._answered_s = self._monotonic()
 
     def metrics_page(self) -> str:
         """What Prometheus reads of the server; empty where it does not answer."""
@@ -251,10 +267,12 @@ class NodeAgent:
             models, generation = self._look.models(), self._generation()
             map_generation = self._map_generation()
         except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
-            if self._monotonic() - self._started_s > _STEADY_S:
+            if self._has_answered or self._monotonic() - self._started_s > _STEADY_S:
                 self._problem = f"the server does not answer: {type(error).__name__}: {error}"
+            self._said = None  # whoever hears of no models forgets them
             return replace(base, incarnation=self._server.incarnation)
         self._problem = ""
+        self._has_answered, self._answered_s = True, self._monotonic()
         models = {name: self._with_found(name, report) for name, report in models.items()}
         said, self._said = self._said, models
         is_partial = said is not None and said.keys() <= models.keys()
@@ -315,7 +333,7 @@ class NodeAgent:
         if desire.may_stop and desire.is_draining and not self._is_stopped:
             self.stop_server()
         elif self._is_stopped and not desire.is_draining:
-            self._is_stopped = False
+            self._expect_server()
         self._preload(desire.resident)
 
     def _preload(self, desired: frozenset[str]) -> None:

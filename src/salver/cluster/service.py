@@ -81,13 +81,26 @@ class ControllerService:
         name = message.report.name
         with self._lock:
             now_s = self._monotonic()
-            desire = self._core.report(message.report, now_s)
             self._conditions[name] = now_s, message.condition
-            self._reports[name] = now_s, message.report
+            desire = self._taken(message, now_s)
             flags = {} if self._core.spec is None else self._core.spec.flags
             if name == self._core.restarting and not message.condition.is_outdated:
                 desire = replace(desire, may_stop=False)  # its next server stays, or is tried again
             return Answer(desire=desire, flags=flags, must_restart=self._must_restart(name, desire))
+
+    def _taken(self, message: Message, now_s: float) -> NodeDesire:
+        """Have the core know of a report, or that a node has no use; the lock is held."""
+        report, name = message.report, message.report.name
+        if not message.condition.is_lost:
+            desire = self._core.report(report, now_s)
+            self._reports[name] = now_s, report
+            self._problems.pop(_node_subject(name), None)
+            return desire
+        self._core.lose(name)
+        self._reports.pop(name, None)
+        problem = message.condition.problem or "its server does not answer"
+        self._problems[_node_subject(name)] = f"{problem}; others take its place meanwhile"
+        return NodeDesire(generation=report.generation)
 
     def silent(self, since_s: float) -> Mapping[str, str]:
         """Nodes that have said nothing for so long, but not for too long, and their addresses."""
@@ -102,10 +115,11 @@ class ControllerService:
     def vouch(self, node: str) -> None:
         """A node says nothing, but is there, and its server answers: its agent is being restarted.
 
-        So it does not count as dead, and its models stay where they are.
+        So it does not count as dead, and its models stay where they are. One that does already
+        counts again when it reports.
         """
         with self._lock:
-            if (known := self._reports.get(node)) is None:
+            if (known := self._reports.get(node)) is None or not self._core.knows(node):
                 return
             report = replace(known[1], models={}, is_partial=True)
             with suppress(ServingError):
@@ -140,6 +154,7 @@ class ControllerService:
         for name, (at_s, _) in list(self._conditions.items()):
             if now_s - at_s > (_TURN_S if name == self._core.restarting else _NODE_S):
                 del self._conditions[name]
+                self._problems.pop(_node_subject(name), None)
 
     def _roll(self, now_s: float) -> None:
         turn = self._core.restarting
@@ -223,6 +238,10 @@ class ControllerService:
             whole = {**document, "restarting": self._core.restarting, "problems": problems}
         found: Mapping[str, Any] = orjson.loads(orjson.dumps(whole))  # the same for all readers
         return found
+
+
+def _node_subject(name: str) -> str:
+    return f"the node {name}"
 
 
 def _restored(journal: JournalFile) -> Controller:

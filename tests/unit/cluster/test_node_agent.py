@@ -186,10 +186,35 @@ def test_a_server_that_cannot_start_is_told_of_and_tried_ever_more_rarely(
         now_s += 0.5
     agent.report()
     assert "no_such_flag" in agent.condition.problem
+    lost = [agent.condition.is_lost]
+    now_s += 60.0
+    assert [*lost, agent.condition.is_lost] == [False, True]
     agent.close()
     pauses = [later - earlier for earlier, later in pairwise(moments)]
     assert pauses == sorted(pauses)
     assert pauses[-1] >= 4 * pauses[0]
+
+
+def test_a_server_that_stops_answering_is_lost_until_it_answers(settings: NodeSettings) -> None:
+    ahead_s = 0.0
+    agent = NodeAgent(settings, lambda: time.monotonic() + ahead_s)
+    agent.report()
+    agent.obey(desire(settings, 3))
+    before = report_with(agent, 3)
+    server = pid_of(settings.directory)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        silent = agent.report()
+        assert (silent.incarnation, silent.models) == (before.incarnation, {})
+        assert "does not answer" in agent.condition.problem
+        lost = [agent.condition.is_lost]
+        ahead_s = 15.0
+        assert [*lost, agent.condition.is_lost] == [False, True]
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert set(report_with(agent, 3).models) == {"m"}  # the controller has forgotten them
+    assert (agent.condition.is_lost, agent.condition.problem) == (False, "")
+    agent.close()
 
 
 def test_a_directory_has_one_agent(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from salver.config.models import ModelConfig
 from salver.errors import NotFound
 
 RUNNING = NodeCondition(server_pid=1, started_by="a", wanted="a")
+LOST = NodeCondition(server_pid=1, problem="the server does not answer", is_lost=True)
 OUTDATED = NodeCondition(server_pid=1, started_by="a", wanted="b")
 SPEC = ClusterSpec(
     name="shop",
@@ -103,6 +104,38 @@ def test_a_node_that_says_nothing_is_dead_unless_somebody_vouches_for_it(cluster
     assert names(cluster) == ["n1", "n2"]
     cluster.run(8, "n1")
     assert names(cluster) == ["n1"]
+
+
+def test_a_node_that_is_dead_comes_back_by_its_own_word_alone(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    cluster.run(6, "n1")
+    assert list(cluster.service.silent(2.0)) == ["n2"]
+    cluster.service.vouch("n2")
+    assert names(cluster) == ["n1"]
+    cluster.run(1, "n1", "n2")
+    assert names(cluster) == ["n1", "n2"]
+
+
+def test_others_take_the_place_of_a_node_whose_server_does_not_answer(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    (holder,) = cluster.service.status()["models"][0]["nodes"]
+    (other,) = {"n1", "n2"} - {holder}
+    for _ in range(8):
+        assert cluster.report(holder, LOST).desire.config is None
+        cluster.run(0.5, other)
+    status = cluster.service.status()
+    assert (names(cluster), status["models"][0]["available"]) == ([other], [other])
+    assert list(status["problems"]) == [f"the node {holder}"]
+    assert cluster.service.silent(0.0).keys() == {other}
+    cluster.run(2, "n1", "n2")
+    assert (names(cluster), cluster.service.status()["problems"]) == (["n1", "n2"], {})
+
+
+def test_a_problem_of_a_node_that_has_gone_is_no_problem_any_more(cluster: Cluster) -> None:
+    cluster.run(6, "n1", "n2")
+    cluster.report("n2", LOST)
+    cluster.run(11, "n1")
+    assert cluster.service.status()["problems"] == {}
 
 
 def test_nobody_is_vouched_for_for_ever(cluster: Cluster) -> None:
