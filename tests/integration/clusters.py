@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ import yaml
 from salver.cluster.processes import ProcessId, is_alive, send_signal, wait_end
 from tests.integration.serving import PATIENCE_S, SOURCES, Lines, eventually, free_port
 
-__all__ = ["HAS_RAY", "Load", "Machines", "machines", "needs_ray"]
+__all__ = ["HAS_RAY", "Load", "Machines", "machines", "needs_ray", "nodes_of", "status_of"]
 
 HAS_RAY = find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(
@@ -32,12 +32,30 @@ needs_ray = pytest.mark.skipif(
 _TOKEN = "the token of these tests"
 
 
+class Nodes(Protocol):
+    """Nodes of Ray."""
+
+    address: str
+
+    def add(self, host: str) -> None:
+        """A further node; the first one is the head."""
+        ...
+
+    def kill(self, host: str) -> None:
+        """End all of Ray at a node, as if its machine had lost its power."""
+        ...
+
+    def close(self) -> None:
+        """End all of them."""
+        ...
+
+
 @dataclass
 class Machines:
     """A cluster of Ray, and Salver's files for one of ours on it."""
 
     directory: Path
-    ray: "RayNodes"
+    ray: Nodes
     rest_port: int
     grpc_port: int
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -86,7 +104,7 @@ class Machines:
 
     def kill_node(self, host: str) -> None:
         """As if the machine had lost its power: all of Ray there, and the server."""
-        self.ray.say("kill", host)
+        self.ray.kill(host)
         with suppress(FileNotFoundError):
             send_signal(self.server(host), signal.SIGKILL)
 
@@ -153,6 +171,10 @@ class RayNodes:
         """A further node."""
         self.address = self.say("add", host)
 
+    def kill(self, host: str) -> None:
+        """See `Nodes`."""
+        self.say("kill", host)
+
     def close(self) -> None:
         """End all of them."""
         assert self._process.stdin is not None
@@ -164,7 +186,11 @@ class RayNodes:
 
 
 @contextmanager
-def machines(directory: Path, hosts: Sequence[str]) -> Iterator[Machines]:
+def machines(
+    directory: Path,
+    hosts: Sequence[str],
+    make_nodes: Callable[[Mapping[str, str]], Nodes] | None = None,
+) -> Iterator[Machines]:
     """Nodes of Ray at these addresses, the first of which is the head."""
     before = dict(os.environ)
     token = directory / "ray.token"
@@ -177,7 +203,8 @@ def machines(directory: Path, hosts: Sequence[str]) -> Iterator[Machines]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
-    made = Machines(directory, RayNodes(os.environ), free_port(), free_port())
+    nodes = (make_nodes or RayNodes)(os.environ)
+    made = Machines(directory, nodes, free_port(), free_port())
     try:
         for host in hosts:
             made.ray.add(host)
@@ -188,18 +215,46 @@ def machines(directory: Path, hosts: Sequence[str]) -> Iterator[Machines]:
         os.environ.update(before)
 
 
-class Load:
-    """Requests that go on until the block ends, each new one to the next of some nodes."""
+def status_of(cluster: Any, model: str) -> dict[str, Any]:
+    """What a cluster says of a model."""
+    models = cluster.status()["models"]
+    return next((dict(each) for each in models if each["name"] == model), {})
 
-    def __init__(self, at: Machines, hosts: Sequence[str], models: Sequence[str]) -> None:
+
+def nodes_of(cluster: Any, model: str) -> list[str]:
+    """Where a model answers."""
+    return list(status_of(cluster, model).get("available", ()))
+
+
+class Load:
+    """Requests that go on until the block ends, each new one to the next of some nodes.
+
+    Attributes:
+        failed: what is to say of each that was not answered.
+        answered: how many were.
+        longest_s: that one took.
+    """
+
+    def __init__(
+        self,
+        at: Machines,
+        hosts: Sequence[str],
+        models: Sequence[str],
+        *,
+        clients: int = 2,
+        timeout_s: float = PATIENCE_S,
+    ) -> None:
         self.failed: list[str] = []
         self.answered = 0
+        self.longest_s = 0.0
+        self._timeout_s = timeout_s
         self._at = at
         self._hosts = hosts
         self._models = models
         self._is_over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(2)
+            threading.Thread(target=self._ask, args=(number,), daemon=True)
+            for number in range(clients)
         ]
 
     def __enter__(self) -> "Load":
@@ -218,7 +273,7 @@ class Load:
         eventually("requests are answered", lambda: self.answered >= wanted)
 
     def _ask(self, turn: int) -> None:
-        with httpx.Client(timeout=PATIENCE_S) as client:
+        with httpx.Client(timeout=self._timeout_s) as client:
             while not self._is_over.is_set():
                 turn += 1
                 host = self._hosts[turn % len(self._hosts)]
@@ -227,6 +282,7 @@ class Load:
                 begun_s = time.monotonic()
                 try:
                     answer = client.post(url, json={"instances": [1.0]})
+                    self.longest_s = max(self.longest_s, time.monotonic() - begun_s)
                 except httpx.HTTPError as error:
                     self.failed.append(f"{url} after {time.monotonic() - begun_s:.1f} s: {error!r}")
                     continue

@@ -15,7 +15,7 @@ import pytest
 
 from salver.cluster.processes import identify, is_alive, wait_end
 from tests import onnx_models
-from tests.integration.clusters import Load, Machines, machines, needs_ray
+from tests.integration.clusters import Load, Machines, machines, needs_ray, nodes_of, status_of
 from tests.integration.serving import PATIENCE_S, eventually
 
 pytestmark = [needs_ray, pytest.mark.filterwarnings("ignore")]
@@ -64,15 +64,6 @@ def running(at: Machines) -> Iterator[Any]:
 def cluster(running: Any) -> Any:
     wait_settled(running)
     return running
-
-
-def status_of(cluster: Any, model: str) -> dict[str, Any]:
-    models = cluster.status()["models"]
-    return next((dict(each) for each in models if each["name"] == model), {})
-
-
-def nodes_of(cluster: Any, model: str) -> list[str]:
-    return list(status_of(cluster, model).get("available", ()))
 
 
 def wait_settled(cluster: Any) -> None:
@@ -307,7 +298,7 @@ def test_requests_go_on_without_the_head_and_a_new_one_takes_the_servers_over(
     cluster.disconnect()
     with Load(at, HOSTS, ["three"]) as load:
         for host in HOSTS:
-            at.ray.say("kill", host)
+            at.ray.kill(host)
         load.wait_more(50)
         for host in HOSTS:
             at.ray.add(host)

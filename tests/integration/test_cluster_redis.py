@@ -63,7 +63,7 @@ def test_a_head_that_comes_back_goes_on_by_itself(at: Machines) -> None:
     servers = {host: at.server(host) for host in HOSTS}
     running.disconnect()
     with Load(at, HOSTS, ["two"]) as load:
-        at.ray.say("kill", HOSTS[0])
+        at.ray.kill(HOSTS[0])
         load.wait_more(50)
         at.ray.add(HOSTS[0])
         again = eventually("the controller is back", lambda: _attached(at))
