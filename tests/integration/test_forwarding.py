@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import salver
-from salver.peers.map import Placed
-from tests.integration.peers import Peers, peers
-from tests.integration.serving import PATIENCE_S, Server, eventually
+from salver.peers.map import Peer, PeerMap, Placed, read
+from tests.integration.peers import Peers, peers, write_map
+from tests.integration.serving import PATIENCE_S, Server, eventually, free_port
 
 TOKENS = dedent(
     """
@@ -208,8 +208,6 @@ def test_a_label_that_is_behind_is_answered_where_the_map_says(made: Peers) -> N
 
 
 def _placed(made: Peers) -> dict[str, Placed]:
-    from salver.peers.map import read
-
     return dict(read(made.map_file.read_bytes()).models)
 
 
@@ -222,3 +220,23 @@ def test_a_client_asks_the_right_server_by_itself(made: Peers, scheme: str) -> N
         assert client.predict("large", [1.0, 2.0])["y"][:3].tolist() == [1.0, 2.0, 1.0]
         assert client.predict("here", [1.0])["y"].tolist() == [2.5]
     assert made.count("n1", "salver_peer_requests_total") == before
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_client_asks_another_server_in_the_same_call_where_one_cannot_be_reached(
+    made: Peers, scheme: str
+) -> None:
+    before = read(made.map_file.read_bytes())
+    off = Peer("off", f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+    placed = {**before.models, "large": Placed(("off", "n2"), (1,))}
+    made.generation += 1
+    write_map(made.map_file, PeerMap(made.generation, {**before.peers, "off": off}, placed))
+    n1 = made.servers["n1"]
+    made.wait_for(n1, made.generation)
+    port = n1.port if scheme == "http" else n1.grpc_port
+    handed_on = made.count("n1", "salver_peer_requests_total")
+    for _ in range(10):  # each draws by itself whom it asks first
+        with salver.Client(f"{scheme}://127.0.0.1:{port}", cluster=True, retries=0) as client:
+            assert client.predict("large", [1.0])["y"][0] == 1.0
+    assert made.count("n1", "salver_peer_requests_total") == handed_on
+    made.place(dict(before.models))

@@ -5,8 +5,9 @@ older than half a minute, and when an answer says that it came from elsewhere. W
 model, or the server that has it cannot be reached, the given one is asked, which hands the request
 on by itself.
 
-Over REST a request that found no connection goes to the given server at once. Over gRPC nobody says
-whether one has arrived: it fails, and the next one goes elsewhere.
+A request that found no connection goes to another server at once: one that has the model too, and
+at last the given one. One that has lost its connection fails, since nobody can tell whether it has
+arrived, and the next one goes elsewhere.
 """
 
 import random
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from salver.client.address import Address
-from salver.client.exchange import Exchange, Reply
+from salver.client.exchange import Exchange, NotSent, Reply
 from salver.client.kept import KeptTransports
 from salver.errors import DeadlineExceeded, ServingError, Unavailable
 from salver.peers.map import PeerMap, read
@@ -33,6 +34,7 @@ _CONNECT_S: Final = 1.0  # a machine that is off says nothing
 _FETCH_S: Final = 5.0
 _FOUND: Final = 200
 _MOST_ASIDE: Final = 64
+_MOST_ROUTED: Final = 3  # servers for one request, before the given one
 
 
 class Transport(Protocol):
@@ -115,7 +117,7 @@ class Routes:
         return replace(self._address, target=target, connect_s=_CONNECT_S)
 
     def failed(self, address: Address, error: ServingError) -> bool:
-        """A server has not answered; whether the given one may be asked at once.
+        """A server has not answered; whether another one may be asked at once.
 
         What did get there is sent again by who has asked, if at all.
         """
@@ -159,6 +161,8 @@ def map_address(address: Address) -> Address | None:
 
 def has_not_arrived(error: ServingError) -> bool:
     """Whether a request was not sent, because there was no connection."""
+    if isinstance(error, NotSent):
+        return True
     import httpx  # here: a client of gRPC may do without
 
     return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
@@ -199,9 +203,11 @@ class ClusterTransport:
     def send(self, exchange: Exchange[Any], timeout_s: float | None, model: str) -> Reply:
         """Send a request about a model to who has it; raises as that transport."""
         self._fetch(timeout_s)
-        address = self.routes.address_of(model)
-        if address is not None:
-            left = self.routes.deadline(timeout_s)
+        left = self.routes.deadline(timeout_s)
+        for _ in range(_MOST_ROUTED):
+            address = self.routes.address_of(model)
+            if address is None:
+                break
             try:
                 return self._noted(self._routed(address, exchange, timeout_s))
             except (Unavailable, DeadlineExceeded) as error:
@@ -257,9 +263,11 @@ class AsyncClusterTransport:
     async def send(self, exchange: Exchange[Any], timeout_s: float | None, model: str) -> Reply:
         """See `ClusterTransport.send`."""
         await self._fetch(timeout_s)
-        address = self.routes.address_of(model)
-        if address is not None:
-            left = self.routes.deadline(timeout_s)
+        left = self.routes.deadline(timeout_s)
+        for _ in range(_MOST_ROUTED):
+            address = self.routes.address_of(model)
+            if address is None:
+                break
             try:
                 return self._noted(await self._routed(address, exchange, timeout_s))
             except (Unavailable, DeadlineExceeded) as error:

@@ -4,9 +4,15 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Exchange", "Pause", "Reply", "Send", "Step", "Steps", "Which"]
+from salver.errors import Unavailable
+
+__all__ = ["Exchange", "NotSent", "Pause", "Reply", "Send", "Step", "Steps", "Which"]
 
 T = TypeVar("T")
+
+
+class NotSent(Unavailable):
+    """There was no connection, so that nothing of a request can have arrived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from salver.client.address import Address, Tls
-from salver.client.exchange import Exchange, Reply
+from salver.client.exchange import Exchange, NotSent, Reply
 from salver.client.propagation import trace_headers
-from salver.errors import FailedPrecondition, InvalidArgument, ServingError, error_of
+from salver.errors import Code, FailedPrecondition, InvalidArgument, ServingError, error_of
 from salver.vocabulary.hints import HINT_METADATA
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
@@ -24,6 +24,10 @@ _OPTIONS: Final = (
     # Two clients in one process do not share how the last attempt of the other went.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+# How the library begins what it says of a call that found no connection. Nothing else tells it from
+# one that has lost its connection; in other words of another release it counts as that.
+_NOT_SENT: Final = "failed to connect to all addresses"
 
 
 def _grpc(module: str = "grpc") -> Any:
@@ -147,7 +151,9 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str | bytes], ...]
 
 
 def _error(error: Any) -> ServingError:
-    made = error_of(error.code().value[0], error.details() or "")
+    code, details = error.code().value[0], error.details() or ""
+    is_unsent = code == Code.UNAVAILABLE and details.startswith(_NOT_SENT)
+    made = NotSent(details) if is_unsent else error_of(code, details)
     said = [value for key, value in error.trailing_metadata() or () if key == HINT_METADATA]
     made.hint = unquote(said[0]) if said else None
     return made

@@ -134,6 +134,31 @@ def test_what_was_not_sent_goes_to_the_given_server_at_once(net: Net, clock: Clo
     assert net.asked == ["http://one:1", "http://given:8501"]
 
 
+def test_what_was_not_sent_goes_first_to_another_server_that_has_the_model(
+    net: Net, clock: Clock
+) -> None:
+    client = cluster(net, clock)
+    client.send(ASK, 1.0, "both")  # the map is known
+    net.away |= {"http://one:1", "http://given:8501"}
+    net.why = httpx.ConnectError("refused")
+    client.send(ASK, 1.0, "both")
+    assert net.asked[1:] == ["http://one:1", "http://three:1"]
+    net.away.add("http://three:1")
+    clock.now_s += 5.0
+    with pytest.raises(Unavailable):
+        client.send(ASK, 1.0, "both")
+    assert net.asked[3:] == ["http://one:1", "http://three:1", "http://given:8501"]
+
+
+async def test_a_loop_asks_another_server_that_has_the_model_too(net: Net, clock: Clock) -> None:
+    routes = Routes(GIVEN, clock=clock, pick=lambda _count: 0)
+    client = AsyncClusterTransport(GIVEN, net.later, net.later, routes)
+    net.away.add("http://one:1")
+    net.why = httpx.ConnectError("refused")
+    await client.send(ASK, 1.0, "both")
+    assert net.asked == ["http://one:1", "http://three:1"]
+
+
 class Timed(One):
     """A machine that is off: to connect takes a second."""
 

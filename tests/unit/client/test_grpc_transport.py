@@ -1,9 +1,10 @@
 import asyncio
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from tests.integration.serving import free_port
 from tests.unit.client.test_http_transport import silent
 
 from salver.client.address import Tls, parse_address
-from salver.client.exchange import Exchange
+from salver.client.exchange import Exchange, NotSent
 from salver.client.grpc_transport import AsyncGrpcTransport, GrpcTransport, _metadata
 from salver.errors import (
     DeadlineExceeded,
@@ -24,6 +26,9 @@ from salver.errors import (
     Unavailable,
 )
 
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""A frame of HTTP/2, with which a server begins."""
+
 
 class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Answers with the request and its metadata; some methods fail."""
@@ -32,6 +37,8 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
         def answer(request: bytes, context: Any) -> bytes:
             if details.method.endswith("/Fail"):
                 context.abort(grpc.StatusCode.NOT_FOUND, "not here")
+            if details.method.endswith("/Drain"):
+                context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
             if details.method.endswith("/Advise"):
                 context.set_trailing_metadata(
                     (("other", "x"), ("salver-hint", "take %E2%80%9Cm%E2%80%9D%0Aor 5%25"))
@@ -101,6 +108,36 @@ def test_bytes_go_and_come_with_metadata(twins: Twins, url: str) -> None:
 def test_a_status_is_raised(twins: Twins, url: str) -> None:
     with pytest.raises(NotFound, match=r"^not here$"):
         twins.send(url, "/s/Fail")
+
+
+def test_only_what_found_no_connection_was_not_sent(twins: Twins, url: str) -> None:
+    with pytest.raises(NotSent):
+        twins.send(f"grpc://127.0.0.1:{free_port()}")
+    with pytest.raises(Unavailable) as caught:
+        twins.send(url, "/s/Drain")
+    assert not isinstance(caught.value, NotSent)
+    with broken() as port, pytest.raises(Unavailable) as caught:
+        twins.send(f"grpc://127.0.0.1:{port}", body=b"x-of-the-body")
+    assert not isinstance(caught.value, NotSent)
+
+
+@contextmanager
+def broken() -> Iterator[int]:
+    """A server that goes as soon as a request has come."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(SETTINGS)
+                received = b""
+                while b"x-of-the-body" not in received and (more := connection.recv(1 << 16)):
+                    received += more
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        thread.join(10)
 
 
 def test_the_hint_of_a_status_is_read(twins: Twins, url: str) -> None:
@@ -179,5 +216,5 @@ def test_a_machine_that_is_off_is_unavailable_before_the_time_is_over() -> None:
         target = url.removeprefix("http://")
         address = replace(parse_address(f"grpc://{target}"), connect_s=0.5)
         transport = GrpcTransport(address, None, {})
-        with closing(transport), pytest.raises(Unavailable):
+        with closing(transport), pytest.raises(NotSent):
             transport.send(Exchange("/t.S/M", b"", lambda reply: reply), 15.0)
