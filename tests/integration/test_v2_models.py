@@ -1,6 +1,7 @@
 """Models as Triton's clients see and change them: list, load, unload, configuration, statistics."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -144,10 +145,12 @@ def test_many_who_load_and_unload_at_once_all_get_answers(server: Server) -> Non
 
 
 def test_statistics_are_of_all_workers(server: Server) -> None:
+    begun_ms = time.time_ns() // 10**6
     assert infer_statuses(server, times=6) == {200}
     requests.post(f"{server.url}/v2/models/half/infer", json={"inputs": []}, timeout=30)
     (found,) = server.get("/v2/models/half/stats").json()["model_stats"]
     assert (found["name"], found["inference_count"], found["execution_count"]) == ("half", 6, 6)
+    assert begun_ms - 5 <= found["last_inference"] <= time.time_ns() // 10**6 + 5
     stats = found["inference_stats"]
     assert (stats["success"]["count"], stats["fail"]["count"]) == (6, 1)
     parts = ("queue", "compute_input", "compute_infer", "compute_output")

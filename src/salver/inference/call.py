@@ -307,7 +307,7 @@ class Inference:
             raise
         meter = request.meter
         if meter is not None:
-            meter.succeeded(perf_counter() - request.begun_s, run_s)
+            meter.succeeded(request.begun_s, perf_counter(), run_s)
         if self._logs.loggers:
             self._log(request, outputs, answer)
         return answer
@@ -378,7 +378,7 @@ class Inference:
         """Count a call that is answered, and log it."""
         meter = request.meter
         if meter is not None:
-            meter.succeeded(perf_counter() - request.begun_s, run_s)
+            meter.succeeded(request.begun_s, perf_counter(), run_s)
         if self._logs.loggers:
             self._log(request, outputs, answer)
 

@@ -107,17 +107,18 @@ Runner = Callable[[Program, ProgramNames], StartableProgram]
 class Meter(Protocol):
     """Counts the answers to one method of one signature, over one entrypoint."""
 
-    def succeeded(self, total_s: float, run_s: float) -> None:
+    def succeeded(self, begun_s: float, ended_s: float, run_s: float) -> None:
         """Count an answer. Called in the loop.
 
         Args:
-            total_s: from the decoding of the request to the end of the encoding, in seconds.
-            run_s: of that the run, with all it waited for.
+            begun_s: when the decoding of the request began, by `time.perf_counter`.
+            ended_s: when the encoding of the answer had ended.
+            run_s: seconds between these of the run, with all it waited for.
         """
         ...
 
     def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
-        """Name the trace of such an answer, as an example of those that take as long."""
+        """Name the trace of such an answer, as an example of those that take as long in all."""
         ...
 
 

@@ -101,10 +101,10 @@ class TracedInference(Inference):
             raise
         meter = request.meter
         if meter is not None:
-            total_s = perf_counter() - request.begun_s
-            meter.succeeded(total_s, run_s)
+            ended_s = perf_counter()
+            meter.succeeded(request.begun_s, ended_s, run_s)
             if trace.is_sampled:
-                meter.exemplify(trace.trace_id, total_s, run_s)
+                meter.exemplify(trace.trace_id, ended_s - request.begun_s, run_s)
         if self._logs.loggers:
             self._log(request, outputs, answer)
         return answer

@@ -199,6 +199,12 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Requests that failed, by canonical code; an empty version where none was found for it.",
     ),
     Metric(
+        "salver_last_request_timestamp_seconds",
+        _G,
+        _VERSION,
+        "When the last successful request to a version was answered, seconds since the epoch.",
+    ),
+    Metric(
         "salver_in_flight_requests",
         _G,
         _VERSION,

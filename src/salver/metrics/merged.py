@@ -35,6 +35,7 @@ class Rule(enum.Enum):
 
 GAUGES: Final[Mapping[str, Rule]] = {
     "salver_in_flight_requests": Rule.SUM,
+    "salver_last_request_timestamp_seconds": Rule.MOST,
     "salver_versions": Rule.FIRST,
     "salver_last_load_seconds": Rule.MOST,  # loaded is what the slowest has loaded
     "salver_reserved_memory_bytes": Rule.SUM,

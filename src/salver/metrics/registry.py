@@ -190,6 +190,7 @@ class Metrics:
             ),
             Family(BY_NAME["salver_failed_requests_total"], _failures(outcomes)),
             *request_families.ours(readings),
+            request_families.last_requests(readings),
         ]
 
 

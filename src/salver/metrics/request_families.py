@@ -14,6 +14,7 @@ __all__ = [
     "COUNTED_METHODS",
     "WARMUP",
     "graph_families",
+    "last_requests",
     "ok_counts",
     "ours",
     "request_latency",
@@ -79,6 +80,17 @@ def ours(readings: Readings) -> list[Family]:
             value = Distribution(coarse[row][which], sums[row][which] / 1e6, examples)
             family.cells.append((labels, value))
     return [request, run]
+
+
+def last_requests(readings: Readings) -> Family:
+    """When each version has answered its last request."""
+    found: dict[tuple[str, ...], float] = {}
+    for key, moment_s in zip(readings.keys, readings.last_s.tolist(), strict=True):
+        if key is None or key.version is None or key.entrypoint == WARMUP or not moment_s:
+            continue
+        labels = (key.model, str(key.version))
+        found[labels] = max(found.get(labels, 0.0), moment_s)
+    return Family(BY_NAME["salver_last_request_timestamp_seconds"], list(found.items()))
 
 
 def _place(item: tuple[tuple[int, int, int], Exemplar]) -> tuple[int, int, int]:

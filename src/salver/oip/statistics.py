@@ -9,7 +9,7 @@ approximations, as `docs/open-inference.md` says:
 - `compute_infer` is the run without the wait for a batch; `compute_input` all the rest, since
   reading a request and writing its answer are not told apart, and `compute_output` has no time.
 - `batch_stats` go by the bounds of the histogram of batch sizes, with time shared by the batches.
-- `last_inference` is 0: the moment of a request is not kept.
+- `last_inference` is when the last request was answered that did not fail; 0 for none.
 
 Requests of both APIs count. Source: Triton's `docs/protocol/extension_statistics.md`.
 """
@@ -40,6 +40,7 @@ class _Counted:
     run_s: float = 0.0
     failures: int = 0
     queue_s: float = 0.0
+    last_s: float = 0.0  # since the epoch
     rows: float = 0.0
     batches: list[int] = field(default_factory=list)  # by the bounds of `_ROWS`
 
@@ -103,6 +104,9 @@ def _counted(report: Report) -> Mapping[_Key, _Counted]:
         of(labels).queue_s += value.total
     for labels, value in _distributions(report, _ROWS):
         of(labels).rows, of(labels).batches = value.total, list(value.counts)
+    for labels, moment_s in report.get("salver_last_request_timestamp_seconds", ()):
+        assert not isinstance(moment_s, Distribution)
+        of(labels).last_s = moment_s
     for labels, count in report.get("salver_failed_requests_total", ()):
         assert not isinstance(count, Distribution)
         of(labels).failures += int(count)
@@ -122,7 +126,7 @@ def _statistics(name: str, version: int, of: _Counted) -> dict[str, Any]:
     return {
         "name": name,
         "version": str(version),
-        "last_inference": 0,
+        "last_inference": round(of.last_s * 1000),
         "inference_count": round(of.rows) if n_batches else of.requests,
         "execution_count": n_batches or of.requests,
         "inference_stats": {

@@ -278,7 +278,7 @@ def test_closing_closes_the_model_once(model: SwapModel) -> None:
 
 
 class Silent:
-    def succeeded(self, total_s: float, run_s: float) -> None:
+    def succeeded(self, begun_s: float, ended_s: float, run_s: float) -> None:
         """Count nothing."""
 
     def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
@@ -316,7 +316,7 @@ def test_calls_without_a_signature_of_their_own_are_metered_too() -> None:
     asked: list[tuple[str, str, str]] = []
 
     class Counter:
-        def succeeded(self, total_s: float, run_s: float) -> None:
+        def succeeded(self, begun_s: float, ended_s: float, run_s: float) -> None:
             pass
 
         def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:

@@ -41,6 +41,7 @@ def test_histograms_add_up_bucket_by_bucket() -> None:
         ("salver_connections", ("REST",), 5),
         ("salver_versions", ("m", "AVAILABLE"), 2),
         ("salver_last_load_seconds", ("m",), 3),
+        ("salver_last_request_timestamp_seconds", ("m", "1"), 3),
         ("salver_process_start_time_seconds", (), 2),
         ("salver_process_resident_memory_bytes", (), 5),
     ],

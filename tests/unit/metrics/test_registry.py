@@ -15,9 +15,9 @@ def lines(metrics: Metrics) -> list[str]:
 def with_traffic() -> Metrics:
     metrics = Metrics(lambda name: name == "m")
     meter = metrics.meter_factory("m", 1)("serving_default", "predict", "REST")
-    meter.succeeded(30e-6, 5e-6)
-    meter.succeeded(30e-6, 5e-6)
-    metrics.meter_factory("m", 1)("a", "classify", "GRPC").succeeded(1e-3, 1e-3)
+    meter.succeeded(0.0, 30e-6, 5e-6)
+    meter.succeeded(0.0, 30e-6, 5e-6)
+    metrics.meter_factory("m", 1)("a", "classify", "GRPC").succeeded(0.0, 1e-3, 1e-3)
     metrics.outcomes.failed("m", Code.INVALID_ARGUMENT, entrypoint="REST", version=1)
     metrics.outcomes.failed("nope", Code.NOT_FOUND, entrypoint="GRPC")
     metrics.outcomes.answered("m", 40e-6)
@@ -128,7 +128,7 @@ def test_a_page_drawn_while_requests_are_counted_is_that_of_its_moment() -> None
     thread = threading.Thread(target=lambda: pages.append(draw()))
     thread.start()
     for _ in range(3000):
-        metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(1.0, 1.0)
+        metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(0.0, 1.0, 1.0)
     thread.join()
     assert ':request_count{model_name="m",status="OK"} 4\n' in pages[0].decode()
 
@@ -153,5 +153,5 @@ def test_the_mark_is_another_one_when_something_was_counted() -> None:
     metrics.outcomes.failed("m", Code.INTERNAL, entrypoint="REST")
     assert metrics.mark() != mark
     mark = metrics.mark()
-    metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(1e-6, 1e-6)
+    metrics.meter_factory("m", 1)("serving_default", "predict", "REST").succeeded(0.0, 1e-6, 1e-6)
     assert metrics.mark() != mark

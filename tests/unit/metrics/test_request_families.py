@@ -4,6 +4,7 @@ from salver.metrics.meters import MeterKey, Meters
 from salver.metrics.request_families import (
     WARMUP,
     graph_families,
+    last_requests,
     ok_counts,
     ours,
     request_latency,
@@ -18,7 +19,7 @@ def counted(*keys: MeterKey) -> Meters:
     """Meters that have counted one request of 50 µs, 20 of them in the model, for each key."""
     meters = Meters()
     for key in keys:
-        meters.meter(key).succeeded(50e-6, 20e-6)
+        meters.meter(key).succeeded(0.0, 50e-6, 20e-6)
     return meters
 
 
@@ -83,6 +84,7 @@ def test_what_has_counted_nothing_has_no_cell() -> None:
     assert ok_counts(readings) == {}
     assert request_latency(readings) == runtime_latency(readings) == []
     assert [family.cells for family in ours(readings)] == [[], []]
+    assert last_requests(readings).cells == []
     assert [family.cells for family in graph_families(readings, NO_BATCHES)] == [[], [], []]
 
 
@@ -114,7 +116,7 @@ def test_ours_are_by_version_and_signature_and_in_seconds() -> None:
 )
 def test_ours_have_every_third_bucket(seconds: float, bucket: int) -> None:
     meters = Meters()
-    meters.meter(MeterKey("m", 1, "a", "predict", "REST")).succeeded(seconds, seconds)
+    meters.meter(MeterKey("m", 1, "a", "predict", "REST")).succeeded(0.0, seconds, seconds)
     for family in ours(meters.read()):
         _, value = family.cells[0]
         assert isinstance(value, Distribution)
@@ -139,3 +141,18 @@ def test_graph_runs_are_those_of_requests_and_of_batches() -> None:
     assert isinstance(value, Distribution)
     assert value.counts[:3] == [7, 2, 0]
     assert value.total == pytest.approx(3140.0)
+
+
+def test_a_version_was_last_asked_by_the_latest_of_its_calls() -> None:
+    meters = Meters(lambda: 1000.0, perf_counter=lambda: 10.0)
+    for version, signature, entrypoint, ended_s in (
+        (1, "a", "REST", 7.0),
+        (1, "b", "GRPC", 8.0),
+        (1, "a", WARMUP, 9.0),
+        (2, "a", "REST", 4.0),
+        (3, "a", "REST", 5.0),
+    ):
+        key = MeterKey("m", version, signature, "predict", entrypoint)
+        meters.meter(key).succeeded(0.0, ended_s, 0.0)
+    meters.forget("m", 3)
+    assert last_requests(meters.read()).cells == [(("m", "1"), 998.0), (("m", "2"), 994.0)]

@@ -86,3 +86,10 @@ def test_merged_requests_count_by_rows_and_batches() -> None:
 def test_what_does_not_answer_has_no_statistics(which: tuple[Any, ...]) -> None:
     with pytest.raises(NotFound, match="is not available"):
         told(COUNTED, *which)
+
+
+def test_the_last_inference_is_told_in_milliseconds() -> None:
+    moments: Report = {"salver_last_request_timestamp_seconds": [(("m", "1"), 1_700_000_000.25)]}
+    first, third = told(moments)
+    assert first["last_inference"] == 1_700_000_000_250
+    assert third["last_inference"] == 0

@@ -283,7 +283,7 @@ def test_answers_are_counted_as_those_of_this_protocol(asked: Asked) -> None:
     call = handle.model.require_call("serving_default")
 
     class Meter:
-        def succeeded(self, total_s: float, run_s: float) -> None:
+        def succeeded(self, begun_s: float, ended_s: float, run_s: float) -> None:
             counted.append(("m", *METER_KEY))
 
         def exemplify(self, trace_id: int, total_s: float, run_s: float) -> None:
