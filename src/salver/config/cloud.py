@@ -69,7 +69,8 @@ def read_contract(name: str, environment: Mapping[str, str]) -> Contract | None:
         if environment.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
             raise InvalidArgument(
                 "Multi-model endpoints of SageMaker (SAGEMAKER_MULTI_MODEL=true) are not served.",
-                hint="One endpoint serves every model that its model.tar.gz holds, by name.",
+                hint="One endpoint serves every model that its model.tar.gz holds, by name; "
+                "--max_loaded_models bounds how many are in memory.",
             )
         default = environment.get("SAGEMAKER_TFS_DEFAULT_MODEL_NAME", "")
         return Contract(name, _SAGEMAKER_MODELS, default, "/ping", "/invocations")

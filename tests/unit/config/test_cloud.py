@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from salver.config.cloud import Contract, contract_flags, probed_paths, read_contract
@@ -80,3 +82,12 @@ def test_what_makes_no_sense_is_refused(name: str, environment: dict[str, str], 
 def test_a_port_that_is_none_is_named_by_its_variable() -> None:
     with pytest.raises(InvalidArgument, match="AIP_HTTP_PORT: Couldn't interpret value x for"):
         parse_all(["--cloud_contract=vertex"], environment={"AIP_HTTP_PORT": "x"})
+
+
+def test_multi_model_endpoints_are_refused_here_and_not_offered_by_the_image() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        read_contract("sagemaker", {"SAGEMAKER_MULTI_MODEL": "true"})
+    assert "--max_loaded_models" in (caught.value.hint or "")
+    image = Path(__file__).parents[3] / "docker" / "Dockerfile"
+    assert "sagemaker.capabilities.accept-bind-to-port" in image.read_text()
+    assert "multi-models" not in image.read_text()
