@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -11,6 +11,7 @@ import httpx
 from salver.config.remote import RemoteStore
 from salver.errors import Aborted, FailedPrecondition, InvalidArgument, ServingError, Unavailable
 from salver.instruments.files import OsErrorsOf, read_regular
+from salver.remote.deadlines import obey_deadlines, within
 from salver.remote.errors import RangesIgnored, StoreBusy, error_of_status
 from salver.remote.parts import RemoteFile
 from salver.remote.places import shown
@@ -19,7 +20,8 @@ from salver.sources.settings import SourceSettings
 
 __all__ = ["HttpReader", "Web", "open_web"]
 
-_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)  # of each byte
+_WHOLE_S: Final = 60.0  # of an answer, but for the body of a large one
 _MOST_REDIRECTS: Final = 5
 _ERROR_BYTES: Final = 4096
 _SECRET_BYTES: Final = 1 << 16
@@ -72,7 +74,7 @@ def open_web(
             f"{store.prefix or f'{scheme}://'} cannot be opened: {where} is no URL of a proxy",
             hint="http://USER:PASSWORD@HOST:PORT is one; signs in the password as %40 for @.",
         ) from None  # whose text may hold the password
-    return Web(client, settings, scheme)
+    return Web(obey_deadlines(client), settings, scheme)
 
 
 class Web:
@@ -116,9 +118,11 @@ class Web:
         """
         operation = counted_as or method.lower()
         try:
-            with self._sent(method, url, headers) as found:
-                if found.status_code >= 400:
-                    raise self._error(found, url, operation)
+            with ExitStack() as opened:
+                with within(_WHOLE_S):
+                    found = opened.enter_context(self._sent(method, url, headers))
+                    if found.status_code >= 400:
+                        raise self._error(found, url, operation)
                 yield found
         except httpx.HTTPError as error:
             self._count(self._scheme, operation, "unreachable")
@@ -139,7 +143,7 @@ class Web:
             ServingError: it cannot be read, or is larger.
         """
         content = bytearray()
-        with self.answer("GET", url, counted_as=counted_as) as found:
+        with within(_WHOLE_S), self.answer("GET", url, counted_as=counted_as) as found:
             for chunk in found.iter_raw():
                 content += chunk
                 if len(content) > most_bytes:

@@ -28,6 +28,8 @@ def ask_when(url: str, client: Mapping[str, Any]) -> float:
         return 0.0
     import httpx  # here: only for a store that has too much to do
 
+    from salver.remote.deadlines import obey_deadlines, within
+
     verify: Any = not client.get("allow_invalid_certificates")
     if client.get("root_certificate"):
         import ssl
@@ -35,8 +37,11 @@ def ask_when(url: str, client: Mapping[str, Any]) -> float:
         verify = ssl.create_default_context()
         verify.load_verify_locations(cadata=client["root_certificate"].decode())
     try:
-        with httpx.Client(timeout=_TIMEOUT_S, verify=verify, proxy=client.get("proxy_url")) as http:
-            answer = http.head(url)
+        with (
+            within(_TIMEOUT_S),
+            httpx.Client(timeout=_TIMEOUT_S, verify=verify, proxy=client.get("proxy_url")) as http,
+        ):
+            answer = obey_deadlines(http).head(url)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError):
         return 0.0
     if answer.status_code not in (429, 503):

@@ -53,7 +53,8 @@ PAGE: Final = 1000
 CHUNK_BYTES: Final = 1 << 20
 _READ_TIMEOUT: Final = timedelta(seconds=30)  # without a byte
 _CONNECT_TIMEOUT: Final = timedelta(seconds=5)
-_WHOLE_TIMEOUT: Final = timedelta(hours=6)  # the library has one; ours is that for a byte
+_WHOLE_TIMEOUT: Final = timedelta(hours=6)  # of a large file; what counts is that for a byte
+_QUICK_TIMEOUT: Final = timedelta(seconds=60)  # of a page of a listing, and of a small file
 _NO_RETRIES: Final = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}
 # What the library raises: some of its errors are Python's own.
 _ERRORS: Final = (BaseError, OSError, NotImplementedError, ValueError)
@@ -95,13 +96,17 @@ def open_bucket(
     client = _client(
         store, environment, str(options.get("endpoint") or options.get("base_url", ""))
     )
+    provided = {"credential_provider": credentials.provider} if credentials.provider else {}
     try:
-        opened = getattr(library, kind)(
-            place.bucket,
-            **{**options, **credentials.options},
-            client_options=client,
-            retry_config=_NO_RETRIES,
-            **({"credential_provider": credentials.provider} if credentials.provider else {}),
+        opened, quick = (
+            getattr(library, kind)(
+                place.bucket,
+                **{**options, **credentials.options},
+                client_options={**client, "timeout": timeout},
+                retry_config=_NO_RETRIES,
+                **provided,
+            )
+            for timeout in (_WHOLE_TIMEOUT, _QUICK_TIMEOUT)
         )
     except (BaseError, ValueError, TypeError) as error:
         answer = read_answer(error) if isinstance(error, BaseError) else None
@@ -109,7 +114,7 @@ def open_bucket(
         raise FailedPrecondition(
             f"{place.root} cannot be opened: {reason} (tried {credentials.tried})"
         ) from None  # whose text may hold a key
-    return Bucket(opened, place, credentials.tried, settings, client)
+    return Bucket(opened, place, credentials.tried, settings, client, quick)
 
 
 class Bucket:
@@ -127,11 +132,13 @@ class Bucket:
         tried: str,
         settings: SourceSettings,
         client: Mapping[str, Any],
+        quick: Any = None,
     ) -> None:
         """Only `open_bucket` makes them."""
         self.root = place.root
         self.has_ranges = True
         self._opened = opened
+        self._quick = opened if quick is None else quick  # whose answers do not take long
         self._scheme = place.scheme
         self._tried = tried
         self._count = settings.count
@@ -145,7 +152,7 @@ class Bucket:
         Raises:
             ServingError: they cannot be listed.
         """
-        pages = iter(obstore.list(self._opened, path or None, chunk_size=PAGE))
+        pages = iter(obstore.list(self._quick, path or None, chunk_size=PAGE))
         is_first = True
         while True:
             with self._translating("list", path, "cannot be listed"):
@@ -164,7 +171,7 @@ class Bucket:
             ServingError: they cannot be listed.
         """
         with self._translating("list", path, "cannot be listed"):
-            found = obstore.list_with_delimiter(self._opened, path or None)
+            found = obstore.list_with_delimiter(self._quick, path or None)
         self._count(self._scheme, "list", "ok")
         directories = [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
         return Level(directories, found["objects"])
@@ -177,7 +184,7 @@ class Bucket:
         """
         with self._translating("head", path, "cannot be looked at"):
             try:
-                found: Meta = obstore.head(self._opened, path)
+                found: Meta = obstore.head(self._quick, path)
             except (NotFoundError, FileNotFoundError):
                 self._count(self._scheme, "head", "404")
                 return None
@@ -193,6 +200,11 @@ class Bucket:
             RangesIgnored: the store answers the whole, as `has_ranges` says from then on.
             ServingError: they cannot be read; of an object that is another by now, `Aborted`.
         """
+        return self._read(self._opened, path, file, start, stop, chunk_bytes)
+
+    def _read(
+        self, opened: Any, path: str, file: RemoteFile, start: int, stop: int, chunk_bytes: int
+    ) -> Iterator[Any]:
         options: dict[str, Any] = {}
         if file.etag:
             options["if_match"] = file.etag
@@ -201,7 +213,7 @@ class Bucket:
             options["range"] = (start, stop)
         with self._translating("get", path, "cannot be read"):
             try:
-                found = obstore.get(self._opened, path, options=options)
+                found = obstore.get(opened, path, options=options)
                 self._check(file, found.meta, path)
                 yield from found.stream(min_chunk_size=chunk_bytes)
             except _ERRORS as error:
@@ -232,7 +244,8 @@ class Bucket:
         """
         file = file or RemoteFile(path, -1)
         content = bytearray()
-        for chunk in self.read(path, file, 0, max(most_bytes, file.size)):
+        stop = max(most_bytes, file.size)
+        for chunk in self._read(self._quick, path, file, 0, stop, CHUNK_BYTES):
             content += chunk
             if len(content) > most_bytes:
                 raise FailedPrecondition(
@@ -375,7 +388,6 @@ _KINDS: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": 
 def _client(store: RemoteStore, environment: Mapping[str, str], endpoint: str) -> dict[str, Any]:
     """How connections are made."""
     client: dict[str, Any] = {
-        "timeout": _WHOLE_TIMEOUT,
         "read_timeout": _READ_TIMEOUT,
         "connect_timeout": _CONNECT_TIMEOUT,
     }

@@ -1,0 +1,103 @@
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+from tests.dripping import HEADERS, dripping
+
+from salver.config.remote import RemoteStore
+from salver.errors import Unavailable
+from salver.remote.deadlines import obey_deadlines, within
+from salver.remote.places import place_of
+from salver.remote.retry_after import ask_when
+from salver.remote.stores import open_bucket
+from salver.remote.web_source import WebSource
+from salver.sources.protocol import MonitoredServable
+from salver.sources.settings import SourceSettings
+from salver.vocabulary.servable import Latest
+
+KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+
+
+@pytest.mark.parametrize(
+    ("before", "drip"),
+    [(b"HTTP/1.1 200 OK\r\nX: ", b"x"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (HEADERS, b"x")],
+    ids=["headers", "answers before the answer", "body"],
+)
+def test_an_answer_that_drips_is_there_in_time_or_not_at_all(before: bytes, drip: bytes) -> None:
+    begun_s = time.monotonic()
+    with (
+        dripping(before, drip) as url,
+        obey_deadlines(httpx.Client(trust_env=False)) as client,
+        within(0.5),
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        client.get(url)
+    assert 0.4 < time.monotonic() - begun_s < 4.0  # which is less than the time for a byte
+
+
+def test_a_proxy_that_drips_does_not_keep_us_either() -> None:
+    with (
+        dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x") as url,
+        obey_deadlines(httpx.Client(proxy=url)) as client,
+        within(0.5),
+    ):
+        for scheme in ("http", "https"):
+            with pytest.raises(httpx.TimeoutException):
+                client.get(f"{scheme}://models.invalid/")
+
+
+def test_the_sooner_of_two_deadlines_holds_and_none_outlives_its_block() -> None:
+    with (
+        dripping(HEADERS, b"x" * 100_000) as url,
+        obey_deadlines(httpx.Client(trust_env=False)) as client,
+    ):
+        with within(0.0), within(60.0), pytest.raises(httpx.TimeoutException):
+            client.get(url)
+        assert len(client.get(url).content) == 1_000_000
+
+
+def test_a_store_that_drips_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("salver.remote.stores._QUICK_TIMEOUT", timedelta(seconds=0.5))
+    headers = b"Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n"
+    begun_s = time.monotonic()
+    with dripping(HEADERS.replace(b"\r\n\r\n", b"\r\n" + headers), b"x") as url:
+        bucket = open_bucket(
+            place_of("s3://models/m"), RemoteStore("s3://", endpoint=url), SourceSettings(), KEYS
+        )
+        asks: list[Callable[[], object]] = [
+            lambda: list(bucket.pages("m")),
+            lambda: bucket.level("m"),
+            lambda: bucket.read_small("m/1/SHA256SUMS", 10_000_000),
+        ]
+        for ask in asks:
+            with pytest.raises(Unavailable, match="cannot be"):
+                ask()
+    with dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x") as url:
+        store = RemoteStore("s3://", endpoint=url)
+        bucket = open_bucket(place_of("s3://models/m"), store, SourceSettings(), KEYS)
+        with pytest.raises(Unavailable, match="cannot be looked at"):
+            bucket.head("m/1")
+    assert time.monotonic() - begun_s < 20.0
+
+
+@pytest.mark.parametrize("before", [HEADERS, b"HTTP/1.1 500 No\r\nContent-Length: 4000\r\n\r\n"])
+def test_an_index_that_drips_is_an_error_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr("salver.remote.http._WHOLE_S", 0.5)
+    source = WebSource("http", SourceSettings())
+    with dripping(before, b"x") as url:
+        ((_, found),) = source.find([MonitoredServable("m", f"{url}m/", Latest())])
+        assert isinstance(found, Unavailable)
+        assert "m/index.json cannot be read: no answer in time" in found.message
+        source.close()
+
+
+def test_when_a_busy_store_wants_to_be_asked_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("salver.remote.retry_after._TIMEOUT_S", 0.5)
+    with dripping(b"HTTP/1.1 503 Busy\r\nX: ", b"x") as url:
+        assert ask_when(url, {}) == 0.0
