@@ -25,7 +25,8 @@ _WHOLE_S: Final = 60.0  # of an answer, but for the body of a large one
 _MOST_REDIRECTS: Final = 5
 _ERROR_BYTES: Final = 4096
 _SECRET_BYTES: Final = 1 << 16
-_PLAIN: Final = {"accept-encoding": "identity"}
+_AS_IT_IS: Final = "identity"
+_PLAIN: Final = {"accept-encoding": _AS_IT_IS}
 
 
 def open_web(
@@ -132,7 +133,7 @@ class Web:
         self._count(self._scheme, operation, "ok")
 
     def read_small(self, url: str, most_bytes: int, *, counted_as: str = "") -> bytes:
-        """All of a small file.
+        """All of a small file, as it was sent: it is never unpacked.
 
         Args:
             url: of it.
@@ -140,10 +141,14 @@ class Web:
             counted_as: see `answer`.
 
         Raises:
-            ServingError: it cannot be read, or is larger.
+            ServingError: it cannot be read, is larger, or was packed on the way.
         """
         content = bytearray()
         with within(_WHOLE_S), self.answer("GET", url, counted_as=counted_as) as found:
+            if (coding := found.headers.get("content-encoding", _AS_IT_IS)) != _AS_IT_IS:
+                raise FailedPrecondition(
+                    f"{shown(url)} is sent compressed ({coding[:40]}), which was not asked for"
+                )
             for chunk in found.iter_raw():
                 content += chunk
                 if len(content) > most_bytes:

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import itertools
@@ -266,6 +267,35 @@ def test_a_redirect_to_what_is_no_url_is_an_error_of_its_model_alone(
     assert f"{web.url}/evil/3.tar.gz " in found["evil"].message
     assert "it is asked again in 1 s" in found["evil"].message
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip", "br"])
+def test_an_index_that_is_sent_compressed_is_refused_and_never_unpacked(
+    web: WebServer, source: WebSource, coding: str
+) -> None:
+    def compressed(handler: Any) -> bool:
+        bomb = gzip.compress(gzip.compress(bytes(1 << 20)))
+        handler.answer(200, bomb, {"Content-Encoding": coding})
+        return True
+
+    web.fault = compressed
+    error = look(source, f"{web.url}/digits/")
+    assert isinstance(error, FailedPrecondition)
+    assert f"/digits/index.json is sent compressed ({coding})" in error.message
+    assert web.headers[-1]["accept-encoding"] == "identity"
+
+
+def test_an_archive_that_a_server_calls_compressed_is_taken_as_it_is(
+    web: WebServer, source: WebSource, tmp_path: Path
+) -> None:
+    content = archive(x=b"1")
+
+    def called_so(handler: Any) -> bool:
+        handler.answer(200, content, {"Content-Encoding": "x-gzip"})
+        return True
+
+    web.fault = called_so
+    assert fetched(source, f"{web.url}/3.tar.gz", tmp_path / "v") == {"x": b"1"}
 
 
 def test_what_is_no_archive_is_told_with_what_would_be(source: WebSource) -> None:
