@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from salver.errors import Code, Internal, InvalidArgument
-from salver.protocols.methods import Call, Stream
-from salver.protocols.traced import TracedHandler, traced_table
+from salver.errors import Code, Internal, InvalidArgument, Unauthenticated
+from salver.protocols.methods import Call, CallScreen, Stream
+from salver.protocols.traced import TracedHandler, traced_screens, traced_table
 from salver.tracing.request import RequestTrace
 from salver.tracing.sampling import Sampling
 from salver.tracing.tracer import Tracer
@@ -282,3 +282,55 @@ async def test_a_stream_is_one_span_with_its_messages_counted(traced: Traced) ->
 
 async def test_methods_that_are_polled_stay_as_they_are(traced: Traced) -> None:
     assert method_of(traced, echo_later, "/grpc.health.v1.Health/Check") is echo_later
+
+
+@pytest.mark.parametrize("made", [at_once, later])
+async def test_a_request_that_is_refused_before_its_body_is_noted(
+    traced: Traced, made: Any
+) -> None:
+    handler = TracedHandler(at_once(), traced.tracer, screen=made(401))
+    refusal = handler.screen(get(raw=f"traceparent: {PARENT}\r\n"))
+    answer = await refusal if isinstance(refusal, Coroutine) else refusal
+    assert answer is not None
+    assert dict(answer.headers) == {ID: TRACE}
+    assert (traced.only.target, traced.only.status) == ("/v1/models/m", 401)
+
+
+async def test_a_request_whose_body_is_wanted_is_noted_when_that_is_there(traced: Traced) -> None:
+    traced.sample()
+
+    async def wanted(_request: HttpRequest) -> None:
+        await asyncio.sleep(0)
+
+    for screen in (None, lambda _request: None, wanted):
+        made = TracedHandler(at_once(), traced.tracer, screen=screen).screen(get())
+        assert made is None or await made is None  # type: ignore[misc]
+    assert traced.sink.taken == []
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_so_is_a_call_that_is_refused_before_its_message(
+    traced: Traced, is_later: bool
+) -> None:
+    def refuse(_call: Call) -> None:
+        raise Unauthenticated("no")
+
+    async def refuse_later(call: Call) -> None:
+        await asyncio.sleep(0)
+        refuse(call)
+
+    async def ask(screen: CallScreen) -> None:
+        verdict = screen(Call())
+        if verdict is not None:
+            await verdict
+
+    traced.sample()
+    made: dict[str, CallScreen] = {
+        "/a/B": refuse_later if is_later else refuse,
+        "/grpc.health.v1.Health/Check": refuse,
+    }
+    screens = traced_screens(made, traced.tracer)
+    for screen in screens.values():
+        with pytest.raises(Unauthenticated):
+            await ask(screen)
+    assert (traced.only.target, traced.only.status) == ("/a/B", Code.UNAUTHENTICATED.value)
