@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["Bandwidth"]
 
 _LONGEST_S: Final = 0.1  # that a fetch sleeps before it asks whether it is still wanted
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 18  # what obstore copies into `bytes` at a time, and holds the GIL for
 _LEAST_BYTES: Final = 1 << 14
 
 

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 8  # requests of one fetch
 _TRIES: Final = 5  # of one part
 _BACKOFF: Final = Backoff(0.2, 10.0)
 _LOOK_S: Final = 0.1
-_HASH_BYTES: Final = 1 << 20
+_HASH_BYTES: Final = 1 << 18
 _NOTE_BYTES: Final = 1 << 20  # of a part that are fetched again after a process was killed
 
 
@@ -126,15 +126,16 @@ class _Sum:
         if not self.lock.acquire(blocking=False):
             return
         try:
+            buffer = memoryview(bytearray(_HASH_BYTES))
             with path.open("rb", buffering=0) as content:
                 content.seek(self.at)
                 while (stop := self.stops.pop(self.at, None)) is not None:
                     while self.at < stop:
-                        chunk = content.read(min(_HASH_BYTES, stop - self.at))
-                        if not chunk:
+                        count = content.readinto(buffer[: stop - self.at])
+                        if not count:
                             return
-                        self.digest.update(chunk)
-                        self.at += len(chunk)
+                        self.digest.update(buffer[:count])
+                        self.at += count
         finally:
             self.lock.release()
 

@@ -50,6 +50,6 @@ def test_nobody_waits_for_what_nobody_wants_any_more() -> None:
 
 
 def test_chunks_are_smaller_under_a_limit() -> None:
-    assert Bandwidth(0).chunk_bytes == 1 << 20
+    assert Bandwidth(0).chunk_bytes == 1 << 18
     assert Bandwidth(1_000_000).chunk_bytes == 100_000
     assert Bandwidth(10).chunk_bytes == 1 << 14
