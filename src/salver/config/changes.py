@@ -39,7 +39,8 @@ Models = tuple[ModelConfig, ...]
 ANY_TAG: Final = "*"
 _MOST_DIFFERENCES: Final = 100  # of one change that are told
 _OF_ALL: Final = ("base_path", "logging_config")
-_OPTIONS_OF_ALL: Final = ("isolation", "instances", "max_resident_bytes", "cpus")
+_OPTIONS_OF_ALL: Final = ("isolation", "instances", "max_resident_bytes", "cpus", "on_timeout")
+_LIMITS: Final = ("max_concurrent_runs", "max_queued_runs")
 
 
 class Stale(Aborted):
@@ -207,9 +208,7 @@ def made(models: Models, change: Change, named: Models = ()) -> Models:
             return with_options_kept(new, models, named)
         case PutModel(model, is_of_one):
             model = with_options_kept((model,), models, named)[0]
-            if is_of_one:
-                _check_of_one(model, next((m for m in models if m.name == model.name), None))
-            return _put(models, model)
+            return _put(models, _of_one(model, models) if is_of_one else model)
         case DeleteModel(name):
             gone = find(models, name)
             return tuple(model for model in models if model is not gone)
@@ -230,21 +229,33 @@ def made(models: Models, change: Change, named: Models = ()) -> Models:
             return _put(models, replace(model, options=replace(model.options, batching=parameters)))
 
 
-def _check_of_one(model: ModelConfig, before: ModelConfig | None) -> None:
-    """Refuse what concerns others than a model: files of any tenant, memory, processes.
+def _of_one(model: ModelConfig, models: Models) -> ModelConfig:
+    """The model, with the limits that it has already where it says nothing of them.
+
+    What concerns others than a model is refused: files of any tenant, memory, processes, threads.
 
     Raises:
-        PermissionDenied: the model is new, or has something of this otherwise.
+        PermissionDenied: the model is new, or has something of this otherwise; or a higher limit.
     """
+    before = next((each for each in models if each.name == model.name), None)
     if before is None:
         raise PermissionDenied(f"To add model {model.name} takes a role of all models")
     wrong = [name for name in _OF_ALL if getattr(model, name) != getattr(before, name)]
     own, new = before.options, model.options
+    unsaid = [name for name in _LIMITS if getattr(new, name) is None]
+    new = replace(new, **{name: getattr(own, name) for name in unsaid})
     wrong += [name for name in _OPTIONS_OF_ALL if getattr(new, name) != getattr(own, name)]
+    wrong += [name for name in _LIMITS if not _is_lowered(getattr(new, name), getattr(own, name))]
     if wrong:
         raise PermissionDenied(
             f"To change {', '.join(wrong)} of model {model.name} takes a role of all models"
         )
+    return replace(model, options=new)
+
+
+def _is_lowered(limit: int | None, before: int | None) -> bool:
+    """Whether a limit stays or is lower; to none (None) and to what may be any (0) is neither."""
+    return limit == before or 0 < (limit or 0) < (before or 0)
 
 
 def _put(models: Models, model: ModelConfig) -> Models:

@@ -22,6 +22,7 @@ from salver.config.changes import (
 from salver.config.model_options import ModelOptions
 from salver.config.models import ModelConfig
 from salver.errors import InvalidArgument, NotFound, PermissionDenied
+from salver.vocabulary.servable import All
 
 
 def model(name: str, **more: object) -> ModelConfig:
@@ -171,6 +172,9 @@ def test_a_model_that_was_removed_comes_back_with_its_processes() -> None:
         ({}, {"instances": 200}),
         ({}, {"max_resident_bytes": 1}),
         ({}, {"cpus": 3}),
+        ({}, {"on_timeout": "kill"}),
+        ({}, {"max_concurrent_runs": 1000}),
+        ({}, {"max_queued_runs": 0}),
     ],
 )
 def test_who_administers_one_model_has_it_served_from_where_and_as_it_is(
@@ -183,13 +187,32 @@ def test_who_administers_one_model_has_it_served_from_where_and_as_it_is(
     assert made((A, B), PutModel(changed)) == (changed, B)
 
 
-def test_who_administers_one_model_sets_its_limits_and_adds_no_other() -> None:
-    limits = replace(A, options=ModelOptions(max_queued_runs=3), version_labels={"stable": 1})
-    before = (replace(A, options=ModelOptions(isolation="process", instances=2)), B)
-    after = made(before, PutModel(limits, is_of_one=True))[0].options
-    assert after == ModelOptions(isolation="process", instances=2, max_queued_runs=3)
+def test_who_administers_one_model_sets_its_labels_and_adds_no_other() -> None:
+    labels = replace(A, version_labels={"stable": 1}, version_policy=All())
+    options = ModelOptions(isolation="process", instances=2, max_queued_runs=0, on_timeout="kill")
+    after = made((replace(A, options=options), B), PutModel(labels, is_of_one=True))[0]
+    assert after == replace(labels, options=options)
     with pytest.raises(PermissionDenied, match="To add model b takes a role of all models"):
         made((A,), PutModel(B, is_of_one=True))
+
+
+@pytest.mark.parametrize("limit", ["max_concurrent_runs", "max_queued_runs"])
+@pytest.mark.parametrize(
+    ("before", "after", "is_permitted"),
+    [(4, 4, True), (4, 1, True), (0, 0, True), (4, 5, False), (4, 0, False), (0, 5, False)],
+)
+def test_who_administers_one_model_may_lower_its_limits_and_not_raise_them(
+    limit: str, before: int, after: int, is_permitted: bool
+) -> None:
+    was = replace(A, options=ModelOptions(**{limit: before}))  # type: ignore[arg-type]
+    new = replace(A, options=ModelOptions(**{limit: after}))  # type: ignore[arg-type]
+    if is_permitted:
+        assert made((was,), PutModel(new, is_of_one=True)) == (new,)
+    else:
+        with pytest.raises(PermissionDenied, match=f"To change {limit} of model a takes a role"):
+            made((was,), PutModel(new, is_of_one=True))
+    assert made((was,), PutModel(new)) == (new,)
+    assert made((was,), PutModel(A, is_of_one=True)) == (was,)
 
 
 # -- conditions ----------------------------------------------------------------------------------
