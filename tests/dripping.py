@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 __all__ = ["HEADERS", "dripping"]
 
-HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+HEADERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n"
+    b'ETag: "a"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n'
+)
 
 
 @contextmanager
@@ -20,6 +23,7 @@ def dripping(before: bytes, drip: bytes) -> Iterator[str]:
             connection, _ = listener.accept()
             with connection:
                 try:
+                    connection.recv(1 << 16)
                     connection.sendall(before)
                     while not is_over.wait(0.02):
                         connection.sendall(drip)

@@ -259,7 +259,20 @@ class HttpReader:
                 raise RangesIgnored
             if is_part and not _is_range(found.headers.get("content-range", ""), start, stop):
                 raise Unavailable(f"{shown(url)} answered another part than was asked for")
-            yield from found.iter_raw(chunk_bytes)
+            yield from _gathered(found.iter_raw(), chunk_bytes)
+
+
+def _gathered(pieces: Iterator[bytes], least_bytes: int) -> Iterator[bytes]:
+    """The same in larger pieces."""
+    gathered, count = [], 0
+    for piece in pieces:
+        gathered.append(piece)
+        count += len(piece)
+        if count >= least_bytes:
+            yield b"".join(gathered)
+            gathered, count = [], 0
+    if gathered:
+        yield b"".join(gathered)
 
 
 def _is_range(header: str, start: int, stop: int) -> bool:

@@ -7,8 +7,10 @@ where it was. Checksums are taken of what stands on the disk, while other parts 
 import hashlib
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,6 +20,7 @@ from salver.instruments.threads import step_back
 from salver.remote.backing_off import Backoff
 from salver.remote.bandwidth import Bandwidth
 from salver.remote.errors import RangesIgnored, StoreBusy, is_transient
+from salver.remote.pace import LEAST_BYTES_PER_S, WINDOW_S, Pace
 from salver.sources.protocol import Stage, within
 
 __all__ = ["NOTES", "PART_BYTES", "Parts", "Reader", "RemoteFile", "check_names"]
@@ -60,7 +63,7 @@ class Reader(Protocol):
         ...
 
     def read(self, file: RemoteFile, start: int, stop: int, chunk_bytes: int) -> Iterator[Any]:
-        """The bytes of a file from one place to before another, in chunks.
+        """The bytes of a file from one place to before another, in chunks of about a size or more.
 
         Raises:
             RangesIgnored: parts cannot be read.
@@ -163,6 +166,7 @@ class Parts:
         location: str = "",
         backoff: Backoff = _BACKOFF,
         is_behind: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Fetch nothing yet.
 
@@ -176,7 +180,12 @@ class Parts:
             location: of the version, for errors.
             backoff: how long to wait before a part is tried again.
             is_behind: whether the threads of the parts run behind those that serve requests.
+            clock: seconds, monotonic.
         """
+        self._clock = clock
+        self._pace = Pace(clock())
+        self._held: set[int] = set()  # threads that wait for something else than the store
+        self._reached: dict[_Part, int] = {}  # up to where those are there that are under way
         self._backoff = backoff
         self._is_behind = is_behind
         self._files = files
@@ -189,6 +198,7 @@ class Parts:
         self._lock = threading.Lock()  # guards what follows
         self._waiting: deque[_Part] = deque()
         self._done_bytes = 0
+        self._received_bytes = 0
         self._error: BaseException | None = None
         self._stopped = threading.Event()
         self._changed = threading.Event()
@@ -234,6 +244,7 @@ class Parts:
                 self._stopped.set()
                 for thread in threads:  # of a store that hangs they end later, and harm nobody
                     thread.join(_LOOK_S)
+                self._note_what_came(notes)
                 raise
         finally:
             with self._lock:
@@ -250,6 +261,11 @@ class Parts:
             self._changed.wait(_LOOK_S)
             self._changed.clear()
             self._stage.progress(self._done_bytes)
+            if self._pace.look(self._clock(), self._received_bytes, is_held=bool(self._held)):
+                raise Unavailable(
+                    f"{self._location}: fewer than {LEAST_BYTES_PER_S} bytes a second have come "
+                    f"for {WINDOW_S:.0f} s"
+                )
         self._stage.progress(self._done_bytes)
 
     def _plan(self, noted: Mapping[tuple[str, int], int]) -> None:
@@ -350,9 +366,31 @@ class Parts:
             if is_over and (sums := self._sums.get(part.file.name)) is not None:
                 sums.stops[part.start] = part.stop
 
+    def _note_what_came(self, notes: int) -> None:
+        """Have the next fetch go on where those parts are that nobody waits for any more."""
+        for part, at in self._reached.copy().items():
+            if at > part.start and self._reader.has_ranges:
+                self._note(replace(part, stop=at), notes, is_over=False)
+
     def _advance(self, part: _Part) -> None:
         if (sums := self._sums.get(part.file.name)) is not None:
-            sums.advance(within(self._into, part.file.name))
+            with self._holding():
+                sums.advance(within(self._into, part.file.name))
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """What is done in here takes its time, whatever the store does."""
+        thread = threading.get_ident()
+        self._held.add(thread)
+        try:
+            yield
+        finally:
+            self._held.discard(thread)
+
+    @property
+    def _chunk_bytes(self) -> int:
+        """How much to be told of at a time: of a store that may drip, of each byte."""
+        return self._bandwidth.chunk_bytes if self._pace.is_quick else 1
 
     def _fetch(self, part: _Part, notes: int) -> None:
         """One part; after a failure from where it was broken off, if the store can do that."""
@@ -363,10 +401,9 @@ class Parts:
             while at < part.stop:
                 before = at
                 try:
-                    for chunk in self._reader.read(
-                        part.file, at, part.stop, self._bandwidth.chunk_bytes
-                    ):
-                        at = self._write(descriptor, chunk, at, part)
+                    for chunk in self._reader.read(part.file, at, part.stop, self._chunk_bytes):
+                        with self._holding():
+                            self._reached[part] = at = self._write(descriptor, chunk, at, part)
                         if at - noted_at >= _NOTE_BYTES and self._reader.has_ranges:
                             noted_at = at
                             self._note(replace(part, stop=at), notes, is_over=False)
@@ -377,12 +414,13 @@ class Parts:
                     if not is_transient(error) or failures >= _TRIES:
                         raise
                     asked_s = error.retry_after_s if isinstance(error, StoreBusy) else 0.0
-                    self._pause(self._backoff.wait_s(failures, asked_s))
+                    self._pause(self._backoff.wait_s(failures, asked_s), is_asked=asked_s > 0)
                     if not self._reader.has_ranges:
                         self._count(part.start - at)
                         at = part.start
         finally:
             os.close(descriptor)
+            self._reached.pop(part, None)
             if at > part.start and (at == part.stop or self._reader.has_ranges):
                 self._note(replace(part, stop=at), notes)
 
@@ -409,11 +447,13 @@ class Parts:
     def _count(self, written: int) -> None:
         with self._lock:
             self._done_bytes += written
+            self._received_bytes += max(0, written)
 
     def _check(self) -> None:
         if self._stopped.is_set():
             raise Cancelled("The fetch was given up")
 
-    def _pause(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
+    def _pause(self, seconds: float, *, is_asked: bool) -> None:
+        with self._holding() if is_asked else nullcontext():
+            self._stopped.wait(seconds)
             self._check()

@@ -2,16 +2,18 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.serving import eventually
 
 from salver.errors import Aborted, Cancelled, DataLoss, InvalidArgument, ServingError, Unavailable
 from salver.remote.backing_off import Backoff
 from salver.remote.bandwidth import Bandwidth
-from salver.remote.errors import RangesIgnored
+from salver.remote.errors import RangesIgnored, StoreBusy
 from salver.remote.parts import NOTES, Parts, RemoteFile, check_names
 
 
@@ -71,15 +73,18 @@ def fetch(
     *,
     files: list[RemoteFile] | None = None,
     is_behind: bool = False,
+    bandwidth: Bandwidth | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     into.mkdir(exist_ok=True)
     Parts(
         shop.files(has_sums=True) if files is None else files,
-        *(into, shop, stage or Stage(), Bandwidth()),
+        *(into, shop, stage or Stage(), bandwidth or Bandwidth()),
         part_bytes=10,
         location="s3://b/m/1",
         backoff=Backoff(0.0, 0.0),
         is_behind=is_behind,
+        clock=clock,
     ).run()
 
 
@@ -233,6 +238,71 @@ def test_a_fetch_that_nobody_wants_ends_though_the_store_hangs(tmp_path: Path) -
         if thread.name.startswith("salver-part-"):
             thread.join(10)
     assert "40 50" not in (tmp_path / "v" / NOTES).read_text()
+
+
+class Jumps:
+    """A clock that goes on by ten seconds at each look."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 10.0
+        return self.now_s
+
+
+def test_a_fetch_from_a_store_that_drips_fails_and_the_next_goes_on_where_it_was(
+    tmp_path: Path,
+) -> None:
+    shop, gate = Shop({"m": bytes(range(50))}), threading.Event()
+
+    def drip(_file: RemoteFile, at: int, chunk: bytes) -> bytes:
+        if at % 10 == 3:
+            assert gate.wait(30)
+        return chunk
+
+    shop.fault = drip
+    with pytest.raises(Unavailable, match=r"m/1: fewer than 1000 bytes a second have come for 60"):
+        fetch(shop, tmp_path / "v", clock=Jumps())
+    shop.fault = None
+    shop.asked.clear()
+    fetch(shop, tmp_path / "v")
+    gate.set()
+    assert sorted(shop.asked) == [("m", at + 3, at + 10) for at in range(0, 50, 10)]
+    assert tree(tmp_path / "v") == {"m": bytes(range(50))}
+
+
+class SlowLimit(Bandwidth):
+    """A limit that lets nothing pass for ten minutes of a clock."""
+
+    def __init__(self, clock: Jumps) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def take(self, count: int, check: Any) -> None:
+        eventually("ten minutes have gone by", lambda: self.clock.now_s > 600.0)
+
+
+def test_a_fetch_that_a_limit_of_ours_makes_slow_goes_on(tmp_path: Path) -> None:
+    clock = Jumps()
+    fetch(Shop(CONTENTS), tmp_path / "v", clock=clock, bandwidth=SlowLimit(clock))
+    assert tree(tmp_path / "v") == CONTENTS
+
+
+def test_a_store_that_asks_to_be_left_alone_for_minutes_is_not_one_that_drips(
+    tmp_path: Path,
+) -> None:
+    clock, shop, busy = Jumps(), Shop({"m": b"abc"}), StoreBusy("busy")
+    busy.retry_after_s = 2.0  # which are many looks, and minutes of that clock
+
+    def fail_once(_file: RemoteFile, _at: int, chunk: bytes) -> bytes:
+        shop.fault = None
+        raise busy
+
+    shop.fault = fail_once
+    fetch(shop, tmp_path / "v", clock=clock)
+    assert clock.now_s > 120.0
+    assert tree(tmp_path / "v") == {"m": b"abc"}
 
 
 def test_a_link_in_the_directory_is_not_followed(tmp_path: Path) -> None:
