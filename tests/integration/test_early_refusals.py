@@ -154,13 +154,15 @@ def test_who_looks_only_when_all_is_sent_reads_the_answer(server: Server) -> Non
 
 
 @pytest.mark.skipif(which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("flag", ["--http1.1", "--http2-prior-knowledge"])
+@pytest.mark.parametrize(
+    ("server", "flag"),
+    [("native", "--http1.1"), ("native", "--http2-prior-knowledge"), ("grpcio", "--http1.1")],
+    indirect=["server"],
+)
 @pytest.mark.parametrize("expect", ["Expect:", "Expect: 100-continue"])
 def test_curl_reads_the_answer_to_a_large_upload(
     server: Server, large_file: Path, flag: str, expect: str
 ) -> None:
-    if flag != "--http1.1" and not speaks_http2(server):
-        pytest.skip("the gRPC library has its port for itself")
     command = ["curl", "-sS", "-w", "%{http_code} %{size_upload}", flag, "-H", expect]
     done = subprocess.run(
         [*command, "--data-binary", f"@{large_file}", server.url + PREDICT],
@@ -174,12 +176,6 @@ def test_curl_reads_the_answer_to_a_large_upload(
     status, uploaded = done.stdout.rpartition("}")[2].split()
     assert status == "401"
     assert int(uploaded) < LARGE_BYTES
-
-
-def speaks_http2(server: Server) -> bool:
-    with server.connect() as connection:
-        connection.sendall(PREFACE + settings(()))
-        return connection.recv(9)[3:4] == b"\x04"
 
 
 class Frames:
@@ -214,12 +210,14 @@ class Frames:
                 return word & 0xFF, stream_id, payload
 
 
+over_http2 = pytest.mark.parametrize("server", ["native"], indirect=True)
+"""The gRPC library has its port for itself."""
+
 GRPC = ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
 
 
+@over_http2
 def test_header_fields_of_http2_are_answered_and_the_stream_is_reset(server: Server) -> None:
-    if not speaks_http2(server):
-        pytest.skip("the gRPC library has its port for itself")
     with server.connect() as connection, Frames(connection) as frames:
         for stream_id, fields, target in (
             (1, (), PREDICT),
@@ -234,9 +232,8 @@ def test_header_fields_of_http2_are_answered_and_the_stream_is_reset(server: Ser
     assert resets == dict.fromkeys((1, 3, 5, 7), bytes(4))  # NO_ERROR
 
 
+@over_http2
 def test_what_is_sent_to_a_reset_stream_gets_no_window(server: Server) -> None:
-    if not speaks_http2(server):
-        pytest.skip("the gRPC library has its port for itself")
     with server.connect() as connection, Frames(connection) as frames:
         frames.ask(1, *GRPC, target=METHOD.encode())
         frames.next_of(RST_STREAM)

@@ -112,9 +112,10 @@ async def test_a_sampled_answer_is_an_example_of_those_that_take_as_long(served:
     for is_inline in (True, False):
         served.shelf.put("m", 7 + is_inline, HALF_PLUS_TWO, is_inline=is_inline)
         await served.predict()
-    readings = served.shelf.metrics._meters.read()
-    found = {exemplar.trace_id for exemplar in readings.exemplars.values()}
-    assert found == {trace.trace_id for trace in served.sink.taken}
+        readings = served.shelf.metrics._meters.read()
+        found = {exemplar.trace_id for exemplar in readings.exemplars.values()}
+        assert served.sink.taken[-1].trace_id in found  # the later of two that took as long
+        assert found <= {trace.trace_id for trace in served.sink.taken}
 
 
 async def test_each_step_of_a_coroutine_is_for_its_request() -> None:
