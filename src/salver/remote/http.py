@@ -9,7 +9,14 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from salver.config.remote import RemoteStore
-from salver.errors import Aborted, FailedPrecondition, InvalidArgument, ServingError, Unavailable
+from salver.errors import (
+    STOPPING,
+    Aborted,
+    FailedPrecondition,
+    InvalidArgument,
+    ServingError,
+    Unavailable,
+)
 from salver.instruments.files import OsErrorsOf, read_regular
 from salver.remote.deadlines import obey_deadlines, within
 from salver.remote.errors import RangesIgnored, StoreBusy, error_of_status
@@ -130,6 +137,10 @@ class Web:
             raise Unavailable(f"{shown(url)} cannot be read: {_reason(error)}") from None
         except httpx.InvalidURL:
             raise InvalidArgument(f"{shown(url)} is no URL of a web server") from None
+        except RuntimeError:  # of a client that was closed meanwhile
+            if not self._client.is_closed:
+                raise
+            raise Unavailable(STOPPING) from None
         self._count(self._scheme, operation, "ok")
 
     def read_small(self, url: str, most_bytes: int, *, counted_as: str = "") -> bytes:

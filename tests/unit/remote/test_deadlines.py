@@ -1,11 +1,15 @@
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from tests.dripping import HEADERS, dripping
+from tests.integration.serving import eventually
+from tests.web_server import serving
 
 from salver.config.remote import RemoteStore
 from salver.errors import Unavailable
@@ -13,6 +17,7 @@ from salver.remote.deadlines import obey_deadlines, within
 from salver.remote.http import HttpReader, open_web
 from salver.remote.parts import RemoteFile
 from salver.remote.places import place_of
+from salver.remote.polls import Polls
 from salver.remote.retry_after import ask_when
 from salver.remote.stores import open_bucket
 from salver.remote.web_source import WebSource
@@ -120,3 +125,27 @@ def test_what_a_store_drips_of_a_large_file_is_seen_as_it_comes(*, is_bucket: bo
         assert bytes(next(chunks)).strip(b"x") == b""
         assert len(next(chunks)) < 1000
         del chunks
+
+
+@pytest.mark.parametrize("is_redirect", [True, False])
+def test_a_look_that_is_under_way_when_all_is_closed_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, is_redirect: bool
+) -> None:
+    monkeypatch.setattr("salver.remote.timetable.Polls", partial(Polls, quiet_s=0.05))
+    source, models = WebSource("http", SourceSettings()), []
+    with serving() as web, dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x") as url:
+        has_closed = threading.Event()
+
+        def redirect(handler: Any) -> bool:
+            assert has_closed.wait(30)
+            handler.answer(302, b"", {"Location": f"{web.url}/there"})
+            return True
+
+        web.fault = redirect
+        models = [MonitoredServable("m", f"{web.url if is_redirect else url}/3.tar.gz", Latest())]
+        assert list(source.find(models)) == []
+        source.close()
+        has_closed.set()
+        ((_, found),) = eventually("it has ended", lambda: list(source.find(models)))
+        assert isinstance(found, Unavailable)
+    assert caplog.records == []
