@@ -91,12 +91,13 @@ def write_demo(version: Path) -> None:
 
 def write_sums(version: Path) -> None:
     """The checksums of a version."""
-    files = [path for path in sorted(version.rglob("*")) if path.is_file()]
+    sums = version / "SHA256SUMS"
+    files = [path for path in sorted(version.rglob("*")) if path.is_file() and path != sums]
     lines = [
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(version)}\n"
         for file in files
     ]
-    (version / "SHA256SUMS").write_text("".join(lines))
+    sums.write_text("".join(lines))
 
 
 def _rclone() -> str:
