@@ -61,13 +61,16 @@ class Polls:
         with self._lock:
             self._waiting.extend(due)
         wanted, raised = frozenset(polled), None
-        while self._is_expecting():
+        wait_s = self._quiet_s if due else self._idle_s(polled, now_s)
+        while self._is_expecting() or wait_s > 0:
             try:
-                each, found = self._done.get(timeout=self._quiet_s)
+                each, found = self._done.get(timeout=wait_s or self._quiet_s)
             except queue.Empty:
                 with self._lock:
                     self._late.update(self._running)
+                wait_s = 0.0
                 continue
+            wait_s = 0.0
             self._unheard.discard(each)
             if isinstance(found, BaseException):
                 raised = found
@@ -82,6 +85,13 @@ class Polls:
             return next_poll_s(polled, poll_wait_s, self._clock())
         others = (each for each in polled if each not in self._unheard)
         return min(_AGAIN_S, next_poll_s(others, _AGAIN_S, self._clock()))
+
+    def _idle_s(self, polled: Iterable[Polled], now_s: float) -> float:
+        """How long to listen to those that are late, since no other is due."""
+        if not self._unheard:
+            return 0.0
+        others = (each for each in polled if each not in self._unheard)
+        return min(self._quiet_s, next_poll_s(others, self._quiet_s, now_s))
 
     def _is_expecting(self) -> bool:
         """Whether a poll will soon have ended; begins those that may begin."""

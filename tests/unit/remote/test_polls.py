@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,6 +86,25 @@ def test_a_store_that_hangs_is_waited_for_no_longer_and_heard_when_it_ends() -> 
     assert len(eventually("it is heard", heard(made, [slow, quick]))) == 1
     assert slow.polls == [1.0]
     assert made.next_s([slow, quick], 60.0) == 60.0
+
+
+def test_a_store_that_hangs_is_listened_to_while_no_other_is_due() -> None:
+    _, made = polls(quiet_s=0.05)
+    gate = threading.Event()
+    slow = Place(0.0, gate)
+    assert list(made.find([slow])) == []
+    waits: list[float] = []
+    get = made._done.get
+
+    def noted(*, timeout: float) -> Any:
+        waits.append(timeout)
+        return get(timeout=timeout)
+
+    made._done = SimpleNamespace(get=noted, put=made._done.put)  # type: ignore[assignment]
+    assert list(made.find([slow])) == []
+    assert list(made.find([slow, Place(1.03)])) == []
+    assert waits == [0.05, pytest.approx(0.03)]
+    gate.set()
 
 
 def test_as_many_as_may_be_polled_at_once_may_hang_and_others_are_polled() -> None:
