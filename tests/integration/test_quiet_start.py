@@ -41,7 +41,7 @@ def test_verbose_says_it_all(model_path: ModelPath, launch_server: Launch, worke
     server.out.wait_for("Try:")
     server.err.wait_for("Exporting HTTP/REST API at:localhost:")
     server.err.wait_for("Successfully loaded servable version {name: half_plus_two version: 123}")
-    server.err.wait_for("oneDNN custom operations are on")
+    server.err.wait_for("Reading SavedModel from: ")  # TensorFlow itself
 
 
 @WORKERS

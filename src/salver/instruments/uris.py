@@ -17,6 +17,9 @@ from urllib.parse import unquote
 __all__ = ["CanonicalUri", "canonical_uri", "first_name"]
 
 _FIRST_NAMES: Final = {"gcs": "gs", "abfss": "abfs"}
+_STORES: Final = frozenset({"s3", "gs", "az", "abfs", "http", "https", "hf"})
+"""Their URIs begin with a host or a bucket; those of plug-ins may have an empty one."""
+
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _DOTS: Final = frozenset({".", ".."})
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\?#]")  # by which readers of URIs take them differently
@@ -30,9 +33,11 @@ class CanonicalUri:
 
     Attributes:
         scheme: in small letters, and that of several names which counts: `gs` for `gcs`.
-        parts: the host or bucket, and the names in the path; none of them is empty.
+        parts: the host or bucket, which only a plug-in may have empty, and the names in the path,
+            of which none is empty.
         is_definite: whether every reader takes it for the same place. No: one with `.` or `..`, be
-            they encoded, or with a character by which readers differ, or without a host or bucket.
+            they encoded, or with a character by which readers differ, or of a store without a host
+            or bucket.
     """
 
     scheme: str
@@ -64,8 +69,11 @@ def canonical_uri(uri: str) -> CanonicalUri:
     if scheme in _DEFAULT_PORTS:
         names = [_ENCODED.sub(_as_equal, name) for name in names]
     place = _authority(scheme, authority)
-    parts = tuple(filter(None, (place, *names)))
-    return CanonicalUri(scheme, parts, bool(place) and _is_definite(rest))
+    parts = tuple(filter(None, names))
+    if place or (path and scheme not in _STORES):
+        parts = (place, *parts)
+    has_place = bool(place) or scheme not in _STORES
+    return CanonicalUri(scheme, parts, has_place and _is_definite(rest))
 
 
 def _authority(scheme: str, authority: str) -> str:

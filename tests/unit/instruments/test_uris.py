@@ -35,12 +35,21 @@ def test_what_spells_one_place_has_one_form(uri: str, same: str) -> None:
         ("https://host/x", "https://user@host/x"),
         ("s3://models:443/x", "s3://models/x"),
         ("az://models/x", "s3://models/x"),
+        ("toy:///models/x", "toy://models/x"),
     ],
 )
 def test_what_may_be_two_places_has_two(uri: str, other: str) -> None:
     one, two = canonical_uri(uri), canonical_uri(other)
     assert not one.is_within(two)
     assert not two.is_within(one)
+
+
+def test_a_plug_in_may_have_paths_without_a_host() -> None:
+    place = canonical_uri("toy:///models//rows")
+    assert place.is_definite
+    assert place.is_within(canonical_uri("toy:///models"))
+    assert place.is_within(canonical_uri("toy://"))
+    assert not canonical_uri("toy:///models/../x").is_definite
 
 
 def test_below_a_place_is_what_has_its_whole_names() -> None:
