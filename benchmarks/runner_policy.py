@@ -35,6 +35,7 @@ import numpy as np
 from salver.scheduling import estimates, runner
 from salver.scheduling.run_pool import Lane, RunPool
 from salver.scheduling.runner import MeasuredProgram
+from salver.scheduling.usage import Usage
 
 REQUEST_S = 10e-6  # of the loop, for reading a request and writing the answer
 POOL_S = 40e-6  # more of it where the run is made in the pool
@@ -139,6 +140,7 @@ class World:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.now_s = 0.0
         self.cpu_s = 0.0
+        self.waits = 0
         self.seen = Seen()
         self._scenario = scenario
         self._machine = scenario.machine
@@ -154,7 +156,7 @@ class World:
                 _Program(self, model),
                 self._lane(str(number)),
                 clock=lambda: self.now_s,
-                cpu_clock=self.cpu_clock,
+                usage=self.usage,
             )
             for number, model in enumerate(scenario.models)
         ]
@@ -177,9 +179,9 @@ class World:
             asyncio._set_running_loop(None)
         return self.seen
 
-    def cpu_clock(self) -> float:
-        """What the loop's thread has computed, as far as the system knows."""
-        return self.cpu_s
+    def usage(self) -> Usage:
+        """What the loop's thread has used, as far as the system knows."""
+        return Usage(self.cpu_s, self.waits)
 
     def compute(self, seconds: float) -> None:
         """Spend time of the thread that is being played."""
@@ -221,7 +223,7 @@ class World:
 
     def _submit(self, call: Callable[[], Any], _timeout_s: float | None = None) -> "Future[Any]":
         future: Future[Any] = Future()
-        here_s, cpu_s = self.now_s, self.cpu_s
+        here_s, cpu_s, waits = self.now_s, self.cpu_s, self.waits
         threads = self._threads[self._number]
         thread = min(range(THREADS), key=threads.__getitem__)
         if threads[thread] <= here_s:  # it sleeps
@@ -231,7 +233,7 @@ class World:
         result = call()
         threads[thread] = self.now_s
         ended_s = self._machine.end_of(self.now_s, self._hop())
-        self.now_s, self.cpu_s = here_s, cpu_s
+        self.now_s, self.cpu_s, self.waits = here_s, cpu_s, waits
 
         def settle() -> None:
             self.compute(POOL_S / 2)
@@ -276,6 +278,7 @@ class _Program:
         computes_s, waits_s = self._model.takes_s(now_s), self._model.waits_s(now_s)
         world.compute(computes_s)
         world.now_s += waits_s
+        world.waits += waits_s > 0
         return computes_s + waits_s
 
 
@@ -331,6 +334,11 @@ def scenarios() -> dict[str, Scenario]:
             [short(10_000)],
             Machine(freezes(50, 3e-3, 20), hop_s=1e-3),
             seconds=20.0,
+        ),
+        "taken and seldom": Scenario(
+            "the same 200 times a second, for 4 ms, and 200 requests a second",
+            [short(200, 50e-6)],
+            Machine(freezes(200, 4e-3, 60), hop_s=1e-3),
         ),
         "quota": Scenario(
             "a container that is stopped for 40 of each 100 ms",
@@ -429,7 +437,8 @@ def _waiting_at_times(rate: float, share: float, waits_s: float) -> Model:
 # -- what is left out ----------------------------------------------------------------------------
 
 LEFT_OUT: dict[str, Sequence[tuple[Any, str, Any]]] = {
-    "cpu": [(World, "cpu_clock", lambda world: world.now_s)],
+    "cpu": [(World, "usage", lambda world: Usage(world.now_s, world.waits))],
+    "waits": [(World, "usage", lambda world: Usage(world.cpu_s, round(world.now_s * 1e9)))],
     "excuses": [(runner, "is_excused", lambda *_, **__: False)],
     "cooldown": [(runner, "cooldown_s", lambda *_: 0.0)],
     "growth": [(estimates, "COOLDOWN_GROWTH", 1.0)],

@@ -9,6 +9,8 @@ because many programs may turn slow together. What each rule is there for was me
 from math import inf
 from typing import Final
 
+from salver.scheduling.usage import Usage
+
 __all__ = ["LONG_INLINE_S", "Estimate", "LoopBudget", "cooldown_s", "is_excused"]
 
 INLINE_BELOW_S: Final = 100e-6
@@ -26,7 +28,7 @@ PROGRAM_SHARE: Final = 0.004  # of the time, for runs longer than any pause of t
 BUDGET_S: Final = 0.1
 BUDGET_SHARE: Final = 0.02
 MOST_SPENT_S: Final = 0.15  # on one run: none closes the loop for more than 2.5 s
-LOOK_EACH_S: Final = 0.4e-3  # at the loop's CPU time; less than half of a long run
+LOOK_EACH_S: Final = 0.4e-3  # at what the loop's thread has used; less than half of a long run
 
 
 class Estimate:
@@ -74,17 +76,22 @@ class Estimate:
         self._taken = 0
 
 
-def is_excused(seconds: float, short_runs: int, *, has_computed: bool) -> bool:
-    """Whether a run in the loop may have been long by accident, because it is rare.
+def is_excused(seconds: float, short_runs: int, used: Usage) -> bool:
+    """Whether a run in the loop may have been long by accident.
 
     A busy machine takes the processor away in the middle of a run, a container over its quota is
-    stopped, a host does both to a virtual machine and has it count as computing.
+    stopped: then the thread has neither computed nor waited. A host does both to a virtual machine
+    and has it count as computing; and where something was waited for, it may have been the
+    processor, which another thread gave up late. So those are excused where they are rare.
 
     Args:
         seconds: it took.
         short_runs: of the program in the loop, since the last long one.
-        has_computed: whether the thread computed meanwhile, as far as the system knows.
+        used: meanwhile, by the thread.
     """
+    has_computed = used.cpu_s > seconds / 2
+    if not has_computed and not used.waits:
+        return True
     saved_s = short_runs * INLINE_BELOW_S
     return seconds < LONGEST_PAUSE_S and seconds <= (
         saved_s * EXCUSED_SHARE if has_computed else saved_s
@@ -110,29 +117,28 @@ class LoopBudget:
     A token bucket: it holds 0.1 s and gets a fiftieth of the time that passes. Each long run takes
     out what it took; while less than nothing is left, no run is made in the loop.
 
-    It also knows how much the loop's thread has computed, which tells a long run from one that
-    waited. To read that costs as much as a thirtieth of a short run, so it is read each 0.4 ms.
+    It also knows what the loop's thread has used, which tells a long run from one that was stopped.
+    To read that costs as much as a thirtieth of a short run, so it is read each 0.4 ms.
 
     Attributes:
         closed_until_s: until then nothing is to run in the loop, by the programs' clock.
         look_at_s: when `look` wants to be called before the next run in the loop.
     """
 
-    __slots__ = ("_cpu_s", "_left_s", "_since_s", "closed_until_s", "look_at_s")
+    __slots__ = ("_left_s", "_since_s", "_used", "closed_until_s", "look_at_s")
 
     def __init__(self) -> None:
         self.closed_until_s = -inf
         self.look_at_s = -inf
-        self._cpu_s = 0.0
+        self._used = Usage(0.0, 0)
         self._left_s = BUDGET_S
         self._since_s = 0.0
 
-    def look(self, now_s: float, cpu_s: float) -> float:
-        """Note the CPU time that the loop's thread has used by now; returns what is new of it."""
-        new_s = cpu_s - self._cpu_s
-        self._cpu_s = cpu_s
+    def look(self, now_s: float, used: Usage) -> Usage:
+        """Note what the loop's thread has used by now; returns what is new of it."""
+        last, self._used = self._used, used
         self.look_at_s = now_s + LOOK_EACH_S
-        return new_s
+        return Usage(used.cpu_s - last.cpu_s, used.waits - last.waits)
 
     def spend(self, seconds: float, now_s: float) -> None:
         """Take out what a long run took that has just ended."""

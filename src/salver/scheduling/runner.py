@@ -5,7 +5,7 @@ program is first run in the pool and measured, per size of its inputs, and where
 shorter than that, the next ones are made in the loop. There a run cannot be interrupted, and may
 turn out long:
 
-* Where it is rare, as an accident of the machine's is, it is excused (`is_excused`).
+* Where it was an accident of the machine's, or is as rare as one, it is excused (`is_excused`).
 * Otherwise its program is kept out of the loop for a cooldown, each time longer, and all its sizes
   prove themselves in the pool again.
 * What long runs of all programs take together comes out of one budget (`LoopBudget`).
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from math import inf
-from time import perf_counter, thread_time
+from time import perf_counter
 from typing import Final
 
 from salver.errors import STOPPING, DeadlineExceeded, Unavailable
@@ -28,6 +28,7 @@ from salver.scheduling.estimates import (
     is_excused,
 )
 from salver.scheduling.run_pool import Lane, RunPool
+from salver.scheduling.usage import Usage, thread_usage
 from salver.tracing.tracer import Tracer
 from salver.vocabulary.model import Program
 from salver.vocabulary.requests import Array
@@ -76,13 +77,13 @@ class MeasuredProgram:
         "_budget",
         "_clock",
         "_cooldown_s",
-        "_cpu_clock",
         "_estimates",
         "_out_until_s",
         "_pool",
         "_program",
         "_run_inline",
         "_short_runs",
+        "_usage",
         "counts",
         "tracer",
     )
@@ -94,7 +95,7 @@ class MeasuredProgram:
         *,
         may_run_inline: bool = True,
         clock: Callable[[], float] = perf_counter,
-        cpu_clock: Callable[[], float] = thread_time,
+        usage: Callable[[], Usage] = thread_usage,
     ) -> None:
         """Wrap a program.
 
@@ -104,10 +105,10 @@ class MeasuredProgram:
             may_run_inline: whether any may be made in the loop. Those of a graph with loops never
                 are: how long one takes may depend on the values fed.
             clock: seconds, monotonic, fine enough for microseconds.
-            cpu_clock: seconds that the calling thread has computed.
+            usage: of the calling thread.
         """
         self._clock = clock
-        self._cpu_clock = cpu_clock
+        self._usage = usage
         self._program = program
         self._run_inline = program.run_inline
         self._pool = pool
@@ -183,7 +184,7 @@ class MeasuredProgram:
 
     def _run_in_loop(self, feeds: Sequence[Array], begun: float) -> list[Array]:
         if begun >= self._budget.look_at_s:
-            self._budget.look(begun, self._cpu_clock())
+            self._budget.look(begun, self._usage())
         self.counts.inline += 1
         self._short_runs += 1
         try:
@@ -196,9 +197,9 @@ class MeasuredProgram:
     def _ran_long(self, seconds: float, ended: float) -> None:
         # What the thread did since the last look, 0.4 ms before the run or less, is counted in: it
         # is less than half of the time.
-        has_computed = self._budget.look(ended, self._cpu_clock()) > seconds / 2
+        used = self._budget.look(ended, self._usage())
         short_runs, self._short_runs = self._short_runs - 1, 0
-        if is_excused(seconds, short_runs, has_computed=has_computed):
+        if is_excused(seconds, short_runs, used):
             self._cooldown_s /= COOLDOWN_GROWTH
             return
         self.counts.demotions += 1

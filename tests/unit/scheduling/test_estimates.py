@@ -1,6 +1,7 @@
 import pytest
 
 from salver.scheduling.estimates import Estimate, LoopBudget, cooldown_s, is_excused
+from salver.scheduling.usage import Usage
 
 
 def proven() -> Estimate:
@@ -41,21 +42,24 @@ def test_runs_in_the_loop_are_known_by_the_shortest_of_late() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "short_runs", "has_computed", "excused"),
+    ("seconds", "short_runs", "used", "excused"),
     [
-        (10e-3, 100, False, True),
-        (10e-3, 99, False, False),
-        (10e-3, 10_000, True, True),
-        (10e-3, 9_999, True, False),
-        (0.19, 10**9, True, True),
-        (0.2, 10**9, True, False),
-        (0.2, 10**9, False, False),
+        (10e-3, 100, Usage(5e-3, 1), True),
+        (10e-3, 99, Usage(5e-3, 1), False),
+        (10e-3, 10_000, Usage(6e-3, 1), True),
+        (10e-3, 9_999, Usage(6e-3, 1), False),
+        (10e-3, 9_999, Usage(6e-3, 0), False),
+        (10e-3, 0, Usage(5e-3, 0), True),
+        (0.19, 10**9, Usage(0.19, 0), True),
+        (0.2, 10**9, Usage(0.2, 0), False),
+        (0.2, 10**9, Usage(0.0, 1), False),
+        (0.2, 0, Usage(0.0, 0), True),
     ],
 )
-def test_a_long_run_is_excused_where_short_ones_make_it_rare_and_no_machine_pauses_longer(
-    seconds: float, short_runs: int, has_computed: bool, excused: bool
+def test_a_long_run_is_excused_where_it_is_rare_or_the_thread_was_only_stopped(
+    seconds: float, short_runs: int, used: Usage, excused: bool
 ) -> None:
-    assert is_excused(seconds, short_runs, has_computed=has_computed) is excused
+    assert is_excused(seconds, short_runs, used) is excused
 
 
 def test_a_cooldown_is_ten_times_the_run_and_then_four_times_the_last_up_to_a_bound() -> None:
@@ -85,9 +89,9 @@ def test_a_budget_that_is_overdrawn_closes_the_loop_until_a_fiftieth_of_the_time
     assert budget.closed_until_s == pytest.approx(202.5)
 
 
-def test_what_a_thread_computed_is_told_since_the_last_look() -> None:
+def test_what_a_thread_has_used_is_told_since_the_last_look() -> None:
     budget = LoopBudget()
-    budget.look(10.0, 5.0)
+    budget.look(10.0, Usage(5.0, 3))
     assert budget.look_at_s == pytest.approx(10.0 + 0.4e-3)
-    assert budget.look(11.0, 5.25) == 0.25
+    assert budget.look(11.0, Usage(5.25, 5)) == (0.25, 2)
     assert budget.look_at_s == pytest.approx(11.0 + 0.4e-3)

@@ -1,7 +1,10 @@
 import asyncio
 import random
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import count
 from math import inf
 from typing import Any
 
@@ -12,6 +15,7 @@ from salver.errors import DeadlineExceeded, InvalidArgument, ServingError, Unava
 from salver.scheduling import runner
 from salver.scheduling.run_pool import RunPool
 from salver.scheduling.runner import MeasuredProgram, size_of
+from salver.scheduling.usage import Usage, thread_usage
 from salver.vocabulary.requests import Array
 
 LONG_S = 10.0  # for what must happen; a test that waits this long has failed
@@ -25,6 +29,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+def usage(cpu_clock: Callable[[], float]) -> Callable[[], Usage]:
+    """Of a thread that waits for something each time."""
+    waits = count()
+    return lambda: Usage(cpu_clock(), next(waits))
 
 
 class Echo:
@@ -161,7 +171,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_program_runs_in_the_loop_only_after_it_has_proven_short(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF + 3, program)
     assert echo.where == ["pool"] * FIRST_PROOF + ["inline"] * 3
 
@@ -171,7 +181,7 @@ async def test_in_the_pool_a_program_runs_in_its_thread_alone_once_it_is_known_t
 ) -> None:
     echo = Echo(Clock())
     pool.loop_budget.closed_until_s = inf
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     for takes_s, alone in ((0.1, 0), (0.11e-3, 0), (0.09e-3, 4)):
         echo.takes_s = takes_s
         await run_times(FIRST_PROOF, program)  # the shortest of an earlier proof is forgotten
@@ -186,14 +196,14 @@ async def test_a_program_with_loops_is_never_run_alone_in_a_thread_of_the_pool(
 ) -> None:
     echo = Echo(Clock())
     echo.can_loop = True
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(3 * FIRST_PROOF, program)
     assert (echo.alone, set(echo.where)) == (0, {"pool"})
 
 
 async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
     echo = Echo(Clock(), takes_s=1e-9)
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await outputs_of(program)
     echo.takes_s = 1.0
     await run_times(20, program)
@@ -202,7 +212,7 @@ async def test_the_first_run_of_a_program_is_no_proof(pool: RunPool) -> None:
 
 async def test_a_long_program_stays_in_the_pool(pool: RunPool) -> None:
     echo = Echo(Clock(), takes_s=101e-6)
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(30, program)
     assert set(echo.where) == {"pool"}
 
@@ -211,7 +221,7 @@ async def test_one_short_run_of_the_proof_is_enough_because_the_others_may_have_
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock(), takes_s=5e-3)
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF - 1, program)
     echo.takes_s = 20e-6
     await run_times(2, program)
@@ -220,7 +230,7 @@ async def test_one_short_run_of_the_proof_is_enough_because_the_others_may_have_
 
 async def test_each_size_of_the_inputs_is_proven_by_itself(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF + 1, program)
     await outputs_of(program, [np.zeros(1000, np.float32)])
     await outputs_of(program)
@@ -229,7 +239,7 @@ async def test_each_size_of_the_inputs_is_proven_by_itself(pool: RunPool) -> Non
 
 async def test_the_size_of_strings_is_that_of_what_they_hold(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     short, long = np.array([b"x"], object), np.array([b"x" * 10_000], object)
     await run_times(FIRST_PROOF + 1, program, [short])
     await outputs_of(program, [long])
@@ -238,7 +248,7 @@ async def test_the_size_of_strings_is_that_of_what_they_hold(pool: RunPool) -> N
 
 async def test_a_program_without_inputs_is_proven_too(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF + 1, program, [])
     assert echo.where[-1] == "inline"
 
@@ -247,7 +257,7 @@ async def test_a_run_that_is_long_in_the_loop_sends_its_size_back_to_the_pool(
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF, program)
     echo.takes_s = 10.0
     await run_times(3, program)
@@ -261,7 +271,7 @@ async def test_long_runs_that_come_again_and_again_have_a_small_part_of_the_time
 ) -> None:
     clock = Clock()
     echo = Echo(clock)
-    program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
+    program = MeasuredProgram(echo, pool, clock=clock, usage=usage(clock))
     size, held_s, begun_s = ONE[0].nbytes, 0.0, clock.now_s
     while clock.now_s < begun_s + 3600.0:
         for _ in range(FIRST_PROOF):
@@ -277,7 +287,7 @@ async def test_long_runs_that_come_again_and_again_have_a_small_part_of_the_time
 
 async def test_a_program_that_is_long_for_some_of_one_size_is_soon_kept_out(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     held_s = 0.0
     for _ in range(2000):
         for takes_s in (20e-6, 20e-6, 20e-6, 21e-3):
@@ -294,7 +304,7 @@ async def test_many_programs_that_turn_slow_hold_the_loop_a_bounded_time_in_a_ro
 ) -> None:
     clock = Clock()
     echoes = [Echo(clock) for _ in range(50)]
-    programs = [MeasuredProgram(each, pool, clock=clock, cpu_clock=clock) for each in echoes]
+    programs = [MeasuredProgram(each, pool, clock=clock, usage=usage(clock)) for each in echoes]
     for program in programs:
         await run_times(FIRST_PROOF, program)
     for echo in echoes:
@@ -317,7 +327,7 @@ async def test_programs_that_are_long_in_turn_hold_the_loop_a_fiftieth_of_the_ti
     held_s = 0.0
     for _ in range(2000):
         echo = Echo(clock)
-        program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
+        program = MeasuredProgram(echo, pool, clock=clock, usage=usage(clock))
         for _ in range(FIRST_PROOF):
             program.ran_elsewhere(ONE[0].nbytes, 20e-6)
         estimate = program.inline_estimate(ONE[0].nbytes)
@@ -334,8 +344,8 @@ async def test_while_the_loop_is_closed_short_programs_are_answered_from_the_poo
 ) -> None:
     clock = Clock()
     echo, slow = Echo(clock), Echo(clock, takes_s=10e-6)
-    program = MeasuredProgram(echo, pool, clock=clock, cpu_clock=clock)
-    turning = MeasuredProgram(slow, pool, clock=clock, cpu_clock=clock)
+    program = MeasuredProgram(echo, pool, clock=clock, usage=usage(clock))
+    turning = MeasuredProgram(slow, pool, clock=clock, usage=usage(clock))
     await run_times(FIRST_PROOF + 1, program)
     await run_times(FIRST_PROOF, turning)
     slow.takes_s = 10.0
@@ -354,7 +364,7 @@ async def test_while_the_loop_is_closed_short_programs_are_answered_from_the_poo
 async def test_a_program_with_loops_is_never_run_in_the_loop(pool: RunPool) -> None:
     echo = Echo(Clock())
     echo.can_loop = True
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(30, program)
     assert set(echo.where) == {"pool"}
 
@@ -371,7 +381,7 @@ async def test_after_a_long_run_all_sizes_are_kept_out_for_a_cooldown_that_grows
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     other_size = [np.zeros(1000, np.float32)]
     for feeds in (ONE, other_size):
         await run_times(FIRST_PROOF, program, feeds)
@@ -393,7 +403,7 @@ async def test_after_the_cooldown_a_program_that_is_long_by_now_stays_in_the_poo
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF, program)
     await demoted(program, echo)
     echo.takes_s = 1e-3
@@ -407,7 +417,7 @@ async def test_a_long_run_after_very_many_short_ones_is_excused_and_shortens_the
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF, program)
     await demoted(program, echo, 2e-3)  # kept out for 20 ms
     echo.clock.now_s += 1.0
@@ -427,7 +437,7 @@ async def test_a_run_that_only_waited_for_the_processor_is_excused_after_a_few_s
     pool: RunPool,
 ) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(lambda: 0.0))
     await run_times(FIRST_PROOF + 900, program)
     await demoted(program, echo, 90e-3)
     await run_times(900, program)
@@ -439,10 +449,36 @@ async def test_a_run_that_only_waited_for_the_processor_is_excused_after_a_few_s
     assert (echo.where[-1], pool.counts.demotions) == ("pool", 1)
 
 
+async def test_a_run_in_which_the_thread_was_stopped_is_excused_however_often(
+    pool: RunPool,
+) -> None:
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=lambda: Usage(0.0, 7))
+    await run_times(FIRST_PROOF, program)
+    for taken_s in (4e-3, 4e-3, 0.5):
+        await demoted(program, echo, taken_s)
+    await outputs_of(program)
+    assert (echo.where[-1], pool.counts.demotions) == ("inline", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a thread waited for")
+def test_a_thread_knows_what_it_has_computed_and_how_often_it_has_waited() -> None:
+    begun_s, before = time.thread_time(), thread_usage()
+    while time.thread_time() - begun_s < 20e-3:
+        pass
+    computed = thread_usage()
+    for _ in range(5):
+        time.sleep(1e-4)
+    waited = thread_usage()
+    assert computed.cpu_s - before.cpu_s == pytest.approx(20e-3, rel=0.2)
+    assert computed.waits == before.waits
+    assert waited.waits >= computed.waits + 5
+
+
 async def test_what_the_loop_computed_just_before_is_not_the_runs(pool: RunPool) -> None:
     echo = Echo(Clock())
     cpu = Clock()
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=cpu)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(cpu))
     await run_times(FIRST_PROOF + 1000, program)
     cpu.now_s += 9e-3  # since the last look
     await demoted(program, echo, 20e-3)
@@ -452,7 +488,7 @@ async def test_what_the_loop_computed_just_before_is_not_the_runs(pool: RunPool)
 
 async def test_a_run_longer_than_any_pause_of_the_machine_is_never_excused(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=lambda: 0.0)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(lambda: 0.0))
     await run_times(FIRST_PROOF + 4000, program)
     await demoted(program, echo, 0.2)
     await run_times(FIRST_PROOF + 1, program)
@@ -467,7 +503,7 @@ async def test_a_run_longer_than_any_pause_of_the_machine_is_never_excused(pool:
 async def test_a_program_that_may_not_run_inline_never_does(pool: RunPool) -> None:
     echo = Echo(Clock())
     program = MeasuredProgram(
-        echo, pool, may_run_inline=False, clock=echo.clock, cpu_clock=echo.clock
+        echo, pool, may_run_inline=False, clock=echo.clock, usage=usage(echo.clock)
     )
     await run_times(3 * FIRST_PROOF, program)
     assert program.inline_estimate(ONE[0].nbytes) is None
@@ -477,7 +513,7 @@ async def test_a_program_that_may_not_run_inline_never_does(pool: RunPool) -> No
 
 async def test_runs_are_counted_by_where_they_are_made(pool: RunPool) -> None:
     echo = Echo(Clock())
-    program = MeasuredProgram(echo, pool.lane("m"), clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool.lane("m"), clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF + 3, program)
     echo.error = InvalidArgument("bad feed")
     with pytest.raises(InvalidArgument):
@@ -492,7 +528,7 @@ async def test_runs_are_counted_by_where_they_are_made(pool: RunPool) -> None:
 async def test_failing_runs_prove_nothing(pool: RunPool) -> None:
     echo = Echo(Clock())
     echo.error = InvalidArgument("bad feed")
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     for _ in range(20):
         with pytest.raises(InvalidArgument, match="bad feed"):
             await outputs_of(program)
@@ -503,7 +539,7 @@ async def test_a_run_in_the_loop_returns_the_outputs_themselves_and_ends_once(
     pool: RunPool,
 ) -> None:
     echo, ends = Echo(Clock()), Ends()
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF, program)
     assert program.start(ONE, timeout_s=0.0, on_end=ends) == ONE
     assert ends.calls == ["MainThread"]
@@ -513,7 +549,7 @@ async def test_an_error_of_a_run_in_the_loop_is_raised_at_once_and_ends_once(
     pool: RunPool,
 ) -> None:
     echo, ends = Echo(Clock()), Ends()
-    program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
     await run_times(FIRST_PROOF, program)
     echo.error = InvalidArgument("bad feed")
     with pytest.raises(InvalidArgument, match="bad feed"):
@@ -798,7 +834,7 @@ class TestRunsDecidedByOthers:
 
     def proven(self, pool: RunPool, echo: Echo) -> MeasuredProgram:
         """A program that was measured elsewhere, and is short."""
-        program = MeasuredProgram(echo, pool, clock=echo.clock, cpu_clock=echo.clock)
+        program = MeasuredProgram(echo, pool, clock=echo.clock, usage=usage(echo.clock))
         for _ in range(FIRST_PROOF):
             assert program.inline_estimate(self.SIZE) is None
             program.ran_elsewhere(self.SIZE, 50e-6)
