@@ -3,9 +3,10 @@
     python benchmarks/limits.py [--turns 3] [--only floods,computes] [--workers 1]
 
 A process of its own asks half_plus_two over REST with the modest key, at a fixed, low rate, and
-counts each latency from when the request was due; as root it goes before other processes, so that
-what it waits for is the server. Quiet stretches and disturbances by the greedy
-key, whose role may 100 requests per second and two at a time, as batch work, take turns:
+counts each latency from when the request was due; as root it goes before other processes, and the
+load steps back behind them, so that what it waits for is the server. Quiet stretches and
+disturbances by the greedy key, whose role may 100 requests per second and two at a time, as batch
+work, take turns:
 
 * floods: 16 connections that ask for the same model as often as they can, whatever is answered;
 * behaves: the same, by clients that come again when `Retry-After` says;
@@ -81,7 +82,8 @@ class World:
         place.write_bytes(body)
         url = f"http://127.0.0.1:{self.server.rest_port}{path}"
         headers = {"Content-Type": "application/json", "x-api-key": key("greedy")}
-        return wrk(url, place, CLIENTS, BUSY_S, self._root, headers, waits=waits).rate
+        seen = wrk(url, place, CLIENTS, BUSY_S, self._root, headers, waits=waits, steps_back=True)
+        return seen.rate
 
 
 DISTURBANCES = ("floods", "behaves", "computes")

@@ -78,10 +78,12 @@ def wrk(
     headers: Mapping[str, str] = JSON_HEADERS,
     *,
     waits: bool = False,
+    steps_back: bool = False,
 ) -> Measured:
     """Load over REST: each client has one connection and one request under way.
 
-    With `waits` a client that is told `Retry-After` comes again when that time is over.
+    With `waits` a client that is told `Retry-After` comes again when that time is over. With
+    `steps_back` it gets of the processors what the server leaves: in truth it has its own.
     """
     script = scratch / "post.lua"
     script.write_text(
@@ -94,7 +96,8 @@ def wrk(
         "    + summary.errors.timeout + summary.errors.connect,\n"
         "    latency:percentile(50), latency:percentile(99)))\nend\n"
     )
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s"]
+    before = ["nice", "-n19"] if steps_back else []
+    command = [*before, "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s"]
     said = subprocess.run(
         [*command, str(script), url], capture_output=True, text=True, check=True
     ).stdout

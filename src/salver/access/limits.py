@@ -5,8 +5,9 @@ is none it is refused, and is told when there will be one again. The limits are 
 `limit_table` for how its processes share them.
 
 To refuse costs as much as a small model does, so a client that asks again at once, whatever it is
-told, would take from others what its limits keep from it. From its hundredth refusal within a
-second on it is told a little later, as many requests as may wait so.
+told, would take from others what its limits keep from it. After twenty refusals within a second it
+is told a little later, as many requests as may wait so, and each after another while: they would
+all come back together.
 """
 
 import asyncio
@@ -27,9 +28,10 @@ _MOST_REMEMBERED: Final = 10_000
 _PART_S: Final = 1e-3  # after which two that took one row in the same moment part
 _LONGEST_WAIT_S: Final = 3600
 _WINDOW_S: Final = 1.0
-_REFUSED_AT_ONCE: Final = 100  # in a window, of one principal, by one process
+_REFUSED_AT_ONCE: Final = 20  # in a window, of one principal, by one process
 _REFUSED_LATER: Final = 1000  # beyond that; those that wait take memory
-_DELAY_S: Final = 0.1
+_DELAY_S: Final = 0.1  # on average
+_SPREAD: Final = (math.sqrt(5) - 1) / 2  # whose multiples' fractions never lie close together
 _NEVER_S: Final = 1e9  # between the requests of a role that is allowed none
 
 
@@ -88,7 +90,7 @@ class _Account:
             self.refused = 0
         self.refused += 1
         is_late = 0 < self.refused - _REFUSED_AT_ONCE <= _REFUSED_LATER
-        return _DELAY_S if is_late else 0.0
+        return _DELAY_S * (0.5 + self.refused * _SPREAD % 1) if is_late else 0.0
 
     @property
     def running_everywhere(self) -> int:
