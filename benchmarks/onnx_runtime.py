@@ -5,7 +5,8 @@
 * calls: a run in process beside `InferenceSession.run`: half_plus_two and an MLP;
 * small: half_plus_two as ONNX over REST and gRPC, beside the SavedModel on the same server;
 * nets: graphs of the sizes of MobileNetV2 and ResNet-50, one call at a time over gRPC, beside
-  `InferenceSession.run` in a process of its own.
+  `InferenceSession.run` in a process of its own, which runs again at once, and beside the same
+  behind a socket: a bare loop that reads so many bytes, runs, and writes the answer.
 
 Needs onnx, onnxruntime and TensorFlow, wrk and h2load. Nothing is downloaded: the nets have random
 weights.
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,6 +55,52 @@ for line in sys.stdin:
         runs += 1
     print(runs / (time.perf_counter() - begun), flush=True)
 """
+
+# The same behind a socket. Its client, which is another process, does as the engine above is told.
+SOCKET = """
+import socket, sys
+import numpy as np, onnxruntime
+settings = onnxruntime.SessionOptions()
+settings.intra_op_num_threads = int(sys.argv[2])
+settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+session = onnxruntime.InferenceSession(sys.argv[1], settings, ["CPUExecutionProvider"])
+x = np.empty((1, 3, 224, 224), np.float32)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[3])))
+client, _ = listener.accept()
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+view = memoryview(x).cast("B")
+while True:
+    got = 0
+    while got < len(view):
+        read = client.recv_into(view[got:])
+        if not read:
+            sys.exit()
+        got += read
+    client.sendall(session.run(None, {"x": x})[0].tobytes())
+"""
+ASKER = """
+import socket, sys, time
+import numpy as np
+body = np.full((1, 3, 224, 224), 0.5, np.float32).tobytes()
+for _ in range(600):
+    try:
+        server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        break
+    except OSError:
+        time.sleep(0.05)
+server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+answer = memoryview(bytearray(int(sys.argv[2])))
+for line in sys.stdin:
+    begun, runs = time.perf_counter(), 0
+    while time.perf_counter() - begun < float(line):
+        server.sendall(body)
+        got = 0
+        while got < len(answer):
+            got += server.recv_into(answer[got:])
+        runs += 1
+    print(runs / (time.perf_counter() - begun), flush=True)
+"""
+ANSWER_BYTES = 4000  # a thousand classes
 
 
 def session_of(path: Path) -> Any:
@@ -168,27 +216,38 @@ def small(models: Path, scratch: Path, turns: int, seconds: float) -> dict[str, 
 def nets(models: Path, scratch: Path, turns: int, seconds: float) -> dict[str, Race]:
     races = {}
     x = np.full((1, 3, 224, 224), 0.5, np.float32)
+    threads = str(schedulable_cpus())
     for name in NETS:
-        served = Served(scratch, {name: models / name})
-        engine = subprocess.Popen(
-            [
-                *(sys.executable, "-c", ENGINE, models / name / "1" / "model.onnx"),
-                str(schedulable_cpus()),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
+        model = str(models / name / "1" / "model.onnx")
+        [port] = free_ports(1)
+        with ExitStack() as stack:
+            served = Served(scratch, {name: models / name})
+            stack.callback(served.child.stop)
+            engine = piped(stack, ENGINE, model, threads)
+            piped(stack, SOCKET, model, threads, str(port))
+            asker = piped(stack, ASKER, str(port), str(ANSWER_BYTES))
             zeros = json.dumps({"inputs": {"x": np.zeros(x.shape).tolist()}}).encode()
             until_answered(served.child, served.url(name), zeros)
-            lanes = {"served, gRPC": served.by_grpc(name, x, 1), "engine": engine_lane(engine)}
+            lanes = {
+                "served, gRPC": served.by_grpc(name, x, 1),
+                "engine behind a socket": engine_lane(asker),
+                "engine": engine_lane(engine),
+            }
             races[name] = take_turns(lanes, turns, seconds)
-        finally:
-            engine.kill()
-            engine.wait()
-            served.child.stop()
     return races
+
+
+def piped(stack: ExitStack, program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A Python program that is told on its standard input what to do, until the stack ends."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stack.callback(child.wait)
+    stack.callback(child.kill)
+    return child
 
 
 def engine_lane(engine: "subprocess.Popen[str]") -> Lane:
