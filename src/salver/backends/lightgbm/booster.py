@@ -1,7 +1,6 @@
 """A model loaded into LightGBM."""
 
 import ctypes
-from collections.abc import Callable
 from ctypes import c_int, c_int64, c_void_p
 from typing import Any, Final
 
@@ -17,6 +16,26 @@ _DTYPES: Final = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
 _NORMAL: Final = 0
 _RAW: Final = 1
 _ALL: Final = -1  # iterations
+
+
+class _SingleRow:
+    """What one run of a single row needs, of which there is one for each that runs at a time.
+
+    Attributes:
+        handle: of the library's fast call.
+        results: where it writes.
+        results_at: their address, which takes longer to ask for than a row does.
+        length_at: the address to which it writes how many they are.
+    """
+
+    __slots__ = ("_length", "handle", "length_at", "results", "results_at")
+
+    def __init__(self, handle: int, outputs: int) -> None:
+        self.handle = handle
+        self.results = np.empty(outputs, np.float64)
+        self.results_at = self.results.ctypes.data
+        self._length = c_int64()
+        self.length_at = ctypes.addressof(self._length)
 
 
 class LightGBMBooster:
@@ -56,7 +75,7 @@ class LightGBMBooster:
         self._outputs = outputs
         self._dtype = _DTYPES[dtype]
         self._parameters = b"verbosity=-1 num_threads=%d" % num_threads
-        self._idle: list[int] = []  # fast handles; append and pop are atomic
+        self._idle: list[_SingleRow] = []  # append and pop are atomic
         self._booster = self._load(data)
 
     def predict(self, rows: Array, *, margins: bool = False) -> Array:
@@ -70,7 +89,7 @@ class LightGBMBooster:
     def close(self) -> None:
         """See `Booster.close`."""
         while self._idle:
-            self._library.quick.LGBM_FastConfigFree(self._idle.pop())
+            self._library.quick.LGBM_FastConfigFree(self._idle.pop().handle)
         self._library.long.LGBM_BoosterFree(self._booster)
 
     def _load(self, data: bytes) -> int:
@@ -106,30 +125,34 @@ class LightGBMBooster:
 
     def _predict(self, api: Any, rows: Array, margins: bool) -> Array:
         count = len(rows)
-        results = np.empty(count * self._outputs, np.float64)
-        length = c_int64()
         if count == 1 and not margins:
-            status = self._single(api, rows, length, results)
+            results = self._single(api, rows)
         else:
+            results = np.empty(count * self._outputs, np.float64)
+            length = c_int64()
             status = api.LGBM_BoosterPredictForMat(
                 *(self._booster, rows.ctypes.data, self._dtype, count, self._features, 1),
                 *(_RAW if margins else _NORMAL, 0, _ALL, self._parameters),
                 *(ctypes.addressof(length), results.ctypes.data),
             )
-        if status:
-            self._library.check(status)
+            if status:
+                self._library.check(status)
         return results if self._outputs == 1 else results.reshape(count, self._outputs)
 
-    def _single(self, api: Any, rows: Array, length: c_int64, results: Array) -> int:
+    def _single(self, api: Any, row: Array) -> Array:
         try:
-            handle = self._idle.pop()
+            single = self._idle.pop()
         except IndexError:
-            handle = self._new_handle()
+            single = _SingleRow(self._new_handle(), self._outputs)
         try:
-            run: Callable[..., int] = api.LGBM_BoosterPredictForMatSingleRowFast
-            return run(handle, rows.ctypes.data, ctypes.addressof(length), results.ctypes.data)
+            status = api.LGBM_BoosterPredictForMatSingleRowFast(
+                single.handle, row.tobytes(), single.length_at, single.results_at
+            )
+            if status:
+                self._library.check(status)
+            return single.results.copy()
         finally:
-            self._idle.append(handle)
+            self._idle.append(single)
 
     def _new_handle(self) -> int:
         made = c_void_p()

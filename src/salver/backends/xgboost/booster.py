@@ -25,6 +25,34 @@ _ARRAY: Final = b'{"data":[%d,true],"shape":[%d,%d],"typestr":"<f4","version":3}
 _MATRIX: Final = b'{"missing":NaN,"nthread":1}'
 
 
+class _Proxy:
+    """What stands for a matrix in the library, and where the library tells what came of it.
+
+    There is one for each run that is made at the same time. Addresses are asked for once, which
+    takes longer than to copy a row.
+
+    Attributes:
+        handle: of the library's proxy.
+        row: a matrix of one row, to be filled.
+        row_text: what the library is told of it.
+        shape, axes, results: what the library has written.
+        told_at: their addresses.
+    """
+
+    __slots__ = ("axes", "handle", "results", "row", "row_text", "shape", "told_at")
+
+    def __init__(self, handle: int, features: int) -> None:
+        self.handle = handle
+        self.row = np.empty((1, features), np.float32)
+        self.row_text = _array(self.row)
+        self.shape, self.axes, self.results = c_void_p(), c_uint64(), c_void_p()
+        self.told_at = tuple(map(ctypes.addressof, (self.shape, self.axes, self.results)))
+
+
+def _array(rows: Array) -> bytes:
+    return _ARRAY % (rows.ctypes.data, *rows.shape)
+
+
 class XGBoostBooster:
     """See `trees.model.Booster`.
 
@@ -68,7 +96,7 @@ class XGBoostBooster:
         self._margin_width = margin_width
         self.is_serial = is_linear
         self._alone = threading.Lock()
-        self._idle: list[int] = []  # proxies; append and pop are atomic
+        self._idle: list[_Proxy] = []  # append and pop are atomic
         self._booster = self._load(data, num_threads)
 
     def predict(self, rows: Array, *, margins: bool = False) -> Array:
@@ -82,7 +110,7 @@ class XGBoostBooster:
     def close(self) -> None:
         """See `Booster.close`."""
         while self._idle:
-            self._library.quick.XGDMatrixFree(self._idle.pop())
+            self._library.quick.XGDMatrixFree(self._idle.pop().handle)
         self._library.long.XGBoosterFree(self._booster)
 
     def _load(self, data: bytes, num_threads: int) -> int:
@@ -116,24 +144,27 @@ class XGBoostBooster:
         try:
             proxy = self._idle.pop()
         except IndexError:
-            proxy = self._new_proxy()
-        shape, axes, results = c_void_p(), c_uint64(), c_void_p()
+            proxy = _Proxy(self._new_proxy(), self._features)
         try:
+            if len(rows) == 1:
+                proxy.row[:] = rows
+                text = proxy.row_text
+            else:
+                text = _array(rows)
             status = api.XGBoosterPredictFromDense(
-                *(self._booster, self._array(rows), self._configurations[margins], proxy),
-                *(ctypes.addressof(shape), ctypes.addressof(axes), ctypes.addressof(results)),
+                self._booster, text, self._configurations[margins], proxy.handle, *proxy.told_at
             )
             if status:
                 self._library.check(status)
             # What is pointed to is this thread's until its next run.
-            return self._copied(results, shape, axes, len(rows), margins)
+            return self._copied(proxy.results, proxy.shape, proxy.axes, len(rows), margins)
         finally:
             self._idle.append(proxy)
 
     def _predict_copy(self, rows: Array, margins: bool) -> Array:
         api, check = self._library.long, self._library.check
         matrix, shape, axes, results = c_void_p(), c_void_p(), c_uint64(), c_void_p()
-        check(api.XGDMatrixCreateFromDense(self._array(rows), _MATRIX, ctypes.byref(matrix)))
+        check(api.XGDMatrixCreateFromDense(_array(rows), _MATRIX, ctypes.byref(matrix)))
         try:
             status = api.XGBoosterPredictFromDMatrix(
                 *(self._booster, matrix, self._configurations[margins]),
@@ -143,9 +174,6 @@ class XGBoostBooster:
             return self._copied(results, shape, axes, len(rows), margins)
         finally:
             api.XGDMatrixFree(matrix)
-
-    def _array(self, rows: Array) -> bytes:
-        return _ARRAY % (rows.ctypes.data, len(rows), self._features)
 
     def _copied(
         self, results: c_void_p, shape: c_void_p, axes: c_uint64, count: int, margins: bool
@@ -157,8 +185,7 @@ class XGBoostBooster:
             total *= size
         if total != count * (width or 1):
             raise Internal(f"XGBoost gave {sizes} numbers for {count} rows")
-        copied = np.empty(total, np.float32)
-        ctypes.memmove(copied.ctypes.data, results, copied.nbytes)
+        copied = np.frombuffer(bytearray(ctypes.string_at(results, total * 4)), np.float32)
         return copied if width is None else copied.reshape(count, width)
 
     def _new_proxy(self) -> int:
