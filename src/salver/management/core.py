@@ -11,19 +11,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from weakref import WeakKeyDictionary
 
-from salver.config import models as config
-from salver.config.kept_options import check_log_files, with_options_kept
 from salver.config.model_options import LoadSettings
-from salver.config.models import ModelConfig
+from salver.config.models import ModelConfig, check_models
 from salver.errors import (
     FailedPrecondition,
     NotFound,
     ServingError,
     Unavailable,
     Unimplemented,
-    Unknown,
 )
 from salver.inference.servable import Servable
 from salver.instruments.files import scheme_of
@@ -33,42 +29,26 @@ from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.manager import Manager
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus
+from salver.management.admission import Admission, logging_configs
 from salver.management.applied import Applied
 from salver.management.base_paths import BasePaths
 from salver.management.labels import LabelRules
 from salver.management.lazy import LazyModels
+from salver.management.load_records import LoadModel, LoadRecords
 from salver.management.lookup import Lookup
-from salver.management.merging import check_batching
+from salver.management.prospects import hopeless_error
 from salver.management.servables import monitored, servables_of
-from salver.management.waits import Left, Waiting, Waits
+from salver.management.waits import Left, ModelsUnavailable, Waiting, Waits
 from salver.sources.by_scheme import Sources
 from salver.sources.protocol import MonitoredServable, Version
 from salver.vocabulary.access import Actor
 from salver.vocabulary.servable import ServableId
 
-__all__ = ["CoreOptions", "LoadModel", "ModelsUnavailable", "ServerCore"]
+__all__ = ["CoreOptions", "ServerCore"]
 
 _logger = logging.getLogger(__name__)
 
 _STALE = "stale: served from the model cache: its store does not answer, or has other files by now"
-
-LoadModel = Callable[[LoadSettings, ServableId, str], Servable]
-"""Loads a version: (how, id, directory). Called from load threads."""
-
-
-class ModelsUnavailable(Unknown):
-    """Models that were waited for did not come up; everything else of the configuration holds.
-
-    Attributes:
-        failures: the version that decided for each of these models.
-    """
-
-    def __init__(self, noun: str, failures: tuple[VersionStatus, ...]) -> None:
-        super().__init__(
-            f"{len(failures)} {noun}(s) did not become available: "
-            f"{{{''.join(map(_failure_text, failures))}}}"
-        )
-        self.failures = failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,23 +121,21 @@ class ServerCore(Lookup):
             clock: seconds, monotonic.
         """
         self._load = load
+        self._load_records = LoadRecords(self._load_version)
         self._update_logs = update_logs
-        self._check_logs = check_logs
         self._on_configured = on_configured
         self._on_applied = on_applied
-        self._platforms = platforms
-        self._options = options
+        self._admission = Admission(
+            *(platforms, options.base_paths),
+            may_name_log_files=options.may_name_log_files,
+            check_logs=check_logs,
+        )
         self._turn = threading.Lock()  # of those who wait for models; held until they begin to
         self._applying = threading.Lock()  # nobody who waits for models holds it
         self._models: tuple[ModelConfig, ...] | None = None
         self._applied: tuple[ModelConfig, ...] | None = None  # as a whole, and not only recorded
         self._configured: tuple[ModelConfig, ...] = ()  # those that the source has, or had
-        self._named: tuple[ModelConfig, ...] = ()  # the last that came from flags or a file
         self._has_begun = False  # a first configuration, be it empty, was there
-        self._settings: dict[str, LoadSettings] = {}
-        self._reloads: dict[str, int] = {}  # model → how often it was to be loaded again
-        self._loaded_as: WeakKeyDictionary[Servable, tuple[str, LoadSettings, int]]
-        self._loaded_as = WeakKeyDictionary()
         self._sources = sources
         self._monitor = Monitor(max_ended=options.max_ended_versions, on_change=on_status)
         self._waits = Waits(self._monitor)
@@ -177,14 +155,14 @@ class ServerCore(Lookup):
             describe=self._known,
         )
         self._manager: Manager[Servable] = Manager(
-            self._load_version,
+            self._load_records.load,
             options.load,
             serving=self._serving,
             monitor=self._monitor,
             after_change=after_change,
             abandon=abandon,
-            copies=self._copies,
-            is_current=self._is_current,
+            copies=self._load_records.num_processes,
+            is_current=self._load_records.is_current,
             look=sources.look,
             fetcher=sources,
             is_fetched_first=is_fetched_first or (lambda _id: True),
@@ -218,18 +196,7 @@ class ServerCore(Lookup):
         Returns:
             None when there are no models, or one is served, or may be without anything being done.
         """
-        names = self.model_names()
-        until_s = time.monotonic() + timeout_s
-        verdicts: list[bool | None] = []
-
-        def pause_s() -> float | None:
-            verdicts[:] = map(self._monitor.is_hopeless, names)
-            left_s = until_s - time.monotonic()
-            is_open = None in verdicts and False not in verdicts and left_s > 0
-            return left_s if is_open else None
-
-        self._monitor.wait_while(pause_s)
-        return _together(names, self._monitor.last_error) if verdicts and all(verdicts) else None
+        return hopeless_error(self.model_names(), self._monitor, timeout_s)
 
     @property
     def reserved(self) -> Mapping[ServableId, int]:
@@ -255,7 +222,7 @@ class ServerCore(Lookup):
     @property
     def named(self) -> tuple[ModelConfig, ...]:
         """The last configuration in effect that came from flags or a file, not the network."""
-        return self._named
+        return self._admission.named
 
     # -- configuration ---------------------------------------------------------------------------
 
@@ -297,13 +264,11 @@ class ServerCore(Lookup):
         actor = None if caller is None else caller.actor
         is_requested = caller is not None
         if is_requested and models is not None:  # early: nobody gives way to what is refused
-            self._options.base_paths.check(models)
-            with_options_kept(models, self._configured, self._named)
-            self._check_log_files(models)
+            self._admission.check_request(models, self._configured)
         caller = caller or Caller()
         with self._turn if is_awaited else nullcontext():
             if is_awaited and models is not None:
-                config.check_models(models)
+                check_models(models)
                 self._waits.give_way(_servables(models, self._unloaded), caller)
             with self._applying:
                 self._monitor.check_interrupted()  # what was queued must not undo what serves
@@ -313,7 +278,7 @@ class ServerCore(Lookup):
                     return
                 is_first = self._sourced is None
                 if is_requested:
-                    models = with_options_kept(models, self._configured, self._named)
+                    models = self._admission.with_options_kept(models, self._configured)
                 waiting = self._take(
                     *(models, caller if is_awaited else None),
                     is_anew=is_anew,
@@ -369,10 +334,9 @@ class ServerCore(Lookup):
             models = make(before)
             is_first = self._sourced is None
             self._check(models)
-            self._options.base_paths.check(_moved(models, before))
-            self._check_log_files(models)
+            self._admission.check_change(models, before)
             self._label_rules.plan(models, is_first=is_first)
-            config.check_platforms_supported(models, self._platforms)
+            self._admission.check_platforms(models)
             if is_dry_run or (models == before and self._applied == before):
                 return before, models
             self._take(models, None, is_anew=False, actor=actor, is_requested=True)
@@ -395,7 +359,7 @@ class ServerCore(Lookup):
             self._find(name)
             if name in self._unloaded:
                 raise FailedPrecondition(f"Model {name} is unloaded", hint="Load it.")
-            self._reloads[name] = self._reloads.get(name, 0) + 1
+            self._load_records.outdate(name)
             self._manager.reload(name)
             self._manager.settle()
             models = self._configured
@@ -473,17 +437,11 @@ class ServerCore(Lookup):
         return model
 
     def _check(self, models: tuple[ModelConfig, ...]) -> None:
-        """Under the lock: refuse what the reference refuses before it takes a list over.
-
-        Also what it refuses after: a wrong collector of a request log.
-        """
-        config.check_models(models)
-        check_batching(models)
+        """Under the lock: refuse what cannot become the configuration."""
         # A model that was refused has no platform yet. The reference compares with it all the
         # same, and so refuses every configuration after one with a wrong platform.
         taken = [model for model in self._models or () if model.name in (self._sourced or ())]
-        config.check_platforms_unchanged(taken, models)
-        self._check_logs(_logging_configs(models))
+        self._admission.check(models, taken)
 
     def _take(
         self,
@@ -503,21 +461,18 @@ class ServerCore(Lookup):
         _logger.info("Adding/updating models.")
         for model in models:
             _logger.info(" (Re-)adding model: %s", model.name)
-        config.check_platforms_supported(models, self._platforms)
-        before = self._settings
-        self._settings = before | {model.name: config.load_settings(model) for model in models}
+        self._admission.check_platforms(models)
+        outdated = self._load_records.set(models)
         self._applied = models
         if not is_requested:  # not before: what is refused names no place, and takes none away
-            self._named = models
-            self._options.base_paths.name(models)
+            self._admission.name(models)
         self._generation += 1
         self._monitor.set_unreachable(self._unreachable(models))
         configured = self._configured
         waiting = self._aspire(models, caller, unloaded=frozenset() if is_anew else self._unloaded)
         self._on_applied(Applied(configured, models, actor))
-        for name, settings in before.items():
-            if self._settings[name] != settings:
-                self._manager.reload(name)
+        for name in outdated:
+            self._manager.reload(name)
         if waiting is None:
             self._log_requests(models, is_first=is_first)
             _logger.info("Finished adding/updating models")
@@ -539,15 +494,6 @@ class ServerCore(Lookup):
         with self._applying:
             if generation == self._generation:
                 self._log_requests(models, is_first=is_first)
-
-    def _check_log_files(self, models: tuple[ModelConfig, ...]) -> None:
-        if not self._options.may_name_log_files:
-            check_log_files(models, (*self._configured, *self._named))
-
-    def _copies(self, id: ServableId) -> int:
-        """How many processes of one worker hold a version."""
-        settings = self._settings.get(id.name)
-        return 1 if settings is None else settings.instances or 1
 
     def states(self, name: str) -> tuple[tuple[VersionStatus, ...], ServingError | None]:
         """All that is known of the versions of a model: for copies of it in other processes."""
@@ -668,7 +614,7 @@ class ServerCore(Lookup):
     def _log_requests(self, models: tuple[ModelConfig, ...], *, is_first: bool) -> None:
         """Log as a configuration says that is in effect. Where that fails, only a start does."""
         try:
-            self._update_logs(_logging_configs(models))
+            self._update_logs(logging_configs(models))
         except ServingError as error:
             self._applied = None  # so the same configuration tries again
             if is_first:
@@ -680,32 +626,14 @@ class ServerCore(Lookup):
         away = ((model.name, self._sources.unreachable(model.base_path)) for model in models)
         return {name: error for name, error in away if error is not None}
 
-    def _load_version(self, id: ServableId, path: str) -> Servable:
-        settings, number = self._settings[id.name], self._reloads.get(id.name, 0)
+    def _load_version(self, settings: LoadSettings, id: ServableId, path: str) -> Servable:
         is_fetched_later = self._sources.lane(path) is not None
         if self._lazy is None and not is_fetched_later:  # else before each load
             self._sources.check(path, self._monitor.check_interrupted)
-        servable = self._load(replace(settings, origin=self._sources.origin(path)), id, path)
-        self._loaded_as[servable] = id.name, settings, number
-        return servable
+        return self._load(replace(settings, origin=self._sources.origin(path)), id, path)
 
     def _set_stale(self, name: str, versions: Mapping[int, Version]) -> None:
         self._monitor.set_remarks(name, dict.fromkeys(versions, _STALE))
-
-    def _is_current(self, servable: Servable) -> bool:
-        """Whether a version was loaded as the present configuration has it."""
-        name, settings, number = self._loaded_as[servable]
-        return self._settings[name] == settings and self._reloads.get(name, 0) == number
-
-
-def _moved(models: Iterable[ModelConfig], before: Iterable[ModelConfig]) -> list[ModelConfig]:
-    """Those that are new, or served from elsewhere than before."""
-    known = {model.name: model.base_path for model in before}
-    return [model for model in models if known.get(model.name) != model.base_path]
-
-
-def _logging_configs(models: Iterable[ModelConfig]) -> dict[str, bytes]:
-    return {m.name: m.logging_config for m in models if m.logging_config is not None}
 
 
 def _servables(
@@ -713,21 +641,3 @@ def _servables(
 ) -> dict[str, MonitoredServable]:
     """What a source is to look for."""
     return servables_of(model for model in models if model.name not in unloaded)
-
-
-def _together(names: Iterable[str], error_of: Callable[[str], ServingError | None]) -> ServingError:
-    """The errors of several models as one; where all have the same, that."""
-    errors = {name: error for name in names if (error := error_of(name)) is not None}
-    distinct = {error.message: error for error in errors.values()}
-    if len(distinct) == 1:
-        return next(iter(distinct.values()))
-    return FailedPrecondition(
-        "No model can be served. "
-        + "; ".join(f"{name}: {error.message}" for name, error in errors.items()),
-        hint=next((error.hint for error in errors.values() if error.hint), None),
-    )
-
-
-def _failure_text(status: VersionStatus) -> str:
-    reason = "" if status.error is None else f" due to error: {status.error.status}"
-    return f"{{{status.id}{reason}}}, "

@@ -155,7 +155,7 @@ class Loader:
         return Platforms(self._platforms, self._backends)
 
     def __call__(self, settings: LoadSettings, id: ServableId, directory: str) -> Servable:
-        """Load one version; see `server.core.LoadModel`.
+        """Load one version; see `load_records.LoadModel`.
 
         Raises:
             ServingError: whatever keeps it from being loaded or warmed up.

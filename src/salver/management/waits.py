@@ -15,18 +15,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from salver.errors import Aborted, Cancelled, ServingError
+from salver.errors import Aborted, Cancelled, ServingError, Unknown
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import Monitor, VersionState, VersionStatus, Wait
 from salver.sources.protocol import MonitoredServable
 
-__all__ = ["Left", "Superseded", "Waiting", "Waits"]
+__all__ = ["Left", "ModelsUnavailable", "Superseded", "Waiting", "Waits"]
 
 MOST: Final = 16  # waits at the same time; each has a thread, and may have a large message
 POLL_S: Final = 1.0  # by then it is known which versions there are
 GRACE_S: Final = 10.0  # for loads that are on their way
 
 Servables = Mapping[str, MonitoredServable]
+
+
+class ModelsUnavailable(Unknown):
+    """Models that were waited for did not come up; everything else of the configuration holds.
+
+    Attributes:
+        failures: the version that decided for each of these models.
+    """
+
+    def __init__(self, noun: str, failures: tuple[VersionStatus, ...]) -> None:
+        super().__init__(
+            f"{len(failures)} {noun}(s) did not become available: "
+            f"{{{''.join(map(_failure_text, failures))}}}"
+        )
+        self.failures = failures
 
 
 class Superseded(Aborted):
@@ -199,3 +214,8 @@ class Waits:
 def _gives_up(waiting: Waiting, requested: Servables) -> bool:
     """Whether a model of an earlier configuration is not wanted any more, or not like that."""
     return any(requested.get(name) != servable for name, servable in waiting.servables.items())
+
+
+def _failure_text(status: VersionStatus) -> str:
+    reason = "" if status.error is None else f" due to error: {status.error.status}"
+    return f"{{{status.id}{reason}}}, "

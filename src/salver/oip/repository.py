@@ -103,7 +103,7 @@ class Repository:
             text = f"failed to load '{name}', no version is available"
             raise FailedPrecondition(text, hint=error.message) from None
         except ServingError as error:
-            if error.code is Code.UNKNOWN:  # see `management.core.ModelsUnavailable`
+            if error.code is Code.UNKNOWN:  # see `management.waits.ModelsUnavailable`
                 raise InvalidArgument(self._failure(name, error)) from None
             raise
 

@@ -53,7 +53,7 @@ def load_replicated(
 
     Args:
         group: of these.
-        settings: see `server.core.LoadModel`; so are the two that follow.
+        settings: see `management.load_records.LoadModel`; so are the two that follow.
         id: see there.
         path: see there.
         on_close: called when it has been unloaded at all.

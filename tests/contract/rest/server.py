@@ -14,7 +14,8 @@ from salver.config.models import ModelConfig
 from salver.inference.servable import Runner, Servable
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
-from salver.management.core import CoreOptions, ModelsUnavailable, ServerCore
+from salver.management.core import CoreOptions, ServerCore
+from salver.management.waits import ModelsUnavailable
 from salver.protocols.router import Router
 from salver.scheduling.run_pool import RunPool
 from salver.transport.messages import HttpRequest

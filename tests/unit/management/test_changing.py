@@ -26,7 +26,6 @@ from salver.errors import (
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.monitor import VersionState
 from salver.management.base_paths import BasePaths
-from salver.management.core import CoreOptions
 from salver.server.models import core_options
 from salver.vocabulary.access import Actor
 
@@ -74,8 +73,8 @@ def test_a_dry_run_finds_what_is_wrong_and_changes_nothing(bench: Bench) -> None
 
 
 def test_a_request_names_no_place_that_is_not_its_to_name(bench: Bench) -> None:
-    bench.core._options = CoreOptions(base_paths=BasePaths(()))
-    bench.core._options.base_paths.name(bench.core.configured)
+    bench.core._admission._base_paths = BasePaths(())
+    bench.core._admission.name(bench.core.configured)
     with pytest.raises(PermissionDenied):
         bench.core.change(lambda models: (*models, bench.config("n")), ANN)
     label = PutLabel("m", "stable", 1)
@@ -87,7 +86,7 @@ def test_a_request_names_no_place_that_is_not_its_to_name(bench: Bench) -> None:
 def test_a_request_has_nothing_logged_to_files_that_nobody_named_before(
     bench: Bench, files: str
 ) -> None:
-    bench.core._options = CoreOptions(may_name_log_files=False)
+    bench.core._admission._may_name_log_files = False
     own = replace(bench.config("m"), logging_config=log_config("/logs/m"))
     bench.apply(own)
     wrong = replace(bench.config("m"), logging_config=log_config(files, "file"))
@@ -102,7 +101,7 @@ def test_a_request_has_nothing_logged_to_files_that_nobody_named_before(
 def test_files_that_the_configuration_has_may_be_named_for_any_model_and_again(
     bench: Bench,
 ) -> None:
-    bench.core._options = CoreOptions(may_name_log_files=False)
+    bench.core._admission._may_name_log_files = False
     own = replace(bench.config("m"), logging_config=log_config("/logs/m"))
     other = replace(bench.config("n"), logging_config=log_config("/logs/m", "file"))
     bench.apply(own)
@@ -242,7 +241,7 @@ def test_a_configuration_that_was_refused_takes_nothing_of_the_present_one_along
 def test_a_file_that_is_refused_names_no_place_and_takes_none_away(
     bench: Bench, wrong: dict[str, Any]
 ) -> None:
-    bench.core._options = CoreOptions(base_paths=BasePaths(()))
+    bench.core._admission._base_paths = BasePaths(())
     m = bench.config("m")
     bench.apply(m)
     with pytest.raises((InvalidArgument, FailedPrecondition)):
@@ -262,10 +261,10 @@ def assert_is_denied(bench: Bench, *models: ModelConfig) -> None:
 
 
 def test_a_model_that_stays_where_it_is_holds_up_no_change(bench: Bench) -> None:
-    bench.core._options = CoreOptions(base_paths=BasePaths([str(bench.root / "n")]))
+    bench.core._admission._base_paths = BasePaths([str(bench.root / "n")])
     bench.apply(bench.config("m"))
     bench.core.change(lambda models: (*models, bench.config("n")), ANN)
-    bench.core._options = CoreOptions(base_paths=BasePaths([str(bench.root / "other")]))
+    bench.core._admission._base_paths = BasePaths([str(bench.root / "other")])
     bench.core.change(lambda models: made(models, PutLabel("m", "stable", 1)), ANN)
     assert bench.core.labels("m") == {"stable": 1}
     elsewhere = replace(bench.config("n"), base_path=str(bench.root / "moved"))

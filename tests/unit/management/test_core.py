@@ -27,8 +27,8 @@ from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
-from salver.management.core import CoreOptions, ModelsUnavailable, ServerCore
-from salver.management.waits import Left, Superseded
+from salver.management.core import CoreOptions, ServerCore
+from salver.management.waits import Left, ModelsUnavailable, Superseded
 from salver.request_log.loggers import check_logs
 from salver.server.config_polling import ConfigPolling
 from salver.sources.polled import PolledSource

@@ -15,8 +15,8 @@ from salver.inference.servable import ProgramNames, Servable, StartableProgram
 from salver.lifecycle.callers import Caller
 from salver.lifecycle.loader import LoadOptions
 from salver.lifecycle.monitor import VersionState
-from salver.management.core import CoreOptions, ModelsUnavailable, ServerCore
-from salver.management.waits import Left, Superseded
+from salver.management.core import CoreOptions, ServerCore
+from salver.management.waits import Left, ModelsUnavailable, Superseded
 from salver.vocabulary.model import Model
 from salver.vocabulary.requests import ServableRequest
 from salver.vocabulary.servable import All, ServableId, VersionPolicy

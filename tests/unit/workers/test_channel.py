@@ -8,7 +8,7 @@ import pytest
 
 from salver.errors import Internal, InvalidArgument, NotFound, NotInstalled, ServingError
 from salver.lifecycle.monitor import VersionState, VersionStatus
-from salver.management.core import ModelsUnavailable
+from salver.management.waits import ModelsUnavailable
 from salver.vocabulary.servable import ServableId
 from salver.workers.channel import Channel, ChannelEnded, decode, encode
 
