@@ -29,7 +29,7 @@ from salver.management.administration import Administration
 from salver.management.audit import Audit
 from salver.management.core import CoreOptions, ServerCore
 from salver.management.lazy import is_lazy
-from salver.management.loading import Platforms
+from salver.management.platforms import Platforms
 from salver.metrics.fetches import FetchMetrics
 from salver.metrics.merged import Report, report_of
 from salver.request_log.loggers import check_logs
