@@ -1,11 +1,9 @@
 """Carries out what `machine` decides: one thread that decides, pools that load and unload.
 
 Everything that happens becomes a message to the manager's thread, which is the only one to touch
-the machine. Loads and unloads run in their pools and report back the same way; a load that waits
-for its next try holds no thread.
+the machine. Loads and unloads run in their pools and report back the same way.
 
-Source of the log lines: TensorFlow Serving `core/loader_harness.cc`, `core/basic_manager.cc` and
-`util/retrier.cc`.
+Source of the log lines: TensorFlow Serving `core/loader_harness.cc` and `core/basic_manager.cc`.
 """
 
 import logging
@@ -20,8 +18,8 @@ from typing import Final, Generic, TypeVar
 from salver.errors import Cancelled, ServingError
 from salver.instruments.files import Footprint, footprint
 from salver.lifecycle.attempt import Attempt, Local
-from salver.lifecycle.budget import Budget, Queue
-from salver.lifecycle.fetching import Fetch, Fetcher, Fetching
+from salver.lifecycle.budget import Budget
+from salver.lifecycle.fetching import Fetcher, Fetching
 from salver.lifecycle.file_changes import FileChanges, Findings, Retryable
 from salver.lifecycle.handles import ServingMap
 from salver.lifecycle.late_loads import CANCELLED
@@ -39,8 +37,9 @@ from salver.lifecycle.mailbox import Mailbox, release_waiting
 from salver.lifecycle.monitor import Monitor, VersionState
 from salver.lifecycle.policy import availability_preserving
 from salver.lifecycle.pools import Pools
-from salver.lifecycle.state import LEAVING, Event, State
-from salver.vocabulary.servable import TRY_FAILED, ServableId
+from salver.lifecycle.state import Event, State
+from salver.lifecycle.tries import Tries
+from salver.vocabulary.servable import ServableId
 
 __all__ = ["Manager"]
 
@@ -110,7 +109,6 @@ class Manager(Generic[T]):
                 called; else that sees to it.
             clock: seconds, monotonic; call `wake` after moving one that is not real.
         """
-        self._options = options
         self._serving = serving
         self._monitor = monitor
         self._changed = followed_by(after_change)
@@ -118,9 +116,6 @@ class Manager(Generic[T]):
         self._clock = clock
         self._machine = Machine(availability_preserving)
         self._paths: dict[str, dict[int, str]] = {}
-        self._attempts: dict[ServableId, Attempt] = {}
-        self._delayed: dict[ServableId, Attempt] = {}  # of these, those that wait for their time
-        self._restarts: dict[ServableId, int] = {}  # of versions about to be tried anew
         self._failed: dict[ServableId, Retryable] = {}
         self._retryable: tuple[Retryable, ...] = ()
         self._loaded: dict[ServableId, _LoadedVersion[T]] = {}
@@ -139,13 +134,12 @@ class Manager(Generic[T]):
             options.num_copies,
             copies=copies,
         )
-        self._queue = Queue(self._budget)
         self._pools: Pools[T] = Pools(
             *(load, look, options),
             budget=self._budget,
             monitor=monitor,
             post=self._messages.put,
-            on_tried=self._tried,
+            on_tried=lambda attempt, outcome: self._tries.tried(attempt, outcome),
             abandon=abandon,
             clock=clock,
         )
@@ -155,9 +149,21 @@ class Manager(Generic[T]):
             budget=self._budget,
             monitor=monitor,
             post=self._messages.put,
-            on_end=self._fetched,
+            on_end=lambda fetch: self._tries.fetched(fetch),
             clock=clock,
             is_due=is_fetched_first,
+        )
+        self._tries: Tries[T] = Tries(
+            options,
+            machine=self._machine,
+            monitor=monitor,
+            budget=self._budget,
+            fetching=self._fetching,
+            pools=self._pools,
+            came_up=self._came_up,
+            gave_up=self._gave_up,
+            after_change=self._changed,
+            clock=clock,
         )
         self._thread = threading.Thread(target=self._run, name="salver-manager", daemon=True)
         self._thread.start()
@@ -284,9 +290,9 @@ class Manager(Generic[T]):
                 if not isinstance(message, threading.Event):
                     instructions += self._guarded(message)
             self._perform(instructions)
-            while self._serve_queue():
-                pass
-            self._begin_due_tries()
+            while (refused := self._tries.serve_queue()) is not None:
+                self._perform(refused)
+            self._tries.begin_due(self._clock())
             self._report_late()
             self._refresh_retryable()
             self._note_what_is_left()
@@ -310,8 +316,8 @@ class Manager(Generic[T]):
 
     def _pause_s(self) -> float | None:
         """How long nothing is to be done by itself: until a try is due, or late; None for ever."""
-        due = [a.due_s for a in self._delayed.values()]
-        due += [self._pools.late.due_s, self._pools.late_unloads.due_s, self._fetching.due_s]
+        late = (self._pools.late, self._pools.late_unloads, self._fetching)
+        due = [self._tries.due_s, *(each.due_s for each in late)]
         times = [due_s for due_s in due if due_s is not None]
         return min(times) - self._clock() if times else None
 
@@ -332,127 +338,19 @@ class Manager(Generic[T]):
             del self._paths[name]
         return self._machine.aspire(name, paths)
 
-    def _fetched(self, fetch: Fetch) -> list[Instruction]:
-        attempt = fetch.attempt
-        if not self._fetching.end(fetch):
-            return []
-        attempt.seen = fetch.files
-        if fetch.files is not None and fetch.is_too_large:
-            return self._no_room(attempt, fetch.files)
-        if fetch.error is not None:
-            attempt.failed(fetch.error)
-            return self._failed_try(attempt, fetch.error)
-        assert fetch.local is not None, "one of the three came of it"
-        attempt.fetched(fetch.local)
-        self._fetching.tell_of(fetch)
-        self._monitor.fetched(attempt.id, attempt.directory)
-        self._pools.try_load(attempt)
-        return []
-
-    def _tried(self, attempt: Attempt, outcome: T | ServingError | Footprint) -> list[Instruction]:
-        """A try is over."""
-        if attempt.is_abandoned:
-            attempt.let_go()
-            return self._returned_in_vain(attempt, outcome)
-        match outcome:
-            case ServingError():
-                return self._failed_try(attempt, outcome)
-            case Footprint():
-                return self._no_room(attempt, outcome)
-            case _:
-                return self._came_up(attempt, outcome)
-
-    def _returned_in_vain(
-        self, attempt: Attempt, outcome: T | ServingError | Footprint
-    ) -> list[Instruction]:
-        """A try is over that had been given up."""
-        match outcome:
-            case ServingError():
-                _logger.info("%s failed after it was given up: %s", attempt.id, outcome.status)
-            case Footprint():
-                pass
-            case _:
-                _logger.info("%s has returned after it was given up", attempt.description)
-                self._pools.unload(attempt.id, outcome, self._changed)
-        return self._room_made()
-
     def _came_up(self, attempt: Attempt, model: T) -> list[Instruction]:
-        del self._attempts[attempt.id]
         loaded = self._loaded[attempt.id] = _LoadedVersion(model, attempt.seen, attempt.local)
         self._budget.loaded(attempt.id)
         instructions = self._machine.happened(attempt.id, Event.LOADED)
         loaded.is_in_vain = self._machine.state(attempt.id) is State.UNLOADING
         return instructions
 
-    def _failed_try(self, attempt: Attempt, error: ServingError) -> list[Instruction]:
-        retries = self._options.max_num_load_retries
-        _logger.error("%s failed: %s", attempt.description, error.status)
-        attempt.failed_s = self._clock()
-        self._monitor.try_failed(attempt.id, error)
-        if not self._machine.is_aspired(attempt.id):
-            return self._cancel(attempt)
-        if attempt.tries <= retries and not error.is_final:
-            attempt.due_s = attempt.failed_s + self._options.retry_interval_s
-            self._delayed[attempt.id] = attempt
-            self._monitor.note(attempt.id, TRY_FAILED + error.message)
-            self._budget.release(attempt.id)  # the next try sets memory aside anew
-            return self._room_made()
-        if attempt.tries > retries:
-            _logger.info(
-                "Retrying of %s exhausted max_num_retries: %d", attempt.description, retries
-            )
-        return self._give_up(attempt)
-
-    def _cancel(self, attempt: Attempt) -> list[Instruction]:
-        _logger.info("Retrying of %s was cancelled.", attempt.description)
-        return self._give_up(attempt)
-
-    def _no_room(self, attempt: Attempt, files: Footprint) -> list[Instruction]:
-        attempt.failed_s = self._clock()
-        if not self._machine.is_aspired(attempt.id):
-            return self._cancel(attempt)
-        self._queue.wait(attempt, files)
-        return []
+    def _gave_up(self, failed: Retryable) -> None:
+        self._failed[failed.id] = failed
 
     def _drained(self, id: ServableId) -> list[Instruction]:
         _logger.info("Done quiescing servable version %s", id)
         return self._machine.happened(id, Event.DRAINED)
-
-    def _serve_queue(self) -> bool:
-        """Go on with those for whom there is room by now; refuse one if nothing can make room."""
-        for attempt in self._queue.take_fitting():
-            self._submit(attempt)
-        if not self._queue.waiting:
-            return False
-        is_under_way = self._attempts.keys() - self._queue.waiting or self._machine.states & LEAVING
-        refused = None if is_under_way else self._queue.refuse_next()
-        if refused is None:
-            return False
-        attempt, error = refused
-        _logger.warning("%s (%s)", error.status, error.hint)
-        self._perform(self._give_up(attempt, error))
-        return True
-
-    def _room_made(self) -> list[Instruction]:
-        """Try those again that were refused for want of room, now that there is some."""
-        return [
-            instruction
-            for id in self._queue.take_retryable()
-            if self._machine.state(id) is State.ERROR and self._machine.is_aspired(id)
-            for instruction in self._machine.happened(id, Event.RETRY)
-        ]
-
-    def _give_up(self, attempt: Attempt, reason: ServingError | None = None) -> list[Instruction]:
-        id, error = attempt.id, reason or attempt.final_error or Cancelled(CANCELLED)
-        del self._attempts[id]
-        self._delayed.pop(id, None)
-        if not attempt.is_abandoned:  # else its load still reads the files
-            attempt.let_go()
-        self._budget.release(id)
-        self._failed[id] = Retryable.of(attempt)
-        self._monitor.publish(id, VersionState.END, error)
-        _logger.info("Encountered an error for servable version %s: %s", id, error.status)
-        return [*self._machine.happened(id, Event.LOAD_FAILED), *self._room_made()]
 
     def _unloaded(self, id: ServableId) -> list[Instruction]:
         _logger.info("Done unloading servable version %s", id)
@@ -462,14 +360,13 @@ class Manager(Generic[T]):
         if local is not None:
             local.close()
         if id in self._quarantined:  # which has ended for all who look
-            path = self._paths.get(id.name, {}).get(id.version, "")
-            self._failed[id] = Retryable(id, path, seen, self._clock(), 0)
+            self._failed[id] = Retryable(id, self._path(id), seen, self._clock(), 0)
         else:
             error = Cancelled(CANCELLED) if is_in_vain else None
             self._monitor.publish(id, VersionState.END, error)
         self._budget.release(id)
         self._changed()
-        instructions = [*self._machine.happened(id, Event.UNLOADED), *self._room_made()]
+        instructions = [*self._machine.happened(id, Event.UNLOADED), *self._tries.room_made()]
         if id in self._outdated:
             self._outdated.remove(id)
             if self._machine.state(id) is State.ERROR and self._machine.is_aspired(id):
@@ -480,24 +377,14 @@ class Manager(Generic[T]):
         return instructions
 
     def _files_changed(self, id: ServableId, seen: Footprint | None) -> list[Instruction]:
-        attempt, failed = self._attempts.get(id), self._failed.get(id)
-        if attempt is not None and attempt.due_s is not None and attempt.seen == seen:
-            self._log_restart(id, attempt.path, seen)
-            attempt.restarts += 1
-            attempt.let_go()
-            self._submit(attempt)
-        elif failed is not None and failed.seen == seen and self._machine.is_aspired(id):
-            self._log_restart(id, failed.path, seen)
-            del self._failed[id]
-            self._restarts[id] = failed.restarts + 1
-            return self._machine.happened(id, Event.RETRY)
-        return []
-
-    def _log_restart(self, id: ServableId, path: str, seen: Footprint | None) -> None:
-        if seen is None and self._fetching.is_remote(path):
-            _logger.info("Servable version %s is to be fetched again", id)
-        else:
-            _logger.info("Files of servable version %s have changed: trying again", id)
+        if self._tries.restart(id, seen):
+            return []
+        failed = self._failed.get(id)
+        if failed is None or failed.seen != seen or not self._machine.is_aspired(id):
+            return []
+        del self._failed[id]
+        self._tries.note_restart(failed)
+        return self._machine.happened(id, Event.RETRY)
 
     def _quarantine(self, id: ServableId, error: ServingError) -> list[Instruction]:
         instructions = self._machine.quarantine(id)
@@ -519,10 +406,7 @@ class Manager(Generic[T]):
         return [i for each in self._machine.snapshots(name) for i in self._reload(each.id)]
 
     def _reload(self, id: ServableId) -> list[Instruction]:
-        attempt = self._attempts.get(id)
-        if attempt is not None and attempt.due_s is not None:
-            attempt.let_go()
-            self._submit(attempt)  # one that runs is looked at when it has loaded
+        self._tries.hasten(id)
         if self._machine.state(id) is not State.READY:
             return self._load_again(id)
         if self._is_current(self._loaded[id].model):
@@ -547,9 +431,9 @@ class Manager(Generic[T]):
     def _carry_out(self, instruction: Instruction) -> list[Instruction]:
         match instruction:
             case LoadServable(id):
-                return self._begin_load(id)
+                return self._tries.begin(id, self._path(id))
             case CancelLoad(id):
-                return self._cancel_load(id)
+                return self._tries.cancel(id)
             case PublishServable(id):
                 self._publish(id)
             case WithdrawServable(id):
@@ -561,31 +445,6 @@ class Manager(Generic[T]):
                 self._pools.unload(id, self._loaded[id].model, partial(self._unloaded, id))
         return []
 
-    def _begin_load(self, id: ServableId) -> list[Instruction]:
-        restarts = self._restarts.pop(id, 0)
-        if not self._machine.is_aspired(id):  # cancelled before it was begun
-            return self._machine.happened(id, Event.LOAD_FAILED)
-        self._monitor.publish(id, VersionState.START)
-        attempt = self._attempts[id] = Attempt(id, self._paths[id.name][id.version], restarts)
-        self._submit(attempt)
-        return []
-
-    def _submit(self, attempt: Attempt) -> None:
-        attempt.due_s = None
-        self._delayed.pop(attempt.id, None)
-        if not self._fetching.begin(attempt):
-            self._pools.try_load(attempt)
-
-    def _cancel_load(self, id: ServableId) -> list[Instruction]:
-        attempt = self._attempts.get(id)
-        if attempt is None or self._machine.is_aspired(id):
-            return []
-        is_idle = attempt.due_s is not None or self._queue.withdraw(id)
-        if is_idle or self._fetching.cancel(id) or self._pools.withdraw(id):
-            return self._cancel(attempt)
-        self._pools.late.hurry(attempt)
-        return []  # it runs; its outcome will find that nobody wants it
-
     def _publish(self, id: ServableId) -> None:
         self._serving.publish(id, self._loaded[id].model)
         self._monitor.publish(id, VersionState.AVAILABLE)
@@ -594,20 +453,15 @@ class Manager(Generic[T]):
             self._messages.put(partial(self._reload_all, id.name))
         self._changed()
 
-    def _begin_due_tries(self) -> None:
-        now_s = self._clock()
-        for attempt in list(self._delayed.values()):
-            if attempt.due_s is not None and attempt.due_s <= now_s:
-                _logger.info("Retrying of %s retry: %d", attempt.description, attempt.tries)
-                self._submit(attempt)
-
     def _report_late(self) -> None:
-        for attempt, error in self._pools.late.report(self._clock(), self._machine.is_aspired):
-            attempt.failed_s = self._clock()
-            _logger.error("%s is given up: %s", attempt.description, error.status)
-            self._perform(self._give_up(attempt, error))
+        for given_up in self._tries.give_up_late(self._clock()):
+            self._perform(given_up)
         self._pools.late_unloads.report(self._clock())
         self._fetching.look(self._clock())
+
+    def _path(self, id: ServableId) -> str:
+        """Where a version is; empty where it is aspired to no more."""
+        return self._paths.get(id.name, {}).get(id.version, "")
 
     def _refresh_retryable(self) -> None:
         self._failed = {
@@ -622,5 +476,5 @@ class Manager(Generic[T]):
             and self._machine.state(id) in (State.QUIESCING, State.UNLOADING, State.ERROR)
         )
         self._to_load_again &= self._quarantined
-        self._queue.keep_refused(self._failed.keys())
-        self._retryable = (*self._failed.values(), *map(Retryable.of, self._delayed.values()))
+        self._tries.keep_refused(self._failed.keys())
+        self._retryable = (*self._failed.values(), *map(Retryable.of, self._tries.delayed))

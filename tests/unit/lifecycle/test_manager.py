@@ -530,7 +530,7 @@ def test_rolling_back_while_the_successor_fails_keeps_the_version_that_serves(
 
 
 def test_failed_version_is_tried_again_when_its_files_change(bench: Bench) -> None:
-    bench.manager._options = LoadOptions(max_num_load_retries=0)
+    bench.manager._tries._options = LoadOptions(max_num_load_retries=0)
     bench.failing[V1] = NotFound("no saved_model.pb")
     bench.aspire(V1)
     bench.until_state(V1, END)
@@ -967,7 +967,7 @@ def test_settle_returns_once_the_manager_has_ended(tmp_path: Path) -> None:
 
 def test_wait_for_the_next_try_ends_by_itself_on_the_real_clock(tmp_path: Path) -> None:
     bench = Bench(tmp_path, load_retry_interval_micros=1000)
-    bench.manager._clock = time.monotonic
+    bench.manager._clock = bench.manager._tries._clock = time.monotonic
     bench.failing[V1] = NotFound("no")
     bench.aspire(V1)
     bench.until_state(V1, END)
@@ -1167,7 +1167,9 @@ def test_version_that_waits_for_room_and_is_no_longer_wanted_ends_at_once(narrow
     narrow.until_begun(OTHER)
     narrow.aspire(V1)
     narrow.until_state(V1, START)
-    while V1 not in narrow.manager._queue.waiting:  # a load thread has to look at its files first
+    while (
+        V1 not in narrow.manager._tries._queue.waiting
+    ):  # a load thread has to look at its files first
         narrow.manager.settle()
     narrow.aspire()
     assert refusal(narrow, V1).status == "CANCELLED: Loading of servable cancelled"
