@@ -8,10 +8,8 @@ import logging
 import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import TimeoutError as TooLate
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -20,9 +18,8 @@ from salver.access.start_up import read_guarded_configuration
 from salver.config.model_options import LoadSettings
 from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions, schedulable_cpus
-from salver.config.start_up import Configuration, check_readable_again
+from salver.config.start_up import Configuration
 from salver.errors import Cancelled, ServingError, Unavailable
-from salver.instruments.log_level import set_log_level
 from salver.instruments.machine import resident_bytes
 from salver.instruments.notices import NOTICE
 from salver.management.administration import Administration
@@ -36,7 +33,7 @@ from salver.request_log.loggers import check_logs
 from salver.server.activation import activated
 from salver.server.announcing import Announcer
 from salver.server.audit_log import drop, lost_entries, open_audit_log
-from salver.server.config_polling import apply_file, make_config_polling
+from salver.server.config_polling import make_config_polling
 from salver.server.first_load import apply_first, settle
 from salver.server.history import make_history
 from salver.server.models import core_options, make_sources
@@ -54,11 +51,13 @@ from salver.workers.group import WorkerGroup
 from salver.workers.isolation import Isolation
 from salver.workers.limit_columns import LimitColumns
 from salver.workers.member import Member
-from salver.workers.messages import OfFiles, SetNames, SetPhase, SetStates
+from salver.workers.messages import SetNames, SetPhase, SetStates
 from salver.workers.notes import Notes
 from salver.workers.reloads import Reloads
+from salver.workers.renewal import Renewal
 from salver.workers.replicated import ReplicatedMap, load_replicated
 from salver.workers.reports import ReportStore, WorkerFacts, supervisor_report
+from salver.workers.requests import WorkerRequests
 from salver.workers.server_metrics import ServerMetrics
 from salver.workers.shares import share_of_worker
 from salver.workers.slots import Slots
@@ -73,11 +72,9 @@ _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _POLL_S: Final = 1.0
-_IDLE_S: Final = 5.0  # of connections to a worker that is replaced
 _END_S: Final = 1.0  # for what has nothing left to wait for
 _WORKER_END_S: Final = 8.0  # of a worker, beside its drain: models, logs, the process
 _KILL_S: Final = 2.0
-_OTHERS_S: Final = 1.0  # for workers to tell something
 
 Event = Callable[[], object]
 
@@ -144,19 +141,10 @@ class _Supervisor:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._has_stop_signal = False
         self._is_started = self._is_settled = self._is_stopping = False
-        self._renewing: threading.Thread | None = None
-        self._is_to_renew_again = False
         self._ports = Ports()
         self._board_fd = make_board(2 * count)
         self._board = open_board(self._board_fd)
         self._limits = LimitColumns(count)
-        self._spawner = Spawner(
-            *(command, configuration),
-            num_workers=count,
-            board=self._board_fd,
-            handle=self._handle,
-            limits=self._limits.descriptor,
-        )
         self._solo = SoloProcesses(self._spawn_alone)
         self._reports = ReportStore()
         self._group = WorkerGroup(
@@ -204,13 +192,41 @@ class _Supervisor:
         self._metrics = ServerMetrics(
             self._reports, self._slots.present, self._own_report, make_history(configuration)
         )
+        requests = WorkerRequests(
+            self._group,
+            reports=self._reports,
+            metrics=self._metrics,
+            notes=self._notes,
+            isolation=self._isolation,
+            reloads=self._reloads,
+            fetches=self._worker_fetches,
+            on_settled=self._settled,
+        )
+        self._spawner = Spawner(
+            *(command, configuration),
+            num_workers=count,
+            board=self._board_fd,
+            handle=requests.handle,
+            limits=self._limits.descriptor,
+        )
+        self._renewal = Renewal(
+            self._options,
+            read,
+            spawner=self._spawner,
+            slots=self._slots,
+            isolation=self._isolation,
+            core=self._core,
+            notifier=notifier,
+            post=self._events.put,
+            status=self._status,
+        )
 
     def main(self) -> None:
         """Start, serve, stop; see `run`."""
         before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGHUP)}
         for number in _STOP_SIGNALS:
             signal.signal(number, self._on_stop_signal)
-        signal.signal(signal.SIGHUP, lambda *_: self._events.put(self._renew))
+        signal.signal(signal.SIGHUP, lambda *_: self._events.put(self._renewal.begin))
         try:
             self._start()
             self._notifier.ready(self._status())
@@ -294,6 +310,7 @@ class _Supervisor:
         _log.log(NOTICE, "%s: draining. A second signal ends at once.", number.name)
         self._notifier.stopping(stop_seconds(self._options))
         self._is_stopping = True
+        self._renewal.stop()
 
     def _end_at_once(self, number: int) -> None:
         for member in (*self._slots.present(), *self._solo.present):
@@ -301,48 +318,6 @@ class _Supervisor:
                 member.kill()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-
-    def _renew(self) -> None:
-        if self._renewing is not None and self._renewing.is_alive():
-            _log.info("SIGHUP: the workers will be replaced again when they have been")
-            self._is_to_renew_again = True
-            return
-        self._is_to_renew_again = False
-        self._notifier.reloading()
-        try:
-            check_readable_again(self._options)
-            configuration = self._read()
-        except ServingError as error:
-            _log.error("SIGHUP: the workers stay as they are: %s", error.message)
-            self._notifier.ready(f"{self._status()}; could not reload: {error.message}")
-            return
-        _log.info("SIGHUP: replacing the workers one by one")
-        self._spawner.configuration = configuration
-        self._renewing = threading.Thread(target=self._replace, name="salver-renew", daemon=True)
-        self._renewing.start()
-
-    def _replace(self) -> None:
-        self._isolation.clear()
-        if self._notifier.is_active:
-            self._apply_file()
-        timeout_s = self._options.drain_timeout_seconds
-        if self._slots.replace(idle_s=_IDLE_S, timeout_s=timeout_s):
-            _log.info("All workers have been replaced")
-        self._events.put(self._renewed)
-
-    def _apply_file(self) -> None:
-        try:
-            apply_file(self._options.model_config_file, self._core)
-        except ServingError as error:
-            _log.error("SIGHUP: the models stay as they are: %s", error.message)
-
-    def _renewed(self) -> None:
-        assert self._renewing is not None
-        self._renewing.join()
-        if not self._is_stopping:
-            self._notifier.ready(self._status())
-        if self._is_to_renew_again:
-            self._renew()
 
     def _status(self) -> str:
         url = rest_url_of(self._ports, self._configuration)
@@ -362,14 +337,7 @@ class _Supervisor:
         stuck = self._group.abandon(id)
         self._solo.abandon(id)
         if stuck and self._options.load_timeout_seconds:  # else nobody has asked for it
-            threading.Thread(
-                target=self._replace_stuck, args=(id, stuck), name="salver-renew", daemon=True
-            ).start()
-
-    def _replace_stuck(self, id: ServableId, stuck: Sequence[Member]) -> None:
-        for member in stuck:
-            _log.warning("%s is to be replaced: its load of %s does not return", member, id)
-        self._slots.replace(stuck, idle_s=_IDLE_S, timeout_s=self._options.drain_timeout_seconds)
+            self._renewal.replace_stuck(id, stuck)
 
     def _lose(self, id: ServableId, error: ServingError) -> bool:
         if not self._group.lose(id):
@@ -442,49 +410,9 @@ class _Supervisor:
             is_settled=self._is_settled,
         )
 
-    # -- requests of workers ---------------------------------------------------------------------
-
-    def _handle(self, member: Member, message: Any) -> Any:
-        match message:
-            case messages.Reading():
-                self._reports.put(member, message)
-                return None
-            case messages.Scrape(reading):
-                self._reports.put(member, reading)
-                return in_thread("salver-scrape", lambda: self._metrics.scrape_others(member))
-            case messages.Recall(reading):
-                self._reports.put(member, reading)
-                return in_thread("salver-recall", self._metrics.history)
-            case messages.Note(id, text):
-                self._notes.put(member.slot, id, text)
-                return None
-            case messages.RunIsolated(run):
-                return self._isolation.run(run)
-            case messages.Apply() | messages.SetLoaded() | messages.Administer():
-                return self._reloads.begin(member, message)
-            case messages.Settled():
-                self._is_settled = True
-                self._group.broadcast(self._phase)
-                return None
-            case messages.Leave():
-                self._reloads.left(member, message)
-                return None
-            case _ if isinstance(message, OfFiles):
-                return self._worker_fetches.handle(member, message)
-            case _:
-                return self._observed(member, message)
-
-    def _observed(self, member: Member, message: Any) -> Any:
-        """What is asked of, and changed in, all processes."""
-        match message:
-            case messages.TellSlow():
-                return in_thread("salver-slow", lambda: self._slow_of_others(member))
-            case messages.SetSampling():
-                return in_thread("salver-sampling", lambda: self._set_sampling(message))
-            case messages.SetLogLevel(level):
-                return in_thread("salver-log-level", lambda: self._set_log_level(level))
-            case _:
-                raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
+    def _settled(self) -> None:
+        self._is_settled = True
+        self._group.broadcast(self._phase)
 
     def _clear(self, name: str) -> tuple[int, ...]:
         return tuple(id.version for id in self._isolation.clear(name))
@@ -492,28 +420,6 @@ class _Supervisor:
     def _bring_in(self, name: str) -> None:
         for member in self._group.members:
             member.notify(messages.Preload(name))
-
-    def _slow_of_others(self, asker: Member) -> list[Any]:
-        asked = [
-            each.request(messages.TakeSlow()) for each in self._group.members if each is not asker
-        ]
-        until_s, told = time.monotonic() + _OTHERS_S, []
-        for answer in asked:
-            with suppress(ServingError, TooLate):
-                told.append(answer.result(max(0.0, until_s - time.monotonic())))
-        return told
-
-    def _set_sampling(self, message: messages.SetSampling) -> None:
-        self._group.broadcast(lambda: message)
-        self._group.sync()
-
-    def _set_log_level(self, level: int) -> None:
-        def make() -> messages.SetLogLevel:  # under the lock, so that all agree about the last one
-            set_log_level(level)
-            return messages.SetLogLevel(level)
-
-        self._group.broadcast(make)
-        self._group.sync()
 
     def _own_report(self) -> Report:
         facts = [WorkerFacts(m.slot, resident_bytes(m.pid) or None) for m in self._group.members]
@@ -530,6 +436,7 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._is_stopping = True
+        self._renewal.stop()
         self._announcer.stop()
         if self._polling is not None:
             self._polling.stop()
