@@ -9,19 +9,20 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Final
 
-from salver.children.child import Child, EndedInLoad
+from salver.children.child import Child
 from salver.children.description import Description
+from salver.children.first_load import FirstLoad
 from salver.children.limits import KILL, BackOff, ChildLimits
 from salver.children.run import Outcome, Run
+from salver.children.unwanted_runs import UnwantedRuns
 from salver.children.waiting import WaitingRuns, is_large, kind_of_end
-from salver.children.warm_up import OneChild, OneChildModel, Warm, warmed_in_thread
+from salver.children.warm_up import WarmUps
 from salver.errors import (
     Overloaded,
     ServingError,
@@ -36,8 +37,6 @@ __all__ = ["Counts", "Instances"]
 _log = logging.getLogger("salver.children")
 
 _STARTED_RUNS: Final = 1000  # of a model that starts them itself
-_KILL_GRACE_S: Final = 0.1  # for a run that ends when it is asked to
-_WARN_S: Final = 5.0
 _NO_CLOSE_S: Final = 5.0
 _BUSY_CLOSE_S: Final = 0.5
 _REAP_S: Final = 5.0
@@ -73,7 +72,12 @@ class _Slot:
 
 
 class Instances:
-    """The children of one version. Safe to use from any thread, but where it says otherwise."""
+    """The children of one version. Safe to use from any thread, but where it says otherwise.
+
+    Attributes:
+        id: of the version.
+        warm_ups: of its children.
+    """
 
     def __init__(
         self,
@@ -125,8 +129,9 @@ class Instances:
         self._has_loaded = False
         self._is_closing = False
         self._failure: ServingError | None = None  # of the latest try to replace a child
-        self._warm: Warm | None = None  # what replaces another
-        self._warm_limit_s = 0.0
+        self._first_load = FirstLoad(id, num_instances)
+        self._unwanted = UnwantedRuns(id, loop, limits)
+        self.warm_ups = WarmUps(id, loop, self)
 
     # -- its load; in load threads ---------------------------------------------------------------
 
@@ -139,52 +144,19 @@ class Instances:
         Raises:
             ServingError: one cannot load the model; none is left.
         """
-        loaded = threading.Condition()
-        starting: dict[int, Child | ServingError] = {}
-        self._on_attached = partial(_note, starting, loaded)
         try:
             for slot in self._slots:
                 self._begin(slot)
-            with loaded:
-                while len(starting) < len(self._slots):
-                    loaded.wait(0.1)
-                    check()
-            descriptions = [self._awaited(each, check) for _, each in sorted(starting.items())]
+            description = self._first_load.wait(check)
         except BaseException:
             self.close(0.0)
             raise
-        self._starts_runs = descriptions[0].starts_runs
+        self._starts_runs = description.starts_runs
         with self._lock:
             self._has_loaded = True
         # One may have ended meanwhile.
         self._in_loop(self._replace_missing)
-        return descriptions[0]
-
-    def _awaited(self, child: "Child | ServingError", check: Callable[[], None]) -> Description:
-        if isinstance(child, ServingError):
-            raise child
-        while not child.ended.is_set() and not _is_done(child.ready, 0.1):
-            check()
-        try:
-            return child.ready.result()
-        except EndedInLoad as error:
-            text = f"The process that was to load model {self.id.name}, version {self.id.version}"
-            raise Unavailable(f"{text}, cannot: {error.message}") from error
-
-    def warm_each(self, warm: Warm) -> None:
-        """Warm up all children, one after the other."""
-        for child in self.children:
-            if child.is_ready:
-                warm(OneChildModel(child.ready.result(), OneChild(child, self)))
-
-    def warm_replacements(self, warm: Warm, limit_s: float) -> None:
-        """Warm up each child that replaces another from now on.
-
-        Args:
-            warm: see there.
-            limit_s: how long it may take before the child is ended; 0: for ever.
-        """
-        self._warm_limit_s, self._warm = limit_s, warm
+        return description
 
     # -- children; in the loop -------------------------------------------------------------------
 
@@ -199,7 +171,7 @@ class Instances:
         if is_closing:
             child.kill("it is needed no more", "")
         if not self._has_loaded:
-            self._on_attached(number, child)
+            self._first_load.attached(number, child)
 
     def not_started(self, number: int, error: ServingError) -> None:
         """There is no process for it."""
@@ -207,28 +179,13 @@ class Instances:
             self._starting -= 1
             self._started.notify_all()
         if not self._has_loaded:
-            self._on_attached(number, error)
+            self._first_load.attached(number, error)
         else:
             self._failed_again(self._slots[number], error)
 
     def has_loaded(self, child: Child) -> None:
         """It can be given runs, once it is warmed up."""
-        warm, limit_s = self._warm, self._warm_limit_s
-        if warm is None:
-            self._admit(child)
-            return
-        timer = None
-        if limit_s:
-            reason = f"its warm-up has not returned for {limit_s:g} s"
-            timer = self._loop.call_later(limit_s, child.kill, reason, "timeout")
-
-        def warmed() -> None:
-            if timer is not None:
-                timer.cancel()
-            self._admit(child)
-
-        model = OneChildModel(child.ready.result(), OneChild(child, self))
-        warmed_in_thread(warm, model, self.id, lambda: self._in_loop(warmed))
+        self.warm_ups.begin(child, partial(self._admit, child))
 
     def _admit(self, child: Child) -> None:
         slot = self._slot(child)
@@ -469,36 +426,14 @@ class Instances:
         if child is None:
             run.settle([])
         else:
-            self._stop(child, run)
+            self._unwanted.stop(child, run)
 
     def stop_before(self, moment_s: float) -> None:
         """Stop the merged runs that began before a moment, by `time.monotonic`; in the loop."""
         for child in self.children:
             for run in list(child.in_flight.values()):
                 if run.is_merged and run.began_s < moment_s:
-                    self._stop(child, run)
-
-    def _stop(self, child: Child, run: Run) -> None:
-        if run.number not in child.in_flight:
-            return
-        child.cancel(run.number)
-        if self._limits().on_timeout == KILL:
-            self._loop.call_later(_KILL_GRACE_S, self._kill, child, run)
-        elif not child.is_warned:
-            self._loop.call_later(_WARN_S, self._warn, child, run)
-
-    def _kill(self, child: Child, run: Run) -> None:
-        if child.in_flight.get(run.number) is run:
-            child.kill("a run went on after its deadline", "timeout")
-
-    def _warn(self, child: Child, run: Run) -> None:
-        if child.in_flight.get(run.number) is run and not child.is_warned:
-            child.is_warned = True
-            _log.warning(
-                "%s: a run goes on in process %d for which nobody waits. on_timeout: kill would "
-                "end the process",
-                *(self.id, child.pid),
-            )
+                    self._unwanted.stop(child, run)
 
     # -- its end ---------------------------------------------------------------------------------
 
@@ -539,18 +474,3 @@ class Instances:
     def _in_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: the processes end with this one
             self._loop.call_soon_threadsafe(partial(call, *arguments))
-
-
-def _is_done(future: "Future[Description]", within_s: float) -> bool:
-    return bool(wait([future], within_s).done)
-
-
-def _note(
-    starting: dict[int, "Child | ServingError"],
-    loaded: threading.Condition,
-    number: int,
-    child: "Child | ServingError",
-) -> None:
-    with loaded:
-        starting[number] = child
-        loaded.notify_all()

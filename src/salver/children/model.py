@@ -297,16 +297,16 @@ class ChildModel:
 
     def warm_each(self, warm: Warm) -> None:
         """Warm up every child; raises what `warm` raises. Not to be called in the loop."""
-        self.instances.warm_each(warm)
+        self.instances.warm_ups.each(self.instances.children, warm)
 
     def warm_replacements(self, warm: Warm, limit_s: float = 0.0) -> None:
         """Have `warm` called, in a thread, for each child that replaces another, before it answers.
 
         Args:
             warm: is handed the model as that child alone runs it.
-            limit_s: see `Instances.warm_replacements`.
+            limit_s: see `WarmUps.set`.
         """
-        self.instances.warm_replacements(warm, limit_s)
+        self.instances.warm_ups.set(warm, limit_s)
 
     def program(self, signature_name: str, outputs: Sequence[str] | None = None) -> ChildProgram:
         names = None if outputs is None else tuple(outputs)

@@ -1,8 +1,10 @@
-"""A child that is warmed up before it answers: the model as that one child alone runs it."""
+"""How children are warmed up before they answer: each runs the model alone."""
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from salver.children.child import Child
@@ -11,8 +13,9 @@ from salver.children.programs import ChildGraph, ChildProgram, Runs
 from salver.children.run import Run
 from salver.errors import ServingError
 from salver.vocabulary.model import Model
+from salver.vocabulary.servable import ServableId
 
-__all__ = ["OneChild", "OneChildModel", "Warm", "warmed_in_thread"]
+__all__ = ["Warm", "WarmUps"]
 
 _log = logging.getLogger("salver.children")
 
@@ -32,7 +35,7 @@ class Submits(Protocol):
         ...
 
 
-class OneChild:
+class _OneChild:
     """See `programs.Runs`."""
 
     def __init__(self, child: Child, owner: Submits) -> None:
@@ -46,7 +49,7 @@ class OneChild:
         self._owner.give_up(run)
 
 
-class OneChildModel:
+class _OneChildModel:
     """See `Model`. To close it ends nothing."""
 
     batching = None  # nothing is merged
@@ -66,8 +69,66 @@ class OneChildModel:
         """Nothing is held."""
 
 
-def warmed_in_thread(
-    warm: Warm, model: OneChildModel, label: object, done: Callable[[], object]
+class WarmUps:
+    """Those of the children of one version."""
+
+    def __init__(self, id: ServableId, loop: asyncio.AbstractEventLoop, owner: Submits) -> None:
+        """Warm up none.
+
+        Args:
+            id: of the version.
+            loop: in which children are heard.
+            owner: has the children.
+        """
+        self._id = id
+        self._loop = loop
+        self._owner = owner
+        self._warm: Warm | None = None
+        self._limit_s = 0.0
+
+    def each(self, children: Iterable[Child], warm: Warm) -> None:
+        """Warm up those that are ready, one after the other; not in the loop."""
+        for child in children:
+            if child.is_ready:
+                warm(self._model(child))
+
+    def set(self, warm: Warm, limit_s: float) -> None:
+        """Warm up each child that replaces another from now on.
+
+        Args:
+            warm: see there.
+            limit_s: how long it may take before the child is ended; 0: for ever.
+        """
+        self._limit_s, self._warm = limit_s, warm
+
+    def begin(self, child: Child, then: Callable[[], None]) -> None:
+        """Warm up a child that has loaded, if it is to be, and go on; in the loop."""
+        warm, limit_s = self._warm, self._limit_s
+        if warm is None:
+            then()
+            return
+        timer = None
+        if limit_s:
+            reason = f"its warm-up has not returned for {limit_s:g} s"
+            timer = self._loop.call_later(limit_s, child.kill, reason, "timeout")
+
+        def warmed() -> None:
+            if timer is not None:
+                timer.cancel()
+            then()
+
+        def done() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the processes end with this one
+                self._loop.call_soon_threadsafe(warmed)
+
+        _warmed_in_thread(warm, self._model(child), self._id, done)
+
+    def _model(self, child: Child) -> _OneChildModel:
+        return _OneChildModel(child.ready.result(), _OneChild(child, self._owner))
+
+
+def _warmed_in_thread(
+    warm: Warm, model: _OneChildModel, label: object, done: Callable[[], object]
 ) -> None:
     """Warm up in a thread of its own, and say when that is over, well or not.
 
