@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from salver.client import AsyncClient, Client, Tls
     from salver.notebook import RunningServer, serve
-    from salver.publishing import Published, publish
+    from salver.publishing import publish
+    from salver.publishing.places import Published
 
 __all__ = [
     "AsyncClient",
@@ -31,7 +32,7 @@ _MODULE_OF = {
     "Tls": "salver.client",
     "RunningServer": "salver.notebook",
     "serve": "salver.notebook",
-    "Published": "salver.publishing",
+    "Published": "salver.publishing.places",
     "publish": "salver.publishing",
 }
 

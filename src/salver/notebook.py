@@ -25,7 +25,8 @@ from salver.client.answers import Outputs, ScoredClass
 from salver.client.features import Example
 from salver.errors import InvalidArgument, ServingError, hints_in_text
 from salver.exporting import NO_MODEL_HINT, NOTHING_ASKED, Asked, is_live, live_name
-from salver.publishing import newest_version, publish, versions_in
+from salver.publishing import publish
+from salver.publishing.places import newest_version, versions_in
 from salver.serving_process import ServerProcess, flag_arguments, free_port
 from salver.sources.versions import parse_version
 from salver.vocabulary.requests import Array

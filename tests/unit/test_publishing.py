@@ -24,7 +24,8 @@ from salver.errors import (
 )
 from salver.instruments.manifest import MANIFEST, SIGNATURE, check_files, parse_manifest
 from salver.instruments.signatures import read_public_keys
-from salver.publishing import Published, newest_version, publish, versions_in
+from salver.publishing import publish
+from salver.publishing.places import Published, newest_version, versions_in
 from salver.warmup.replay import REQUESTS_FILE
 from salver.warmup.storing import read_file
 
@@ -156,7 +157,7 @@ def test_a_name_that_is_taken_unseen_is_passed_over(
     else:
         (base / "1").mkdir()
         (base / "1" / "theirs").touch()
-    monkeypatch.setattr(salver.publishing, "versions_in", lambda _: set())
+    monkeypatch.setattr(salver.publishing.places, "versions_in", lambda _: set())
     assert publish(model, base, check=False).version == 2
 
 
@@ -306,7 +307,7 @@ def test_a_warmup_request_that_the_model_does_not_take_is_refused(
 def test_signatures_of_which_no_request_can_be_made_are_told(
     version_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(salver.publishing, "default_records", lambda _: iter(()))
+    monkeypatch.setattr(salver.publishing.contents, "default_records", lambda _: iter(()))
     with pytest.raises(InvalidArgument, match="No warmup request can be made"):
         publish(version_path("half_plus_two"), tmp_path / "m", warmup=True, check=False)
 
