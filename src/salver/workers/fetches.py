@@ -10,9 +10,7 @@ from salver.errors import STOPPING, Cancelled, Unavailable
 from salver.instruments.cache import NoRoomBeside
 from salver.sources.by_scheme import Sources
 from salver.sources.fetching import Fetched
-from salver.workers.futures import in_thread
-from salver.workers.member import Member
-from salver.workers.messages import (
+from salver.workers.file_messages import (
     CancelFetch,
     FetchFiles,
     FetchProgress,
@@ -22,6 +20,8 @@ from salver.workers.messages import (
     OfFiles,
     ReleaseFiles,
 )
+from salver.workers.futures import in_thread
+from salver.workers.member import Member
 
 __all__ = ["WorkerFetches"]
 

@@ -1,4 +1,4 @@
-"""What the supervisor (S) and a worker (W) say to each other."""
+"""What the supervisor (S) and a worker (W) say to each other; of files, see `file_messages`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,6 @@ from salver.config.models import ModelConfig
 from salver.config.start_up import Configuration
 from salver.errors import ServingError
 from salver.inference.servable import ProgramNames
-from salver.instruments.files import Footprint
 from salver.lifecycle.handles import Labels
 from salver.lifecycle.monitor import VersionStatus
 from salver.metrics.merged import Report
@@ -268,14 +267,6 @@ class Preload:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchProgress:
-    """How far a fetch is that the worker asked for; see `FetchFiles`."""
-
-    number: int
-    done_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Taken:
     """The configuration of an `Apply` is in effect, and only its models are waited for.
 
@@ -363,68 +354,6 @@ class Note:
 
     id: ServableId
     text: str | None
-
-
-class OfFiles:
-    """About files that the supervisor fetches for a worker."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FindFiles(OfFiles):
-    """Answered by the `Footprint` of a version that is elsewhere, as it was last listed."""
-
-    location: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchFiles(OfFiles):
-    """Make a version present, and keep it so; answered by `FilesFetched` or `NoRoomOnDisk`.
-
-    Attributes:
-        number: by which the messages that follow refer to it.
-        version: its number.
-        location: where it is.
-    """
-
-    number: int
-    version: int
-    location: str
-
-
-@dataclass(frozen=True, slots=True)
-class FilesFetched:
-    """A version is present.
-
-    Attributes:
-        directory: of it.
-        files: as `FindFiles`.
-    """
-
-    directory: str
-    files: Footprint
-
-
-@dataclass(frozen=True, slots=True)
-class NoRoomOnDisk:
-    """See `NoRoomBeside`."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class CancelFetch(OfFiles):
-    """It is not wanted any more, be it there or not."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseFiles(OfFiles):
-    """It is not needed any more."""
-
-    number: int
 
 
 @dataclass(frozen=True, slots=True)

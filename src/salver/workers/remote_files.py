@@ -14,7 +14,13 @@ from salver.instruments.cache import NoRoomBeside
 from salver.instruments.files import Footprint, footprint, scheme_of
 from salver.lifecycle.attempt import Local
 from salver.lifecycle.fetching import Stage
-from salver.workers.messages import CancelFetch, FetchFiles, FilesFetched, FindFiles, ReleaseFiles
+from salver.workers.file_messages import (
+    CancelFetch,
+    FetchFiles,
+    FilesFetched,
+    FindFiles,
+    ReleaseFiles,
+)
 
 __all__ = ["RemoteFiles"]
 

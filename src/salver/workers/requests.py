@@ -10,11 +10,11 @@ from salver.errors import ServingError, Unavailable
 from salver.instruments.log_level import set_log_level
 from salver.workers import messages
 from salver.workers.fetches import WorkerFetches
+from salver.workers.file_messages import OfFiles
 from salver.workers.futures import in_thread
 from salver.workers.group import WorkerGroup
 from salver.workers.isolation import Isolation
 from salver.workers.member import Member
-from salver.workers.messages import OfFiles
 from salver.workers.notes import Notes
 from salver.workers.reloads import Reloads
 from salver.workers.reports import ReportStore

@@ -34,6 +34,7 @@ from salver.transport.turns import Turns, open_board
 from salver.vocabulary.servable import ServableId
 from salver.workers import messages
 from salver.workers.channel import Channel, decode, encode
+from salver.workers.file_messages import FetchProgress
 from salver.workers.futures import in_pool, when_all_done
 from salver.workers.limit_columns import open_table
 from salver.workers.marks import Marks
@@ -209,7 +210,7 @@ class _Worker:
                 self._lazy is not None and self._lazy.residency.is_in_use(m.name)
             ),
             messages.Preload: self._bring_in,
-            messages.FetchProgress: lambda m: self._files.progress(m.number, m.done_bytes),
+            FetchProgress: lambda m: self._files.progress(m.number, m.done_bytes),
             messages.Describe: lambda m: self._describe(m.id),
             messages.Run: lambda m: in_pool(self._runs, partial(self._run, m)),
             messages.SetLogs: lambda m: in_pool(

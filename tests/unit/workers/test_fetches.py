@@ -11,8 +11,7 @@ from salver.instruments.files import Footprint
 from salver.sources.by_scheme import Sources
 from salver.sources.protocol import Stage
 from salver.workers.fetches import WorkerFetches
-from salver.workers.member import Member
-from salver.workers.messages import (
+from salver.workers.file_messages import (
     CancelFetch,
     FetchFiles,
     FetchProgress,
@@ -21,6 +20,7 @@ from salver.workers.messages import (
     NoRoomOnDisk,
     ReleaseFiles,
 )
+from salver.workers.member import Member
 
 WAIT_S = 30.0
 FILES = Footprint(1, 5, 0, 0)

@@ -9,7 +9,7 @@ import pytest
 from salver.errors import Cancelled, NotFound, ServingError
 from salver.instruments.cache import NoRoomBeside
 from salver.instruments.files import Footprint
-from salver.workers.messages import (
+from salver.workers.file_messages import (
     CancelFetch,
     FetchFiles,
     FilesFetched,
