@@ -9,9 +9,8 @@ Source: the specification's "Inference", and Triton's `core/src/infer_request.cc
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from salver.codecs.oip.dtypes import DATATYPES, datatype_name, datatype_of_array, dtype_of_name
 from salver.codecs.oip.tensors import InputMismatch
@@ -19,11 +18,12 @@ from salver.codecs.protobuf.room import Room
 from salver.errors import Internal, InvalidArgument
 from salver.inference.call import InferenceRequest, IsActive
 from salver.inference.logged import LoggedCall, Tensors
-from salver.inference.servable import SignatureCall, Start, Stream, StreamedRun
+from salver.inference.servable import SignatureCall, Stream, StreamedRun
 from salver.inference.serving import Handle
 from salver.instruments.threads import LARGE_BYTES
+from salver.oip.asked import AnsweredOutput, Asked, GivenInput, RequestedOutput
 from salver.oip.classification import classified
-from salver.oip.parameters import NO_PARAMETERS, Parameters
+from salver.oip.starts import InBatch, Limited
 from salver.vocabulary.access import Priority, current_priority
 from salver.vocabulary.dtypes import DataType
 from salver.vocabulary.hints import signatures_hint
@@ -32,12 +32,8 @@ from salver.vocabulary.servable import ServableId
 from salver.vocabulary.signature import DEFAULT_SIGNATURE, Signature, TensorSpec, is_internal
 
 __all__ = [
-    "AnsweredOutput",
-    "Asked",
-    "GivenInput",
     "Labels",
     "OipRequest",
-    "RequestedOutput",
     "default_signature",
     "dims_text",
 ]
@@ -45,77 +41,6 @@ __all__ = [
 A = TypeVar("A")
 
 _MOST_SCORES_IN_LOOP: Final = 1024  # takes up to 0.4 ms
-
-ReadInput = Callable[[DataType, tuple[int, ...], str, Room], Array]
-"""Makes the array of an input: dtype, shape, name, room; see `codecs.oip.tensors.array_of_raw`."""
-
-
-class GivenInput:
-    """One input as a request gives it, its elements not read yet.
-
-    Attributes:
-        name: of the input.
-        datatype: as it came, `FP32`.
-        shape: without negative axes; see `codecs.oip.tensors.checked_shape`.
-        read: makes the array.
-    """
-
-    __slots__ = ("datatype", "name", "read", "shape")
-
-    def __init__(self, name: str, datatype: str, shape: tuple[int, ...], read: ReadInput) -> None:
-        self.name = name
-        self.datatype = datatype
-        self.shape = shape
-        self.read = read
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
-    """One output that a request names.
-
-    Attributes:
-        name: of the output.
-        classification: how many classes are wanted in place of the tensor; 0: the tensor.
-        is_binary: whether it is to be raw bytes. REST's alone (`binary_data`).
-    """
-
-    name: str
-    classification: int = 0
-    is_binary: bool = False
-
-
-@dataclass(slots=True)
-class Asked:
-    """What a message asks for.
-
-    Attributes:
-        inputs: in any order.
-        outputs: none: all there are.
-        id: of the request, which the answer repeats; empty for none.
-        parameters: see there.
-    """
-
-    inputs: Sequence[GivenInput]
-    outputs: Sequence[RequestedOutput] = ()
-    id: str = ""
-    parameters: Parameters = NO_PARAMETERS
-
-
-@dataclass(slots=True)
-class AnsweredOutput:
-    """One output of the answer.
-
-    Attributes:
-        name: of the output.
-        datatype: `FP32`.
-        array: its elements.
-        requested: what the request says of it; None where it names no outputs.
-    """
-
-    name: str
-    datatype: str
-    array: Array
-    requested: RequestedOutput | None = None
 
 
 class Labels(Protocol):
@@ -217,9 +142,9 @@ class OipRequest(InferenceRequest[A], Generic[A]):
         self.start = start
         self.meter = call.meters[self.meter_key]
         if parameters.timeout_s is not None:
-            self.start = _Limited(self.start, parameters.timeout_s)
+            self.start = Limited(self.start, parameters.timeout_s)
         if parameters.priority and parameters.is_batch:
-            self.start = _InBatch(self.start)
+            self.start = InBatch(self.start)
         return True
 
     def _requested(self, signature: Signature) -> tuple[str, ...]:
@@ -406,54 +331,6 @@ def default_signature(signatures: Iterable[str]) -> str:
     """The signature of a request that names none: `serving_default`, else the only one there is."""
     names = [name for name in signatures if not is_internal(name)]
     return names[0] if len(names) == 1 else DEFAULT_SIGNATURE
-
-
-class _InBatch:
-    """The start of a run that waits behind those of interactive requests; see `Start`."""
-
-    __slots__ = ("_start",)
-
-    def __init__(self, start: Start) -> None:
-        self._start = start
-
-    def __call__(
-        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
-    ) -> Any:
-        token = current_priority.set(Priority.BATCH)
-        try:
-            return self._start(feeds, timeout_s=timeout_s, on_end=on_end)
-        finally:
-            current_priority.reset(token)
-
-    def __eq__(self, other: object) -> bool:
-        """See `_Limited`."""
-        return self._start == other
-
-    def __hash__(self) -> int:
-        return hash(self._start)
-
-
-class _Limited:
-    """The start of a run that may take no longer than the request allows; see `Start`."""
-
-    __slots__ = ("_start", "_timeout_s")
-
-    def __init__(self, start: Start, timeout_s: float) -> None:
-        self._start = start
-        self._timeout_s = timeout_s
-
-    def __call__(
-        self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
-    ) -> Any:
-        limit_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        return self._start(feeds, timeout_s=limit_s, on_end=on_end)
-
-    def __eq__(self, other: object) -> bool:
-        """So that it is known of which signature it is, where a run fails."""
-        return self._start == other
-
-    def __hash__(self) -> int:
-        return hash(self._start)
 
 
 def _datatype(alias: str, array: Array) -> str:

@@ -11,15 +11,8 @@ from salver.codecs.oip.tensors import array_of_raw
 from salver.codecs.protobuf.room import Room
 from salver.errors import DeadlineExceeded, Internal, InvalidArgument
 from salver.inference.call import Inference, IsActive
-from salver.oip.asking import (
-    AnsweredOutput,
-    Asked,
-    GivenInput,
-    Labels,
-    OipRequest,
-    RequestedOutput,
-    default_signature,
-)
+from salver.oip.asked import AnsweredOutput, Asked, GivenInput, RequestedOutput
+from salver.oip.asking import Labels, OipRequest, default_signature
 from salver.oip.parameters import Parameters
 from salver.vocabulary.access import Priority, current_priority
 from salver.vocabulary.dtypes import DataType

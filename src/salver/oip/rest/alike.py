@@ -18,7 +18,7 @@ from salver.codecs.json.plain import plain_array
 from salver.codecs.oip.json_request import read_infer_request
 from salver.errors import ServingError
 from salver.inference.servable import SignatureCall
-from salver.oip.asking import Asked, RequestedOutput
+from salver.oip.asked import Asked, RequestedOutput
 from salver.oip.parameters import NO_PARAMETERS
 from salver.vocabulary.dtypes import DataType
 from salver.vocabulary.requests import Array, TakesLong

@@ -17,14 +17,8 @@ from salver.codecs.protobuf.room import Room
 from salver.errors import Internal, InvalidArgument, Overloaded
 from salver.inference.call import Inference, IsActive
 from salver.inference.serving import Handle
-from salver.oip.asking import (
-    AnsweredOutput,
-    Asked,
-    GivenInput,
-    Labels,
-    OipRequest,
-    default_signature,
-)
+from salver.oip.asked import AnsweredOutput, Asked, GivenInput
+from salver.oip.asking import Labels, OipRequest, default_signature
 from salver.oip.parameters import read_parameters
 from salver.oip.rest.routes import MODEL, QUERY, servable_of
 from salver.protocols.api import RestRoute

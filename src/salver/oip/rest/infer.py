@@ -20,7 +20,8 @@ from salver.inference.call import Codec, Inference, IsActive
 from salver.inference.logged import LoggedCall, Tensors
 from salver.inference.serving import Handle
 from salver.instruments.threads import InPool
-from salver.oip.asking import AnsweredOutput, Asked, GivenInput, Labels, OipRequest
+from salver.oip.asked import AnsweredOutput, Asked, GivenInput
+from salver.oip.asking import Labels, OipRequest
 from salver.oip.rest.alike import Alike, AlikeBodies
 from salver.oip.rest.compression import compressed, wanted_coding
 from salver.oip.rest.requests import (

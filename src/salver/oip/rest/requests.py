@@ -15,7 +15,7 @@ from salver.codecs.oip.tensors import array_of_raw, raw_strings
 from salver.codecs.protobuf.room import Room
 from salver.codecs.protobuf.wire import Bytes
 from salver.errors import InvalidArgument
-from salver.oip.asking import Asked, GivenInput, RequestedOutput
+from salver.oip.asked import Asked, GivenInput, RequestedOutput
 from salver.oip.parameters import Parameters, read_parameters, refuse_shared_memory
 from salver.oip.rest.alike import without_id
 from salver.vocabulary.dtypes import DataType, numpy_dtype

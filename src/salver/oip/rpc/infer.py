@@ -26,15 +26,8 @@ from salver.inference.alike import AlikeMessages, AlikeRequest
 from salver.inference.call import Codec, InferenceRequest, IsActive
 from salver.inference.serving import Handle
 from salver.instruments.threads import LARGE_BYTES
-from salver.oip.asking import (
-    AnsweredOutput,
-    Asked,
-    GivenInput,
-    Labels,
-    OipRequest,
-    ReadInput,
-    RequestedOutput,
-)
+from salver.oip.asked import AnsweredOutput, Asked, GivenInput, ReadInput, RequestedOutput
+from salver.oip.asking import Labels, OipRequest
 from salver.oip.parameters import read_parameters, refuse_shared_memory
 from salver.vocabulary.dtypes import DataType
 from salver.vocabulary.requests import Array, ServableRequest

@@ -24,7 +24,8 @@ from salver.errors import Internal, ServingError, drop_frames, out_of_memory
 from salver.inference.call import Inference, IsActive
 from salver.inference.context import Identity, intercepted
 from salver.inference.wait_for_load import wait_for_load
-from salver.oip.asking import AnsweredOutput, Labels, OipRequest
+from salver.oip.asked import AnsweredOutput
+from salver.oip.asking import Labels, OipRequest
 from salver.oip.rpc.counted import named_servable
 from salver.oip.rpc.infer import METER_KEY, asked_of, servable_of
 from salver.oip.rpc.service import SERVICE
