@@ -17,6 +17,8 @@ class NodeCondition:
         niceness: of its process; above 0 others get the processor first.
         problem: what is wrong there; empty for nothing.
         is_lost: its server should answer, and has not for so long that others should take over.
+        knows_flags: the controller has told the present agent by which flags its server should run.
+            An agent that was started again has those of its first start until then.
     """
 
     server_pid: int = 0
@@ -26,8 +28,18 @@ class NodeCondition:
     niceness: int = 0
     problem: str = ""
     is_lost: bool = False
+    knows_flags: bool = True
 
     @property
     def is_outdated(self) -> bool:
-        """Whether its server runs by another command line than it should."""
-        return bool(self.server_pid) and self.started_by != self.wanted
+        """Whether its server is known to run by another command line than it should."""
+        return self._is_known and self.started_by != self.wanted
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether its server is known to run by the command line that it should."""
+        return self._is_known and self.started_by == self.wanted
+
+    @property
+    def _is_known(self) -> bool:
+        return bool(self.server_pid) and self.knows_flags

@@ -17,6 +17,7 @@ from typing import Any
 
 from salver.cluster import journal as journals
 from salver.cluster.asked import scale
+from salver.cluster.evacuation import drain_notice, is_stuck, restart_notice, watch_turn
 from salver.cluster.explain import explain
 from salver.cluster.generations import desire_of, publish
 from salver.cluster.membership import bury, bury_the_silent
@@ -64,6 +65,19 @@ class Controller:
     def drained(self) -> Collection[str]:
         """Nodes that a person has drained."""
         return self._state.draining
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether `restarting` has waited long enough for others to take over what it has."""
+        return is_stuck(self._state)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What keeps nodes from being emptied: subject → what is wrong."""
+        state = self._state
+        found = {f"the drain of {node}": drain_notice(state, node) for node in state.draining}
+        found[f"the restart of {state.restarting}"] = restart_notice(state)
+        return {subject: found[subject] for subject in sorted(found) if found[subject]}
 
     # -- what comes from outside -----------------------------------------------------------------
 
@@ -199,6 +213,7 @@ class Controller:
         """
         state = self._state
         before, state.restarting = state.restarting, node
+        state.stuck, state.stuck_s = {}, None
         state.drain_as_asked(before)
         state.drain_as_asked(node)
 
@@ -211,7 +226,7 @@ class Controller:
         state = self._state
         state.draining.discard(node)
         if state.restarting == node:
-            state.restarting = ""
+            self.restart("")
         self.lose(node)
 
     def lose(self, node: str) -> None:
@@ -230,6 +245,7 @@ class Controller:
         settle_changed(state)
         place_if_due(state)
         release(state)
+        watch_turn(state)
         publish(state)
 
     # -- what is told ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator
 
+from salver.cluster.evacuation import model_notice
 from salver.cluster.models import KnownModel
 from salver.cluster.state import State
 
@@ -23,6 +24,8 @@ def explain(state: State, name: str) -> str:
 def _sentences(state: State, model: KnownModel) -> Iterator[str]:
     yield from _place(state, model)
     yield from _nodes(state, model)
+    if notice := model_notice(state, model.name):
+        yield notice
     yield from _versions(state, model)
     yield from _demand(state, model)
 

@@ -1,8 +1,10 @@
 """Has models placed, and moves them: the new place answers before the old one is given up."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from salver.cluster.models import KnownModel
+from salver.cluster.needs import Assignment, NodeRoom
 from salver.cluster.nodes import KnownNode
 from salver.cluster.placement import place
 from salver.cluster.residency import choose_warm
@@ -39,12 +41,34 @@ def _place(state: State) -> None:
     most = max(0, settings.moves - len(state.moving))
     needs = [model.need(settings.unknown_bytes) for model in state.models.values()]
     after = place(needs, rooms, before, most_moves=most)
+    if _cool_homeless(state, after, rooms):
+        needs = [model.need(settings.unknown_bytes) for model in state.models.values()]
+        after = place(needs, rooms, before, most_moves=most)
     state.is_short = any(len(after[need.name]) < need.replicas for need in needs)
     for name, names in after.items():
         if names != state.models[name].nodes:
             _assign(state, state.models[name], names)
     _roll(state)
     state.touch(name for name, node in state.nodes.items() if not node.generation)
+
+
+def _cool_homeless(state: State, after: Assignment, rooms: Sequence[NodeRoom]) -> list[KnownModel]:
+    """Have models leave memory that fit beside nothing, and can be loaded when asked for.
+
+    There may be memory for them, but at no one node.
+    """
+    largest = max((room.memory_bytes for room in rooms), default=0)
+    homeless = [
+        model
+        for name, names in after.items()
+        if not names and (model := state.models[name]).is_warm and not model.is_kept_warm
+    ]
+    unknown_bytes = state.settings.unknown_bytes
+    homeless = [model for model in homeless if model.resident_bytes(unknown_bytes) <= largest]
+    for model in homeless:
+        model.is_warm = False
+        state.rewarm(model.nodes)
+    return homeless
 
 
 def _warm(state: State) -> dict[str, int]:

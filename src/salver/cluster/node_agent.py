@@ -95,6 +95,7 @@ class NodeAgent:
         self._versions = Versions()
         self._preloading = Preloading()
         self._problem = ""
+        self._knows_flags = False
         self._starts = 0
         self._started_s = 0.0
         self._start_again_s = 0.0
@@ -139,6 +140,7 @@ class NodeAgent:
             niceness=0 if server is None else _niceness(server.process.pid),
             problem=self._problem,
             is_lost=self._is_lost,
+            knows_flags=self._knows_flags,
         )
 
     @property
@@ -148,6 +150,7 @@ class NodeAgent:
 
     def take_flags(self, flags: Mapping[str, str]) -> None:
         """Have the next start of the server be with these flags."""
+        self._knows_flags = True
         if dict(flags) != dict(self._settings.flags):
             self._settings = replace(self._settings, flags=dict(flags))
 

@@ -17,6 +17,7 @@ def turn_after(
     drained: Collection[str],
     *,
     is_whole: bool,
+    is_stuck: bool = False,
 ) -> str:
     """Say whose turn it is now; empty for nobody's.
 
@@ -26,9 +27,12 @@ def turn_after(
         drained: nodes that a person has drained. None of them gets a turn: its server ends anyhow.
         is_whole: every model has the replicas that it should have, so that the next node's turn may
             come.
+        is_stuck: others cannot take over what the node of the turn has. Where a person has drained
+            it, it keeps that for ever, and others have their turns.
     """
     if turn:
-        return "" if _is_over(nodes.get(turn)) else turn
+        is_kept = is_stuck and turn in drained
+        return "" if is_kept or _is_over(nodes.get(turn)) else turn
     outdated = sorted(name for name, each in nodes.items() if each.is_outdated)
     waiting = [name for name in outdated if name not in drained]
     return waiting[0] if waiting and is_whole else ""
@@ -36,4 +40,4 @@ def turn_after(
 
 def _is_over(condition: NodeCondition | None) -> bool:
     """Whether a node has gone, or has its new server."""
-    return condition is None or (bool(condition.server_pid) and not condition.is_outdated)
+    return condition is None or condition.is_up_to_date

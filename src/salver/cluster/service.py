@@ -29,6 +29,8 @@ _WRITE_S: Final = 1.0  # with 10,000 models a journal takes some 20 ms to make
 _VOUCHED_S: Final = 30.0  # longest that others vouch for a node which says nothing
 _NODE_S: Final = 10.0  # how long the last condition of a node counts
 _TURN_S: Final = 300.0  # likewise of one whose server is being stopped, which takes its time
+_UNSETTLED_S: Final = 60.0  # for which a turn may wait without being told of
+_RESTARTS: Final = "restarts"
 
 
 class ControllerService:
@@ -48,7 +50,7 @@ class ControllerService:
         self._reports: dict[str, tuple[float, NodeReport]] = {}
         self._problems: dict[str, str] = {}
         self._written_s = 0.0
-        self._begun_s = monotonic()
+        self._begun_s = self._whole_s = monotonic()
         self._disk = threading.Lock()  # a slow disk keeps no node from reporting
         self._journals = 0  # made so far
         self._newest = 0  # that went to the disk
@@ -83,7 +85,7 @@ class ControllerService:
             now_s = self._monotonic()
             self._conditions[name] = now_s, message.condition
             desire = self._taken(message, now_s)
-            flags = {} if self._core.spec is None else self._core.spec.flags
+            flags = None if self._core.spec is None else self._core.spec.flags
             if name == self._core.restarting and not message.condition.is_outdated:
                 desire = replace(desire, may_stop=False)  # its next server stays, or is tried again
             return Answer(desire=desire, flags=flags, must_restart=self._must_restart(name, desire))
@@ -128,7 +130,9 @@ class ControllerService:
     def _must_restart(self, name: str, desire: NodeDesire) -> bool:
         if self._core.restarting != name or not self._conditions[name][1].is_outdated:
             return False
-        return desire.may_stop or self._is_alone(name)
+        if name in self._core.drained:  # what a person has drained is not started anew like that
+            return desire.may_stop
+        return desire.may_stop or self._core.is_stuck or self._is_alone(name)
 
     def _is_alone(self, name: str) -> bool:
         """Whether no other node could take over what a node has."""
@@ -140,11 +144,12 @@ class ControllerService:
         """Decide, about once a second."""
         with self._lock:
             now_s = self._monotonic()  # those who waited for the lock are not silent for it
-            self._core.tick(now_s)
             self._drop_late(now_s)
+            self._end_turn(now_s)  # before the next placement, in which its node counts again
+            self._core.tick(now_s)
             for name in [n for n, (at_s, _) in self._reports.items() if now_s - at_s > _VOUCHED_S]:
                 del self._reports[name]
-            self._roll(now_s)
+            self._begin_turn(now_s)
             if now_s - self._written_s < _WRITE_S:
                 return
             journal = self._made_journal()
@@ -156,20 +161,31 @@ class ControllerService:
                 del self._conditions[name]
                 self._problems.pop(_node_subject(name), None)
 
-    def _roll(self, now_s: float) -> None:
-        turn = self._core.restarting
-        nodes = {name: condition for name, (_, condition) in self._conditions.items()}
-        if not turn and not any(each.is_outdated for each in nodes.values()):
-            return
-        if turn and turn not in nodes and now_s - self._begun_s <= _TURN_S:
+    def _end_turn(self, now_s: float) -> None:
+        turn, nodes = self._core.restarting, self._nodes()
+        if not turn or (turn not in nodes and now_s - self._begun_s <= _TURN_S):
             return  # the turn is of a journal, and the node may be stopping its server
-        is_whole = not turn and self._core.status().is_settled
-        following = turn_after(turn, nodes, self._core.drained, is_whole=is_whole)
-        if following == turn:
-            return
-        if following:
+        drained, is_stuck = self._core.drained, self._core.is_stuck
+        if not turn_after(turn, nodes, drained, is_whole=False, is_stuck=is_stuck):
+            self._core.restart("")
+
+    def _begin_turn(self, now_s: float) -> None:
+        nodes, drained = self._nodes(), self._core.drained
+        following = "" if self._core.restarting else turn_after("", nodes, drained, is_whole=True)
+        if not following or self._core.status().is_settled:
+            self._problems.pop(_RESTARTS, None)
+            self._whole_s = now_s
+        elif now_s - self._whole_s > _UNSETTLED_S:
+            self._problems[_RESTARTS] = (
+                f"{following} is to start its server anew, as soon as all models are at all of "
+                "their nodes"
+            )
+        if following and self._whole_s == now_s:
             _log.info("Node %s is drained: its server is to have other flags", following)
-        self._core.restart(following)
+            self._core.restart(following)
+
+    def _nodes(self) -> dict[str, NodeCondition]:
+        return {name: condition for name, (_, condition) in self._conditions.items()}
 
     def _made_journal(self) -> tuple[int, Mapping[str, Any]]:
         """The journal as it is now, and which one it is; the lock is held."""
@@ -232,7 +248,7 @@ class ControllerService:
             }
             for node in document["nodes"]:
                 node["condition"] = conditions.get(node["name"])
-            problems = dict(self._problems)
+            problems = self._problems | self._core.problems
             if self._journal.problem:
                 problems["journal"] = self._journal.problem
             whole = {**document, "restarting": self._core.restarting, "problems": problems}

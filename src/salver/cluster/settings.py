@@ -19,6 +19,8 @@ class Settings:
             when it is the controller that is cut off. For `cut_off_nodes` and more.
         cut_off_nodes: see `cut_off_s`.
         linger_s: how long a node keeps what no other node sends requests for any more.
+        wait_for_room_s: how long a server that is to be started anew waits where all that its node
+            still has can go nowhere else.
         balance_s: between two looks at the balance of nodes.
         moves: that balance may have under way at a time.
         spare: part of the memory of all nodes that is left to models which are loaded on demand.
@@ -31,6 +33,7 @@ class Settings:
     cut_off_s: float = 30.0
     cut_off_nodes: int = 5
     linger_s: float = 3.0
+    wait_for_room_s: float = 60.0
     balance_s: float = 10.0
     moves: int = 64
     spare: float = 0.1

@@ -25,6 +25,8 @@ class State:
         nodes: that live, or may.
         draining: names of nodes that a person has drained.
         restarting: the node whose server is being started with other flags; empty for none.
+        stuck: models that cannot leave that node, and why; empty while anything still leaves it.
+        stuck_s: since when; None where it is not so.
         generation: the highest that anything has.
         now_s: the time, as it was said last.
         peer_map: the present one.
@@ -51,6 +53,8 @@ class State:
     nodes: dict[str, KnownNode] = field(default_factory=dict)
     draining: set[str] = field(default_factory=set)
     restarting: str = ""
+    stuck: dict[str, str] = field(default_factory=dict)
+    stuck_s: float | None = None
     generation: int = 0
     now_s: float = 0.0
     peer_map: PeerMap = field(default_factory=PeerMap)

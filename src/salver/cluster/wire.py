@@ -38,12 +38,13 @@ class Answer:
 
     Attributes:
         desire: of the controller's core.
-        flags: that its server should have been started with.
+        flags: that its server should have been started with; None where the controller does not
+            know: its journal is lost, and nobody has applied a specification since.
         must_restart: its server is to be stopped now, and started anew with `flags`.
     """
 
     desire: NodeDesire
-    flags: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] | None = field(default_factory=dict)
     must_restart: bool = False
 
 
@@ -82,7 +83,7 @@ def bytes_of_answer(answer: Answer) -> bytes:
         "is_draining": desire.is_draining,
         "may_stop": desire.may_stop,
     }
-    flags = dict(answer.flags)
+    flags = None if answer.flags is None else dict(answer.flags)
     return orjson.dumps({"desire": document, "flags": flags, "must_restart": answer.must_restart})
 
 

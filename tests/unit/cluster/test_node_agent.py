@@ -159,6 +159,7 @@ def test_a_server_that_may_stop_ends_and_comes_back_when_it_is_wanted(
 
 def test_other_flags_are_for_the_next_start(agent: NodeAgent, settings: NodeSettings) -> None:
     agent.report()
+    agent.take_flags(settings.flags)
     outdated = [agent.condition.is_outdated]
     agent.take_flags({**settings.flags, "max_request_bytes": "1000000"})
     outdated.append(agent.condition.is_outdated)
@@ -167,6 +168,23 @@ def test_other_flags_are_for_the_next_start(agent: NodeAgent, settings: NodeSett
     agent.report()
     assert [*outdated, agent.condition.is_outdated] == [False, True, False]
     assert pid_of(settings.directory) != before
+
+
+def test_an_agent_that_is_started_again_does_not_take_its_server_for_outdated(
+    agent: NodeAgent, settings: NodeSettings
+) -> None:
+    agent.take_flags({**settings.flags, "max_request_bytes": "1000000"})
+    agent.report()
+    agent.close()
+    following = NodeAgent(settings, time.monotonic)  # Ray has the settings of the first start
+    following.report()
+    outdated = [following.condition.is_outdated]
+    following.take_flags({**settings.flags, "max_request_bytes": "1000000"})
+    outdated.append(following.condition.is_outdated)
+    following.take_flags(settings.flags)
+    outdated.append(following.condition.is_outdated)
+    following.close()
+    assert outdated == [False, False, True]
 
 
 def test_a_server_that_cannot_start_is_told_of_and_tried_ever_more_rarely(

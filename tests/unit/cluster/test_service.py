@@ -1,5 +1,6 @@
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from salver.cluster.reports import ModelReport, NodeReport, VersionReport
 from salver.cluster.service import ControllerService
 from salver.cluster.spec import ClusterSpec
 from salver.cluster.wire import Answer, Message
+from salver.config.model_options import ModelOptions, Replicas
 from salver.config.models import ModelConfig
 from salver.errors import NotFound
 
@@ -23,6 +25,8 @@ SPEC = ClusterSpec(
 )
 
 
+KEPT = replace(SPEC.models[0], options=ModelOptions(replicas=Replicas(1)))
+
 DRAIN = {"is_draining": True}
 
 
@@ -34,6 +38,7 @@ class Cluster:
         self.journal = journal
         self.service = ControllerService(JournalFile(str(journal)), lambda: self.now_s)
         self.has: dict[str, tuple[int, bool]] = {}  # generation, and whether m is there
+        self.memory_bytes: dict[str, int] = {}
 
     def report(self, name: str, condition: NodeCondition = RUNNING) -> Answer:
         generation, has_model = self.has.get(name, (0, False))
@@ -41,7 +46,7 @@ class Cluster:
         report = NodeReport(
             name=name,
             rest=f"{name}:8501",
-            memory_bytes=1 << 30,
+            memory_bytes=self.memory_bytes.get(name, 1 << 30),
             incarnation="x",
             generation=generation,
             models={"m": available} if has_model else {},
@@ -92,6 +97,10 @@ def test_a_journal_that_means_nothing_is_put_aside(tmp_path: Path) -> None:
     path.write_text('{"schema": 99}')
     assert ControllerService(JournalFile(str(path)), lambda: 0.0).spec is None
     assert (tmp_path / "journal.unreadable").exists()
+
+
+def test_a_controller_that_knows_no_flags_tells_none(tmp_path: Path) -> None:
+    assert Cluster(tmp_path / "journal.json").report("n1").flags is None
 
 
 def test_a_node_that_says_nothing_is_dead_unless_somebody_vouches_for_it(cluster: Cluster) -> None:
@@ -240,6 +249,79 @@ def test_a_node_that_does_not_come_back_has_had_its_turn(cluster: Cluster) -> No
     cluster.run(300, "n2")
     assert cluster.service.status()["restarting"] == ""
     assert not cluster.report("n1").desire.is_draining
+
+
+def starts_anew(cluster: Cluster, node: str, other: str, seconds: float) -> float | None:
+    """Have two nodes report for so long; after how long the one is to start its server anew."""
+    begin_s = cluster.now_s
+    while cluster.now_s - begin_s < seconds:
+        answer = cluster.report(node, OUTDATED)
+        assert not cluster.report(other, OUTDATED).must_restart
+        if answer.must_restart:
+            assert "m" in cluster.service.why("m")
+            return cluster.now_s - begin_s
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    return None
+
+
+def stuck(cluster: Cluster) -> tuple[str, str]:
+    """The node that has m, whose turn it is and which alone has room; and the other one."""
+    cluster.memory_bytes["n2"] = 0
+    cluster.memory_bytes["n1"] = 1 << 30
+    cluster.service.apply(replace(SPEC, models=(KEPT,)))
+    cluster.run(8, "n1", "n2")
+    return "n1", "n2"
+
+
+def test_a_server_whose_models_fit_nowhere_else_is_restarted_where_it_is(cluster: Cluster) -> None:
+    node, other = stuck(cluster)
+    after_s = starts_anew(cluster, node, other, 200)
+    assert after_s is not None
+    assert 60 <= after_s <= 65
+    problems = cluster.service.status()["problems"]
+    assert "m cannot be asked meanwhile" in problems["the restart of n1"]
+    cluster.run(6, other, condition=OUTDATED)
+    assert names(cluster) == [other]
+    assert "is being started anew" in cluster.service.status()["problems"]["the restart of n1"]
+    for _ in range(12):
+        cluster.report(node)
+        cluster.report(other, OUTDATED)
+        assert cluster.has[node][1]  # it goes on with what its file says
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert cluster.service.status()["models"][0]["available"] == [node]
+
+
+def test_what_a_person_has_drained_is_never_restarted_where_it_is(cluster: Cluster) -> None:
+    node, other = stuck(cluster)
+    starts_anew(cluster, node, other, 20)
+    assert cluster.service.status()["restarting"] == node
+    cluster.service.drain(node, is_draining=True)
+    answers = []
+    for _ in range(300):
+        answers.append(cluster.report(node, OUTDATED).must_restart)
+        cluster.report(other, OUTDATED)
+        cluster.service.tick()
+        cluster.now_s += 0.5
+    assert not any(answers)
+    assert cluster.service.status()["restarting"] != node
+    assert cluster.service.status()["counts"] == {"available": 1}
+
+
+def test_says_that_a_turn_waits_until_all_models_are_where_they_should_be(
+    cluster: Cluster,
+) -> None:
+    cluster.service.apply(replace(SPEC, models=(replace(KEPT, name="other"), KEPT)))
+    cluster.run(8, "n1", "n2")
+    for _ in range(60):
+        cluster.run(0.5, "n1", "n2", condition=OUTDATED)
+    assert "restarts" not in cluster.service.status()["problems"]
+    for _ in range(80):
+        cluster.run(0.5, "n1", "n2", condition=OUTDATED)
+    assert "n1 is to start its server anew" in cluster.service.status()["problems"]["restarts"]
+    cluster.run(0.5, "n1", "n2")
+    assert "restarts" not in cluster.service.status()["problems"]
 
 
 def controller_that_was_restarted(cluster: Cluster) -> None:

@@ -47,7 +47,7 @@ def test_a_message_arrives_as_it_was_sent() -> None:
 def test_an_answer_arrives_as_it_was_sent() -> None:
     answer = Answer(desire=DESIRE, flags={"port": "8500"}, must_restart=True)
     assert answer_of(bytes_of_answer(answer)) == answer
-    bare = Answer(desire=NodeDesire(generation=0))
+    bare = Answer(desire=NodeDesire(generation=0), flags=None)
     assert answer_of(bytes_of_answer(bare)) == bare
 
 

@@ -114,7 +114,8 @@ class NodeActor:
         answer = self._exchange(agent, message)
         if answer is None:
             return
-        agent.take_flags(answer.flags)
+        if answer.flags is not None:
+            agent.take_flags(answer.flags)
         if answer.must_restart:
             agent.restart_server()
         else:
