@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from salver.cluster.processes import is_alive
 from tests import onnx_models
 from tests.integration.clusters import Load, Machines, needs_ray, nodes_of, status_of
-from tests.integration.namespaces import Network, can_make_namespaces, network
+from tests.integration.namespaces import Network, can_make_namespaces, inside, network
 from tests.integration.ray_in_namespaces import separate_machines
 from tests.integration.serving import eventually
 
@@ -205,3 +206,54 @@ def test_a_machine_that_ray_has_given_up_serves_on_until_ray_is_started_there_ag
     assert at.server(cut) == server
     assert is_alive(server)
     assert holding(cluster, "three") == hosts
+
+
+@contextmanager
+def started_inside(cables: Network, host: str, load: Load) -> Iterator[Load]:
+    """Have requests come from one of the machines."""
+    with ExitStack() as stack:
+        with inside(cables.namespace(host)):  # its threads stay there
+            stack.enter_context(load)
+        yield load
+
+
+def test_the_head_is_cut_off_from_all_others_and_there_is_one_truth_again_afterwards(
+    cluster: Any, at: Machines, cables: Network, hosts: Sequence[str], base_path: Path
+) -> None:
+    import salver.cluster
+
+    head, others = hosts[0], hosts[1:]
+    before = label_of(cluster, "three")
+    after = before + 1
+    servers = {host: at.server(host) for host in hosts}
+    with (
+        started_inside(cables, others[0], Load(at, others, ["two", "three"], clients=4)) as there,
+        Load(at, [head], ["three"], clients=4) as here,
+    ):
+        there.wait_more(50)
+        here.wait_more(50)
+        with cables.cut(head):
+            eventually("the others are done without", lambda: names(cluster) == [head])
+            publish(base_path, after)
+            salver.cluster.up(write(at, base_path, stable=after), wait_s=30)
+            eventually("it has moved here", lambda: label_of(cluster, "three") == after)
+            assert holding(cluster, "two") == [head]
+            for host in others:
+                assert version_there(cables, at, host) == str(before)
+            there.wait_more(50)
+            here.wait_more(50)
+        wait_whole(cluster, hosts)
+        eventually("two is at two", lambda: len(holding(cluster, "two")) == 2)
+        for host in hosts:
+            on_map = partial(version_on_the_map, at, host, others[0])
+            assert eventually("it is on the map", on_map) == str(after)
+        there.wait_more(50)
+        here.wait_more(50)
+    assert here.failed == []
+    # What was under way to the head may have been begun there, so that nobody else was asked.
+    assert all("was asked and has not answered" in each for each in there.failed), there.failed
+    assert len(there.failed) <= 4  # once for each client
+    assert {host: at.server(host) for host in hosts} == servers
+    assert holders(at, hosts, "three") == hosts
+    assert holders(at, hosts, "two") == holding(cluster, "two")
+    assert status_of(cluster, "three")["labels"] == {"stable": after}
