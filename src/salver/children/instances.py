@@ -462,6 +462,10 @@ class Instances:
             child.ended.wait(_REAP_S)
         self._in_loop(self._note, None)
 
+    def resident_bytes(self) -> int:
+        """The memory that the children have now which answer."""
+        return sum(child.resident_bytes() for child in self.children if child.is_ready)
+
     def check_memory(self) -> None:
         """End the children that have more memory than they may; called in the loop."""
         most = self._limits().max_resident_bytes

@@ -99,6 +99,16 @@ class Children:
         with self._lock:
             return dict(self._restarts)
 
+    @property
+    def resident_bytes(self) -> Mapping[ServableId, int]:
+        """Version → the memory that its children have now."""
+        with self._lock:
+            known = list(self._all)
+        taken: Counter[ServableId] = Counter()
+        for each in known:
+            taken[each.id] += each.resident_bytes()
+        return +taken
+
     def limit(self, limits: Mapping[str, ChildLimits]) -> None:
         """Set what models may have: model → limits."""
         self._limits = limits

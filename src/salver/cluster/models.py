@@ -20,7 +20,7 @@ class KnownModel:
 
     Attributes:
         config: as the specification has it.
-        bytes: of memory that one version takes; 0 while nobody knows.
+        bytes: of memory that one version takes, or has taken; 0 while nobody knows.
         found: versions at its base path; empty where nobody looked.
         truth: what the cluster serves of it.
         is_warm: it is to be in memory at its nodes.

@@ -17,6 +17,7 @@ import httpx
 import orjson
 
 from salver.cluster.reports import AVAILABLE, STATES, ModelReport, VersionReport
+from salver.cluster.steady_sizes import SteadySizes
 from salver.instruments.files import is_uri, local_path
 from salver.peers.hops import FORWARDED, PRINCIPAL, TOKEN
 from salver.vocabulary.servable import TRY_FAILED
@@ -31,22 +32,31 @@ _WHO, _KIND = "node agent", "cluster"
 _TIMEOUT_S: Final = 5.0  # a machine with load; a server that answers later is reported as silent
 _COARSEST_NS: Final = 2_000_000_000  # of the dates of file systems
 _METRICS: Final = "/monitoring/prometheus/metrics"
-_MODEL: Final = re.compile(rb'model_name="((?:[^"\\]|\\.)*)"')
+_MODEL: Final = re.compile(rb'model_name="((?:[^"\\]|\\.)*)"(?:,version="(\d*)")?')
 _ESCAPES: Final = {b"\\\\": b"\\", b'\\"': b'"', b"\\n": b"\n"}
 
 _REQUESTS: Final = (b"salver_request_seconds_count", b"salver_failed_requests_total")
 _BUSY: Final = b"salver_run_seconds_sum"
 _QUEUED: Final = b"salver_in_flight_requests"
-_BYTES: Final = b"salver_reserved_memory_bytes"
-_READ: Final = (*_REQUESTS, _BUSY, _QUEUED, _BYTES)
+_RESERVED: Final = b"salver_reserved_memory_bytes"
+_MEASURED: Final = b"salver_child_resident_memory_bytes"
+_READ: Final = (*_REQUESTS, _BUSY, _QUEUED, _RESERVED, _MEASURED)
 
 
 @dataclass(slots=True)
 class _Amounts:
+    """What there is to say of a model; `reserved` and `measured` are bytes by version."""
+
     requests: float = 0.0
     busy_s: float = 0.0
     queued: float = 0.0
-    bytes: float = 0.0
+    reserved: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, int] = field(default_factory=dict)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each version: by its files, or as measured where that is more."""
+        versions = self.reserved.keys() | self.measured.keys()
+        return [max(self.reserved.get(v, 0), self.measured.get(v, 0)) for v in versions]
 
 
 class ServerLook:
@@ -62,6 +72,7 @@ class ServerLook:
         self._client = client
         self._map = ("", 0)  # its tag and generation
         self.cold: Mapping[str, tuple[int, ...]] = {}
+        self._steady = SteadySizes()
 
     def close(self) -> None:
         """Let go of the server."""
@@ -98,6 +109,7 @@ class ServerLook:
         answer.raise_for_status()
         page = self._client.get(_METRICS)
         amounts = read_metrics(page.content if page.status_code == httpx.codes.OK else b"")
+        self._steady.smooth({name: each.measured for name, each in amounts.items()})
         found = orjson.loads(answer.content)["models"]
         self.cold = {each["name"]: cold for each in found if (cold := _cold(each))}
         return {each["name"]: _report(each, amounts.get(each["name"])) for each in found}
@@ -149,9 +161,11 @@ def looker_at(path: str, token: str = "") -> ServerLook:
 
 def _report(found: Mapping[str, Any], amounts: "_Amounts | None") -> ModelReport:
     amounts = amounts or _Amounts()
+    sizes = amounts.sizes()
     return ModelReport(
         versions=tuple(_version(each) for each in found.get("model_version_status", ())),
-        resident_bytes=int(amounts.bytes),
+        resident_bytes=sum(sizes),
+        version_bytes=max(sizes, default=0),
         requests=int(amounts.requests),
         queued=int(amounts.queued),
         busy_s=amounts.busy_s,
@@ -187,7 +201,7 @@ def _of_last_try(hint: str) -> str:
 def read_metrics(page: bytes) -> dict[str, "_Amounts"]:
     """What a metrics page says of each model."""
     amounts: dict[str, _Amounts] = {}
-    for model, name, value in _samples(page.splitlines()):
+    for model, version, name, value in _samples(page.splitlines()):
         of = amounts.setdefault(model, _Amounts())
         if name in _REQUESTS:
             of.requests += value
@@ -195,19 +209,21 @@ def read_metrics(page: bytes) -> dict[str, "_Amounts"]:
             of.busy_s += value
         elif name == _QUEUED:
             of.queued += value
+        elif name == _RESERVED:
+            of.reserved[version] = int(value)
         else:
-            of.bytes += value
+            of.measured[version] = int(value)
     return amounts
 
 
-def _samples(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes, float]]:
+def _samples(lines: Iterable[bytes]) -> Iterator[tuple[str, str, bytes, float]]:
     for line in lines:
         if not line.startswith(_READ):
             continue
         name, _, rest = line.partition(b"{")
         labels, _, value = rest.rpartition(b"} ")
         if name in _READ and (model := _MODEL.search(labels)) is not None:
-            yield _unescaped(model[1]), name, float(value)
+            yield _unescaped(model[1]), (model[2] or b"").decode(), name, float(value)
 
 
 def _unescaped(text: bytes) -> str:

@@ -41,6 +41,7 @@ class ModelReport:
     Attributes:
         versions: those that the node's server knows.
         resident_bytes: memory that it takes there; 0 where it is not in memory, or nobody knows.
+        version_bytes: memory that the largest of its versions takes there; 0 likewise.
         requests: that came for it since the server started.
         queued: that wait for it, or run, at this moment.
         busy_s: seconds that its runs took since the server started; 0 where nobody knows.
@@ -53,12 +54,14 @@ class ModelReport:
     queued: int = 0
     busy_s: float = 0.0
     found: tuple[int, ...] = ()
+    version_bytes: int = 0
 
     def is_other_than(self, other: "ModelReport") -> bool:
         """Whether another report says something else, beside what is asked of the model."""
         return (
             self.versions != other.versions
             or self.resident_bytes != other.resident_bytes
+            or self.version_bytes != other.version_bytes
             or self.found != other.found
         )
 

@@ -1,6 +1,7 @@
 """Has the truth of each model follow what its nodes say; see `truth`."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 
 from salver.cluster.models import KnownModel
 from salver.cluster.state import State
@@ -34,16 +35,23 @@ def _settle(state: State, model: KnownModel) -> None:
         state.touch(holders)
     if model.lacks and not model.is_rolling:
         state.must_place = True
+    _learn_size(state, model, available)
     for name in holders:
-        _learn_size(state, model, name, len(available[name]))
         if state.nodes[name].take_labels(model.name, labels):
             state.touch((name,))
 
 
-def _learn_size(state: State, model: KnownModel, node: str, versions: int) -> None:
-    said = state.nodes[node].models.get(model.name)
-    if said is not None and said.resident_bytes:
-        bytes_of_one = said.resident_bytes // max(1, versions)
-        if bytes_of_one > model.bytes:
-            model.bytes = bytes_of_one
-            state.must_place = True
+def _learn_size(state: State, model: KnownModel, available: Mapping[str, Collection[int]]) -> None:
+    """Take what a version takes at the node where it takes most, if that is more than was known.
+
+    What is less is no news: a process that is being replaced has nothing for a while.
+    """
+    sizes = [
+        said.version_bytes or said.resident_bytes // max(1, len(versions))
+        for name, versions in available.items()
+        if (said := state.nodes[name].models.get(model.name)) is not None and said.resident_bytes
+    ]
+    largest = max(sizes, default=0)
+    if largest > model.bytes:
+        model.bytes = largest
+        state.must_place = True

@@ -263,6 +263,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Memory set aside for a version, by an estimate from its files.",
     ),
     Metric(
+        "salver_child_resident_memory_bytes",
+        _G,
+        _VERSION,
+        "Memory in RAM of the processes of a version that runs in processes of its own.",
+        is_silent_when_unused=True,
+    ),
+    Metric(
         "salver_resident_versions",
         _G,
         (),

@@ -39,6 +39,7 @@ GAUGES: Final[Mapping[str, Rule]] = {
     "salver_versions": Rule.FIRST,
     "salver_last_load_seconds": Rule.MOST,  # loaded is what the slowest has loaded
     "salver_reserved_memory_bytes": Rule.SUM,
+    "salver_child_resident_memory_bytes": Rule.SUM,
     "salver_resident_versions": Rule.SUM,
     "salver_model_cache_bytes": Rule.MOST,  # of all processes it is the same
     "salver_connections": Rule.SUM,

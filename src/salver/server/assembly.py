@@ -146,7 +146,9 @@ class Assembly:
         )
         self._warming = Warming(make_service, self.loop)
         self._children = Children(self.loop, note=self._note)
-        self.metrics.add_collector(lambda: child_families(self._children.restarts))
+        self.metrics.add_collector(
+            lambda: child_families(self._children.restarts, self._children.resident_bytes)
+        )
         self.loader = Loader(
             configuration,
             self._runs,

@@ -92,14 +92,19 @@ def run_families(counts: Mapping[str, RunCounts]) -> Iterable[Family]:
     yield Family(BY_NAME["salver_inline_demotions_total"], demotions)
 
 
-def child_families(restarts: Mapping[tuple[str, str], int]) -> Iterable[Family]:
+def child_families(
+    restarts: Mapping[tuple[str, str], int], resident: Mapping[ServableId, int]
+) -> Iterable[Family]:
     """What is told of models in processes of their own.
 
     Args:
         restarts: (model, cause) → processes that were replaced.
+        resident: version → memory of its processes in bytes.
     """
     if restarts:
         yield Family(BY_NAME["salver_child_restarts_total"], list(restarts.items()))
+    if resident:
+        yield _by_version("salver_child_resident_memory_bytes", resident)
 
 
 @cache

@@ -329,6 +329,18 @@ async def test_a_child_with_too_much_memory_is_replaced(world: World) -> None:
     assert world.children.restarts == {("m", "memory"): 1}
 
 
+async def test_says_how_much_memory_the_children_of_a_version_have(world: World) -> None:
+    assert world.children.resident_bytes == {}
+    model = await world.load(instances=2)
+    (taken,) = world.children.resident_bytes.values()
+    assert taken == pytest.approx(
+        sum(child.resident_bytes() for child in model.instances.children), rel=0.1
+    )
+    assert taken > 20 << 20
+    await asyncio.to_thread(model.close)
+    assert world.children.resident_bytes == {}
+
+
 async def test_cpus_are_a_mask_and_a_number_of_threads(world: World) -> None:
     model = await world.load(cpus=1)
     assert (await start(model, "mask"))[1].tolist() == [1.0]

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.cluster.simulated import MIB, Node, World, model, spec, world
 
 from salver.cluster.control import Controller
-from salver.cluster.reports import NodeReport
+from salver.cluster.reports import ModelReport, NodeReport, VersionReport
 from salver.errors import DataLoss, InvalidArgument, NotFound
 from salver.vocabulary.servable import Latest, Specific
 
@@ -414,6 +414,30 @@ def test_learns_from_nodes_how_large_models_are() -> None:
     found.controller.apply(spec(model("m")))
     found.run()
     assert found.controller.status().models[0].bytes == 70 * MIB
+
+
+def test_a_model_is_placed_by_the_memory_that_its_processes_have() -> None:
+    nodes = [Node(name, memory_bytes=250 * MIB) for name in ("n1", "n2")]
+    found = started(*nodes, least=1, size=10)
+    (home,) = found.mapped("m0")
+    found.nodes[home].sizes["m0"] = 240 * MIB
+    found.run(10)
+    assert {model.bytes for model in found.controller.status().models} == {10 * MIB, 240 * MIB}
+    assert [name for name in found.nodes[home].files if name != "m0"] == []
+
+
+def test_what_a_version_takes_is_not_taken_for_more_while_its_successor_loads() -> None:
+    controller = Controller()
+    controller.apply(spec(model("m", 1)))
+    states = (VersionReport(1, "AVAILABLE"), VersionReport(2, "LOADING"))
+    for now_s, generation in enumerate([0, 0, 0, 0, 1, 1]):
+        said = ModelReport(states, resident_bytes=150 * MIB, version_bytes=80 * MIB)
+        report = NodeReport(
+            name="n1", rest="h:1", memory_bytes=MIB << 10, generation=generation, models={"m": said}
+        )
+        controller.report(report, float(now_s))
+        controller.tick(float(now_s))
+    assert controller.status().models[0].bytes == 80 * MIB
 
 
 # -- why -----------------------------------------------------------------------------------------

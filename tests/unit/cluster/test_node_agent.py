@@ -298,3 +298,21 @@ def test_models_that_should_be_in_memory_are_loaded_before_anybody_asks(
     said = agent.report()
     assert not any(each.requests for each in said.models.values())
     agent.close()
+
+
+def test_a_model_in_a_process_of_its_own_is_reported_with_the_memory_that_it_has(
+    settings: NodeSettings, model_path: Callable[[str], Path]
+) -> None:
+    agent = NodeAgent(settings, time.monotonic)
+    base_path = str(model_path("half_plus_two"))
+    models = [{"name": "m", "base_path": base_path, "salver": {"isolation": "process"}}]
+    agent.report()
+    agent.obey(desire(settings, 3, config={"schema": 1, "models": models}))
+
+    def taken() -> int:
+        agent.unsaid()
+        said = agent.report().models.get("m", ModelReport())
+        return said.version_bytes if said.version_bytes == said.resident_bytes else 0
+
+    eventually("its process counts", lambda: taken() > 20 << 20)  # of files it has a few KiB
+    agent.close()

@@ -33,7 +33,7 @@ def look(answers: dict[str, httpx.Response]) -> ServerLook:
 def test_a_metrics_page_says_how_much_each_model_does() -> None:
     found = read_metrics(PAGE)
     assert (found["a"].requests, found["a"].busy_s, found["a"].queued) == (9, 0.25, 5)
-    assert found["a"].bytes == 1_500_000
+    assert found["a"].sizes() == [1_500_000]
     assert found['odd "} name\\'].requests == 1
     assert len(found) == 2
 
@@ -70,12 +70,28 @@ def test_models_are_reported_with_their_versions_and_what_they_do() -> None:
                 VersionReport(5, "LOADING"),
             ),
             resident_bytes=1_500_000,
+            version_bytes=1_500_000,
             requests=9,
             queued=5,
             busy_s=0.25,
         ),
         "b": ModelReport(),
     }
+
+
+def test_processes_of_a_model_count_with_what_they_have_where_that_is_more() -> None:
+    reserved = b'salver_reserved_memory_bytes{model_name="a",version="%d"} %d\n'
+    measured = b'salver_child_resident_memory_bytes{model_name="a",version="%d"} %d\n'
+    page = reserved % (1, 5 << 20) + measured % (1, 100 << 20)
+    page += reserved % (2, 300 << 20) + measured % (2, 200 << 20)
+    server = look(
+        {
+            "/v1/models": httpx.Response(200, json={"models": [{"name": "a"}]}),
+            "/monitoring/prometheus/metrics": httpx.Response(200, content=page),
+        }
+    )
+    found = server.models()["a"]
+    assert (found.resident_bytes, found.version_bytes) == (410 << 20, 300 << 20)
 
 
 def test_a_server_without_a_metrics_page_is_reported_all_the_same() -> None:
