@@ -114,7 +114,7 @@ class World:
 
     def take(self, node: SimulatedNode, desire: NodeDesire) -> None:
         """Have a node do what it is told."""
-        before = node.desire.resident if node.desire else frozenset()
+        before = node.desire.resident if node.desire else ()
         node.desire = desire
         self._start(node)
         if desire.peer_map is not None:
@@ -122,13 +122,14 @@ class World:
         if desire.config is not None:
             node.generation = desire.generation
             self._configure(node, desire)
-        for name in sorted(desire.resident - before):
+        known = frozenset(before)
+        for name in (name for name in desire.resident if name not in known):
             copy = node.copies[name]
             for version in copy.versions:
                 self._load(node, name, version)
 
     def _configure(self, node: SimulatedNode, desire: NodeDesire) -> None:
-        wanted = {}
+        wanted, resident = {}, frozenset(desire.resident)
         for entry in desire.config["models"] if desire.config else ():
             policy = entry.get("model_version_policy", {}).get("specific", {})
             wanted[entry["name"]] = tuple(policy.get("versions", (1,)))
@@ -137,12 +138,12 @@ class World:
         for name, versions in wanted.items():
             copy = node.copies.get(name)
             if copy is None:
-                copy = node.copies[name] = Copy(is_lazy=name not in desire.resident)
+                copy = node.copies[name] = Copy(is_lazy=name not in resident)
             if copy.versions != versions:
                 self._drop(node, name, copy.loaded - {*versions})
                 copy.versions = versions
                 node.changed.add(name)
-                if name in desire.resident:
+                if name in resident:
                     for version in versions:
                         self._load(node, name, version)
 
@@ -191,7 +192,7 @@ class World:
         lacking = node.used_bytes + self.sizes[name] - node.memory_bytes
         if lacking <= 0:
             return True
-        resident = node.desire.resident if node.desire else frozenset()
+        resident = frozenset(node.desire.resident if node.desire else ())
         spare = [
             (copy.asked_s, other)
             for other, copy in node.copies.items()

@@ -10,10 +10,15 @@ from typing import Final
 
 from salver.cluster.needs import ModelNeed, NodeRoom
 
-__all__ = ["SLACKS", "TRIGGERS", "Board", "Share"]
+__all__ = ["IDLE", "SLACKS", "TRIGGERS", "Board", "Share"]
 
 SLACKS: Final[Mapping[str, float]] = {"bytes": 0.25, "rate": 0.5, "count": 0.25}
 """By how much the share of a node may be above the fair one after a model is placed there."""
+
+IDLE: Final = 0.25
+"""Part of a node's processors: where the fair rate is below it, that is taken for fair. So no model
+moves for its rate while its node is busy for less than half of its time, as `Scaling` has no
+replica added before that."""
 
 TRIGGERS: Final[Mapping[str, float]] = {"bytes": 0.25, "rate": 1.0, "count": 1.0}
 """By how much it may differ, up or down, before models move. Rates change all the time and a move
@@ -74,6 +79,9 @@ class Board:
         total_bytes = sum(model.bytes * model.replicas for model in models)
         self.bytes = self._share("bytes", total_bytes, memory)
         self.rate = self._share("rate", sum(model.rate for model in models), cores)
+        self.rate.fair = [
+            max(fair, IDLE * each) for fair, each in zip(self.rate.fair, cores, strict=True)
+        ]
         # Of those that take memory nothing is counted: their bytes are.
         lazy = sum(model.replicas for model in models if not model.bytes)
         self.count = self._share("count", lazy, memory if any(memory) else cores)

@@ -155,6 +155,8 @@ class Controller:
             state.gathering_s = now_s
         state.generation = max(state.generation, report.generation, report.map_generation)
         wants_all = report.is_partial and (is_new or report.incarnation != node.report.incarnation)
+        if report.incarnation != node.report.incarnation:
+            node.resident = None  # its models are brought in anew, those first that are asked most
         for name, before, now in node.take(report, now_s):
             self._take(report.name, name, before, now)
         return desire_of(state, node, report, wants_all)

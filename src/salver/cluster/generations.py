@@ -53,13 +53,15 @@ def _placed(state: State, model: KnownModel) -> Placed:
 def desire_of(state: State, node: KnownNode, report: NodeReport, wants_all: bool) -> NodeDesire:
     """What a node should do, less what it has already."""
     if node.resident is None:
-        node.resident = frozenset(
-            name
+        warm = [
+            model
             for name in node.held
             if (model := state.models.get(name)) is not None
             and model.is_warm
             and node.name in model.nodes
-        )
+        ]
+        warm.sort(key=lambda model: (-model.demand.rate, model.name))
+        node.resident = tuple(model.name for model in warm)
     config = None
     is_decided = node.generation > 0
     if is_decided and report.generation != node.generation:

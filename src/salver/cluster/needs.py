@@ -16,7 +16,7 @@ class ModelNeed:
     Attributes:
         name: of the model.
         bytes: of memory at each node that has it; 0 for one that is not in memory there.
-        rate: load of all its replicas together, in any unit, such as processors kept busy.
+        rate: load of all its replicas together, in processors kept busy.
         replicas: how many nodes should have it.
         least: how many of them it must have, so that surplus replicas of others make room.
         is_pinned: it stays where it is, as long as that node is there and has room.

@@ -10,7 +10,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -339,7 +339,7 @@ class NodeAgent:
             self._expect_server()
         self._preload(desire.resident)
 
-    def _preload(self, desired: frozenset[str]) -> None:
+    def _preload(self, desired: Sequence[str]) -> None:
         """Have the next model brought into memory of those that should be there."""
         if self._look is None or not self._applied.is_confirmed:
             return

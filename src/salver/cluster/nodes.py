@@ -20,7 +20,8 @@ class KnownNode:
         models: name → what it said last.
         held: models that are in its configuration.
         labels: model → labels of it that it can have, since their versions answer there.
-        resident: models that should be in memory there; None where that has to be made again.
+        resident: models that should be in memory there, those that are asked most first; None where
+            that has to be made again.
         generation: since when its configuration is as it is; 0 before it was ever decided.
         is_draining: others are to take over its models, whoever asked for that.
     """
@@ -30,7 +31,7 @@ class KnownNode:
     models: dict[str, ModelReport] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
-    resident: frozenset[str] | None = None
+    resident: tuple[str, ...] | None = None
     generation: int = 0
     is_draining: bool = False
 

@@ -4,7 +4,7 @@ One at a time, and each once as long as it is desired: what the server has to ta
 again for want of room is not brought back, since something else would have to go for it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 __all__ = ["Preloading"]
@@ -26,20 +26,21 @@ class Preloading:
         self._since_s = 0.0
 
     def next(
-        self, desired: Collection[str], cold: Mapping[str, tuple[int, ...]], now_s: float
+        self, desired: Sequence[str], cold: Mapping[str, tuple[int, ...]], now_s: float
     ) -> str:
         """The model that is to be brought in now; empty for none.
 
         Args:
-            desired: models that should be in memory.
+            desired: models that should be in memory, in the order in which they are brought in.
             cold: model → its versions that are not, and could be.
             now_s: the time.
         """
-        self._begun = {name: each for name, each in self._begun.items() if name in desired}
+        wanted = frozenset(desired)
+        self._begun = {name: each for name, each in self._begun.items() if name in wanted}
         if self._is_loading(cold) and now_s - self._since_s <= _LONGEST_S:
             return ""
-        waiting = (name for name, each in cold.items() if self._begun.get(name) != each)
-        self._current = min((name for name in waiting if name in desired), default="")
+        waiting = (name for name in desired if cold.get(name, ()) != self._begun.get(name, ()))
+        self._current = next((name for name in waiting if name in cold), "")
         self.is_under_way = bool(self._current)
         if self._current:
             self._begun[self._current] = cold[self._current]

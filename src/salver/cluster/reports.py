@@ -108,8 +108,8 @@ class NodeDesire:
         config: the models' file as a document (`{"schema": 1, "models": […]}`); None where the node
             has this generation.
         peer_map: for its server; None where the node has this generation of it.
-        resident: models that should be in memory there. The others of `config` are loaded when
-            they are asked for, and may leave memory.
+        resident: models that should be in memory there, those that are asked most first. The others
+            of `config` are loaded when they are asked for, and may leave memory.
         wants_all: the controller knows nothing of the models there; the next report must not be
             partial.
         is_draining: the node is to leave: others take over what it has.
@@ -119,7 +119,7 @@ class NodeDesire:
     generation: int
     config: Mapping[str, Any] | None = None
     peer_map: PeerMap | None = None
-    resident: frozenset[str] = frozenset()
+    resident: tuple[str, ...] = ()
     wants_all: bool = False
     is_draining: bool = False
     may_stop: bool = False

@@ -78,7 +78,7 @@ def bytes_of_answer(answer: Answer) -> bytes:
         "generation": desire.generation,
         "config": desire.config,
         "peer_map": None if map is None else peer_map.text(map),
-        "resident": sorted(desire.resident),
+        "resident": list(desire.resident),
         "wants_all": desire.wants_all,
         "is_draining": desire.is_draining,
         "may_stop": desire.may_stop,
@@ -93,7 +93,7 @@ def answer_of(content: bytes) -> Answer:
     desire = dict(found["desire"])
     text = desire.pop("peer_map")
     desire["peer_map"] = None if text is None else peer_map.read(text)
-    desire["resident"] = frozenset(desire["resident"])
+    desire["resident"] = tuple(desire["resident"])
     return Answer(
         desire=_known(NodeDesire, desire),
         flags=found["flags"],

@@ -287,7 +287,7 @@ def test_models_that_should_be_in_memory_are_loaded_before_anybody_asks(
 
     def becomes(resident: set[str], in_memory: set[str]) -> bool:
         agent.report()
-        agent.obey(desire(settings, 3, config=None, resident=frozenset(resident)))
+        agent.obey(desire(settings, 3, config=None, resident=tuple(resident)))
         found = memory_of(settings)
         return found.keys() == {*names} and {name for name in names if found[name]} == in_memory
 

@@ -85,6 +85,20 @@ def test_spreads_the_rate_by_processors() -> None:
     assert count["big"] <= 150 * 1.5
 
 
+def test_moves_models_for_their_rate_from_nodes_alone_that_have_much_to_do() -> None:
+    rooms = [NodeRoom(name, 1000, 8.0) for name in ("n0", "n1", "n2")]
+    before = {f"m{number}": (f"n{number % 3}",) for number in range(12)}
+
+    def moved(rate: float) -> int:
+        rates = {name: rate if node == ("n1",) else 0.0 for name, node in before.items()}
+        return moves(
+            before, place([ModelNeed(name, 1, each) for name, each in rates.items()], rooms, before)
+        )
+
+    assert moved(0.9) == 0  # it is busy for less than half of its time
+    assert moved(2.0) > 0
+
+
 def test_spreads_models_that_take_no_memory() -> None:
     count = Counter(
         name for names in place(many(1000, 0), nodes(*[10] * 4), {}).values() for name in names

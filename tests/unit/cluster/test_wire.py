@@ -34,7 +34,7 @@ DESIRE = NodeDesire(
     generation=8,
     config={"schema": 1, "models": [{"name": "m", "base_path": "/m"}]},
     peer_map=MAP,
-    resident=frozenset({"m"}),
+    resident=("m", "a"),
     is_draining=True,
 )
 
