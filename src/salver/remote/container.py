@@ -7,6 +7,7 @@ Source: docs.aws.amazon.com/sdkref, "Container credential provider".
 """
 
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["credentials_of_container"]
 
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 1 << 16
+_PLAIN: Final = {"accept-encoding": "identity"}
 _HOSTS: Final = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")  # of ECS and EKS
 
 
@@ -43,24 +45,53 @@ def credentials_of_container(uri: str, environment: Mapping[str, str]) -> Callab
         import httpx  # here: few servers need it
 
         token = _token(environment)
-        headers = {"authorization": token} if token else {}
+        headers = {**_PLAIN, **({"authorization": token} if token else {})}
         try:
-            with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as http:
-                answer = http.get(uri, headers=headers)
-            answer.raise_for_status()
-            found = answer.json()
+            found = json.loads(_read(uri, headers))
             return {
                 "access_key_id": str(found["AccessKeyId"]),
                 "secret_access_key": str(found["SecretAccessKey"]),
                 "token": found.get("Token"),
                 "expires_at": datetime.fromisoformat(found["Expiration"].replace("Z", "+00:00")),
             }
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            httpx.HTTPError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise Unauthenticated(
                 f"The container's host gives no credentials: {type(error).__name__}"
             ) from None  # whose text may hold them
 
     return ask
+
+
+def _read(uri: str, headers: Mapping[str, str]) -> bytes:
+    """What is answered there, all of it in time, however slowly it drips.
+
+    Raises:
+        httpx.HTTPError: nothing, or an error.
+        ValueError: more than credentials are.
+    """
+    import httpx  # here: few servers need it
+
+    from salver.remote.deadlines import obey_deadlines, within
+
+    content = bytearray()
+    with (
+        within(_TIMEOUT_S),
+        obey_deadlines(httpx.Client(timeout=_TIMEOUT_S, trust_env=False)) as http,
+        http.stream("GET", uri, headers=dict(headers)) as answer,
+    ):
+        answer.raise_for_status()
+        for chunk in answer.iter_raw():
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                raise ValueError("too long")
+    return bytes(content)
 
 
 def _is_safe(uri: str) -> bool:

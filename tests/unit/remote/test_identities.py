@@ -4,6 +4,7 @@ import json
 import os
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.dripping import HEADERS, dripping
 
 pytest.importorskip("obstore")
 
 from salver.config.remote import RemoteStore
-from salver.errors import FailedPrecondition, ServingError
+from salver.errors import FailedPrecondition, ServingError, Unauthenticated
+from salver.remote.container import credentials_of_container
 from salver.remote.http import open_web
 from salver.remote.places import place_of
 from salver.remote.stores import open_bucket
@@ -34,6 +37,7 @@ STS = (
     f"<SessionToken>tok</SessionToken><Expiration>{UNTIL}</Expiration></Credentials>"
     "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
 )
+ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n"
 BEARER = json.dumps({"access_token": "cloud-token", "expires_in": 3600, "expires_on": "4000000000"})
 
 
@@ -164,6 +168,23 @@ def test_a_container_whose_host_has_no_credentials_is_not_replaced_by_the_instan
     with pytest.raises(ServingError, match="the credentials of the container"):
         look("s3://b/m", environment, RemoteStore(endpoint=cloud.url, region="r"))
     assert [path for path, _, _ in cloud.asked] == ["/creds"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "drip", "reason"),
+    [(HEADERS, b"x", "ReadTimeout"), (ENDLESS, b"[" * 10_000, "ValueError")],
+    ids=["drips", "never ends"],
+)
+def test_credentials_of_a_container_are_there_in_time_and_small_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, headers: bytes, drip: bytes, reason: str
+) -> None:
+    monkeypatch.setattr("salver.remote.container._TIMEOUT_S", 1.0)
+    begun_s = time.monotonic()
+    with dripping(headers, drip) as url:
+        ask = credentials_of_container(url, {})
+        with pytest.raises(Unauthenticated, match=f"gives no credentials: {reason}"):
+            ask()
+    assert time.monotonic() - begun_s < 5.0
 
 
 def test_the_instance_hands_out_credentials(cloud: Cloud, look: Look) -> None:
