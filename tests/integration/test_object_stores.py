@@ -317,6 +317,20 @@ def test_a_model_is_served_from_every_kind_of_store(
         assert server.stop() == 0
 
 
+def test_both_names_of_a_scheme_are_one_store_and_one_entry_of_the_cache(
+    version: Path, serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with google_store(tmp_path, version) as (_, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        cache = (f"--model_cache={tmp_path / 'cache'}", "--remote_settle_seconds=0")
+        fetched = run_command("salver", "fetch", "gcs://models/far", *cache)
+        assert "gs://models/far/7: in " in fetched.stdout, fetched.stderr
+        assert "kept already" in run_command("salver", "fetch", "gs://models/far", *cache).stdout
+        until_serving(serve("gcs://models/far"), 7)
+    until_serving(serve("gs://models/far"), 7)  # the store is away now
+
+
 def test_signed_versions_are_published_fetched_kept_and_verified_by_commands(
     store: S3, version: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:

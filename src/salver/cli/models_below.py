@@ -11,6 +11,7 @@ from salver.config.options import ServerOptions
 from salver.errors import ServingError, Unavailable
 from salver.instruments.cache import Cache
 from salver.instruments.files import scheme_of
+from salver.instruments.uris import canonical_uri
 from salver.management.servables import is_version
 from salver.sources.records import KeptVersions
 from salver.sources.settings import SourceSettings
@@ -93,11 +94,11 @@ def kept_below(uri: str, options: ServerOptions) -> Mapping[str, str]:
     """The models directly below a URI of which the cache has versions; none if it has the URI's."""
     if _is_kept(uri, options):
         return {}
-    above = uri.rstrip("/")
+    above = canonical_uri(uri)
     found: dict[str, str] = {}
     for path in _base_paths(options):
         parent, _, name = path.rstrip("/").rpartition("/")
-        if parent == above:
+        if canonical_uri(parent) == above:
             found[name] = path
     return found
 
@@ -105,7 +106,7 @@ def kept_below(uri: str, options: ServerOptions) -> Mapping[str, str]:
 def _is_kept(uri: str, options: ServerOptions) -> bool:
     """Whether the cache has versions of what a URI names, so that it is a model itself."""
     with suppress(ServingError):  # no home, so no cache
-        return any(path.rstrip("/") == uri.rstrip("/") for path in _base_paths(options))
+        return canonical_uri(uri) in map(canonical_uri, _base_paths(options))
     return False
 
 

@@ -24,6 +24,7 @@ from salver.errors import (
     Unimplemented,
     error_of,
 )
+from salver.instruments.uris import first_name
 
 __all__ = [
     "Footprint",
@@ -127,9 +128,9 @@ def is_uri(path: str) -> bool:
 
 
 def scheme_of(path: str) -> str:
-    """The scheme of a URI in small letters; empty for a path, and for a `file://` URI."""
+    """The scheme of a URI, as `first_name` has it; empty for a path, and for a `file://` URI."""
     scheme = _SCHEME.match(path)
-    return "" if scheme is None or scheme[1] == "file" else scheme[1].lower()
+    return "" if scheme is None or scheme[1] == "file" else first_name(scheme[1])
 
 
 def require_path(path: str) -> str:

@@ -296,7 +296,6 @@ def _version(
     beside: str,
 ) -> Version:
     entries = listing.without_markers(directories[name])
-    base = servable.base_path.rstrip("/")
-    location = f"{base}/{name}" if name else base
+    location = joined(place_of(servable.base_path).uri, name)
     files, revision = listing.footprint(entries), listing.revision(entries)
     return Version(location, files, revision, beside)

@@ -20,7 +20,7 @@ class Place:
         bucket: or container.
         path: without slashes at its ends; empty for the whole bucket.
         account: of Azure, where the URI names it.
-        root: the URI without the path: `s3://bucket`.
+        root: the URI without the path, its scheme as `first_name` has it: `s3://bucket`.
     """
 
     scheme: str
@@ -55,8 +55,7 @@ def place_of(uri: str) -> Place:
     if not bucket or any(part in (".", "..") for part in parts):
         raise InvalidArgument(f"{shown(uri)} cannot be a base path: {scheme}://BUCKET/PATH is one")
     account = host.partition(".")[0] if at else ""
-    root = f"{uri.partition('://')[0]}://{authority}"
-    return Place(scheme, bucket, "/".join(parts), account, root)
+    return Place(scheme, bucket, "/".join(parts), account, f"{scheme}://{authority}")
 
 
 def joined(*parts: str) -> str:

@@ -27,7 +27,7 @@ from salver.errors import (
     ServingError,
     Unavailable,
 )
-from salver.instruments.files import OsErrorsOf, read_regular
+from salver.instruments.files import OsErrorsOf, read_regular, scheme_of
 from salver.instruments.manifest import (
     MANIFEST,
     MAX_BYTES,
@@ -46,7 +46,7 @@ from salver.sources.versions import parse_version
 
 __all__ = ["Claim", "Outdone", "is_writable", "upload", "uploaded_versions"]
 
-_SCHEMES: Final = ("s3", "gs", "az", "abfs", "abfss")
+_SCHEMES: Final = ("s3", "gs", "az", "abfs")
 _CHUNK_BYTES: Final = 1 << 20
 _TRIES: Final = 4
 _TOGETHER_S: Final = 1.0
@@ -62,7 +62,7 @@ Progress = Callable[[int, int], object]
 
 def is_writable(uri: str) -> bool:
     """Whether versions can be uploaded below a URI: to object stores they can."""
-    return uri.partition("://")[0].lower() in _SCHEMES
+    return scheme_of(uri) in _SCHEMES
 
 
 def uploaded_versions(base_uri: str, config_file: str = "") -> set[int]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from salver.errors import DataLoss, ServingError
 from salver.instruments.files import Footprint
+from salver.instruments.uris import CanonicalUri, canonical_uri
 from salver.sources import versions
 from salver.sources.protocol import MonitoredServable, Version
 
@@ -120,7 +121,7 @@ class KeptVersions:
         self._cache = cache
         self._clock = clock
         self._lock = threading.Lock()  # guards what follows
-        self._records: Mapping[str, Sequence[Record]] = {}
+        self._records: Mapping[CanonicalUri, Sequence[Record]] = {}
         self._read_s: float | None = None
 
     def __call__(self, servable: MonitoredServable) -> Mapping[int, Version]:
@@ -129,7 +130,7 @@ class KeptVersions:
         Of what was fetched of a version several times the newest counts.
         """
         found: dict[int, Record] = {}
-        for record in self._by_base_path().get(_bare(servable.base_path), ()):
+        for record in self._by_base_path().get(canonical_uri(servable.base_path), ()):
             other = found.get(record.number)
             if other is None or record.fetched_s >= other.fetched_s:
                 found[record.number] = record
@@ -143,22 +144,18 @@ class KeptVersions:
         records = self._by_base_path().values()
         return sorted({record.base_path for of in records for record in of})
 
-    def _by_base_path(self) -> Mapping[str, Sequence[Record]]:
+    def _by_base_path(self) -> Mapping[CanonicalUri, Sequence[Record]]:
         """All records; read again after a while, since thousands of models may ask at once."""
         with self._lock:
             if self._read_s is None or self._clock() - self._read_s >= _AGAIN_S:
-                records: dict[str, list[Record]] = {}
+                records: dict[CanonicalUri, list[Record]] = {}
                 with suppress(ServingError, OSError):
                     for path in self._cache().glob(f"*/{RECORD}"):
                         record = read_record(path.parent)
                         if record is not None and record.base_path:
-                            records.setdefault(_bare(record.base_path), []).append(record)
+                            records.setdefault(canonical_uri(record.base_path), []).append(record)
                 self._records, self._read_s = records, self._clock()
             return self._records
-
-
-def _bare(base_path: str) -> str:
-    return base_path.rstrip("/")
 
 
 def _sizes(directory: Path) -> dict[str, int]:

@@ -26,7 +26,6 @@ BUILT_IN: Final[dict[str, tuple[str, str]]] = {
     "gs": _OBJECTS,
     "az": _OBJECTS,
     "abfs": _OBJECTS,
-    "abfss": _OBJECTS,
     "http": _WEB,
     "https": _WEB,
     "hf": ("salver.remote.hub", "make"),
@@ -40,7 +39,7 @@ def make_source(scheme: str, settings: SourceSettings | None = None) -> Source |
     """The source for a scheme; None where there is none.
 
     Args:
-        scheme: in small letters.
+        scheme: as `scheme_of` has it.
         settings: for those that come with Salver; by default as the flags have them by default.
 
     Raises:

@@ -21,6 +21,11 @@ def test_the_account_of_azure_may_stand_in_the_uri() -> None:
     assert place.path == "models/digits"
 
 
+@pytest.mark.parametrize("uri", ["gcs://bucket//models/", "GS://bucket/models"])
+def test_a_place_has_one_uri_however_it_is_spelled(uri: str) -> None:
+    assert place_of(uri).uri == "gs://bucket/models"
+
+
 @pytest.mark.parametrize("uri", ["s3://", "s3:///models", "s3://bucket/../other", "az://b/./x"])
 def test_what_names_no_bucket_or_leads_out_of_it_is_refused(uri: str) -> None:
     with pytest.raises(InvalidArgument, match="BUCKET/PATH is one"):

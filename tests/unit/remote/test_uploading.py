@@ -93,6 +93,11 @@ def test_who_gives_up_leaves_what_is_anothers() -> None:
     assert store.keys() == []
 
 
+@pytest.mark.parametrize("uri", ["s3://b/m", "gs://b/m", "GCS://b/m", "az://c/m", "abfss://c@a/m"])
+def test_to_buckets_something_can_be_uploaded(uri: str) -> None:
+    assert is_writable(uri)
+
+
 @pytest.mark.parametrize("uri", ["http://h/m/1", "https://h/m/1", "hf://owner/repo", "file:///m/1"])
 def test_nothing_is_uploaded_elsewhere_than_to_buckets(uri: str, tmp_path: Path) -> None:
     assert not is_writable(uri)
