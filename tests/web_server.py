@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,15 +80,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(web: WebServer | None = None) -> Iterator[WebServer]:
+def serving(web: WebServer | None = None, tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
     """The server, on a free port of the loopback."""
     web = WebServer() if web is None else web
     handler = type("Handler", (_Handler,), {"web": web})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="web-server")
     thread.start()
-    web.url = f"http://127.0.0.1:{server.server_port}"
+    web.url = f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_port}"
     try:
         yield web
     finally:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = ["CanonicalUri", "canonical_uri", "first_name"]
+__all__ = ["CanonicalUri", "canonical_uri", "first_name", "has_dots"]
 
 _FIRST_NAMES: Final = {"gcs": "gs", "abfss": "abfs"}
 _STORES: Final = frozenset({"s3", "gs", "az", "abfs", "http", "https", "hf"})
@@ -90,8 +90,17 @@ def _as_equal(encoded: re.Match[str]) -> str:
     return character if character in _UNRESERVED else encoded[0].upper()
 
 
-def _is_definite(rest: str) -> bool:
-    plain, before = rest, ""
+def has_dots(uri: str) -> bool:
+    """Whether a URI has `.` or `..` among its names, be they encoded, or split by backslashes."""
+    return not _DOTS.isdisjoint(_plain(uri).replace("\\", "/").split("/"))
+
+
+def _plain(text: str) -> str:
+    plain, before = text, ""
     while plain != before:  # a store may decode what was encoded twice
         before, plain = plain, unquote(plain)
-    return _ODD.search(plain) is None and _DOTS.isdisjoint(plain.split("/"))
+    return plain
+
+
+def _is_definite(rest: str) -> bool:
+    return _ODD.search(_plain(rest)) is None and not has_dots(rest)

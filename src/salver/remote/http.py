@@ -1,14 +1,14 @@
 """Requests to web servers: a file, or parts of it, with errors in words of ours."""
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from salver.config.remote import RemoteStore
+from salver.config.remote import RemoteStore, store_for
 from salver.errors import (
     STOPPING,
     Aborted,
@@ -22,6 +22,7 @@ from salver.remote.deadlines import obey_deadlines, within
 from salver.remote.errors import RangesIgnored, StoreBusy, error_of_status
 from salver.remote.parts import RemoteFile
 from salver.remote.places import shown
+from salver.remote.redirects import is_of_prefix, redirected
 from salver.remote.retry_after import seconds_of
 from salver.sources.settings import SourceSettings
 
@@ -41,6 +42,7 @@ def open_web(
     settings: SourceSettings,
     scheme: str,
     own_headers: Mapping[str, str] | None = None,
+    stores: Sequence[RemoteStore] = (),
 ) -> "Web":
     """Make a client for what is below a prefix. Sends nothing.
 
@@ -49,10 +51,18 @@ def open_web(
         settings: are told of each request.
         scheme: under which they are counted.
         own_headers: of each request; in place of those that the credential file makes.
+        stores: say how the places are reached that it redirects to.
 
     Raises:
         ServingError: a file that it takes cannot be read.
     """
+    client = _opened(store, scheme, own_headers)
+    return Web(client, settings, scheme, store, stores)
+
+
+def _opened(
+    store: RemoteStore, scheme: str, own_headers: Mapping[str, str] | None = None
+) -> httpx.Client:
     verify: Any = True
     if store.ca_file:
         with OsErrorsOf(store.ca_file):
@@ -82,27 +92,38 @@ def open_web(
             f"{store.prefix or f'{scheme}://'} cannot be opened: {where} is no URL of a proxy",
             hint="http://USER:PASSWORD@HOST:PORT is one; signs in the password as %40 for @.",
         ) from None  # whose text may hold the password
-    return Web(obey_deadlines(client), settings, scheme)
+    return obey_deadlines(client)
 
 
 class Web:
     """Requests to web servers. Safe to use from any thread."""
 
-    def __init__(self, client: httpx.Client, settings: SourceSettings, scheme: str) -> None:
-        """Use a client.
-
-        Args:
-            client: sends requests; follows no redirects.
-            settings: are told of each request.
-            scheme: under which they are counted.
-        """
+    def __init__(
+        self,
+        client: httpx.Client,
+        settings: SourceSettings,
+        scheme: str,
+        store: RemoteStore,
+        stores: Sequence[RemoteStore],
+    ) -> None:
+        """Only `open_web` makes them."""
         self._client = client
         self._count = settings.count
         self._scheme = scheme
+        self._store = store
+        self._stores = stores
+        self._allowed = () if scheme == "hf" else settings.allowed_base_paths
+        self._opening = threading.Lock()  # guards what follows
+        self._others: dict[RemoteStore, httpx.Client] = {}
+        self._is_closed = False
 
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()
+        with self._opening:
+            self._is_closed = True
+            others = tuple(self._others.values())
+        for client in (self._client, *others):
+            client.close()
 
     @contextmanager
     def answer(
@@ -138,7 +159,7 @@ class Web:
         except httpx.InvalidURL:
             raise InvalidArgument(f"{shown(url)} is no URL of a web server") from None
         except RuntimeError:  # of a client that was closed meanwhile
-            if not self._client.is_closed:
+            if not self._is_closed:
                 raise
             raise Unavailable(STOPPING) from None
         self._count(self._scheme, operation, "ok")
@@ -168,22 +189,28 @@ class Web:
 
     @contextmanager
     def _sent(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        client: Any = self._client
+        client, first = self._client, url
         for _ in range(_MOST_REDIRECTS):
             with client.stream(method, url, headers=dict(headers)) as found:
                 if not found.has_redirect_location:
                     yield found
                     return
-                target = _redirect(url, found.headers["location"])
-            if urlsplit(target).netloc != urlsplit(url).netloc:
-                client = self._stranger
+                target = redirected(first, url, found.headers["location"], self._allowed)
+            if client is not self._client or not is_of_prefix(self._store.prefix, url, target):
+                client = self._other(target)
             url = target
-        raise FailedPrecondition(f"{shown(url)} redirects without end")
+        raise FailedPrecondition(f"{shown(first)} redirects without end")
 
-    @property
-    def _stranger(self) -> Any:
-        """The same client for other servers, which are told no credentials."""
-        return _WithoutCredentials(self._client)
+    def _other(self, url: str) -> httpx.Client:
+        """A client for another place: without credentials, and with certificates of that place."""
+        its_own = store_for(self._stores, url)
+        store = RemoteStore(proxy=its_own.proxy or self._store.proxy, ca_file=its_own.ca_file)
+        with self._opening:
+            if self._is_closed:
+                raise Unavailable(STOPPING)
+            if store not in self._others:
+                self._others[store] = _opened(store, self._scheme)
+            return self._others[store]
 
     def _error(self, found: httpx.Response, url: str, operation: str) -> ServingError:
         self._count(self._scheme, operation, str(found.status_code))
@@ -197,38 +224,6 @@ class Web:
         if isinstance(error, StoreBusy):
             error.retry_after_s = seconds_of(found.headers.get("retry-after", ""))
         return error
-
-
-class _WithoutCredentials:
-    def __init__(self, client: httpx.Client) -> None:
-        self._client = client
-
-    @contextmanager
-    def stream(self, method: str, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        request = self._client.build_request(method, url, headers=headers)
-        request.headers.pop("authorization", None)
-        found = self._client.send(request, stream=True)
-        try:
-            yield found
-        finally:
-            found.close()
-
-
-def _redirect(url: str, location: str) -> str:
-    """Where a URL redirects to.
-
-    Raises:
-        InvalidArgument: no web server, or one that is less safe.
-    """
-    try:
-        target = urljoin(url, location)
-        before, after = urlsplit(url).scheme, urlsplit(target).scheme
-        httpx.URL(target)
-    except (ValueError, httpx.InvalidURL):
-        raise InvalidArgument(f"{shown(url)} redirects to what is no URL") from None
-    if after not in ("http", "https") or (before, after) == ("https", "http"):
-        raise InvalidArgument(f"{shown(url)} redirects to {after}://, which is refused")
-    return target
 
 
 def _reason(error: httpx.HTTPError) -> str:

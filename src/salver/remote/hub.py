@@ -115,11 +115,13 @@ def _token(store: RemoteStore) -> str:
 class _Hub:
     """Requests to one hub. Safe to use from any thread."""
 
-    def __init__(self, store: RemoteStore, settings: SourceSettings) -> None:
+    def __init__(
+        self, store: RemoteStore, settings: SourceSettings, stores: Sequence[RemoteStore]
+    ) -> None:
         self._endpoint = HfApi(endpoint=store.endpoint or None).endpoint
         token = _token(store)
         own = {"user-agent": "salver", **({"authorization": f"Bearer {token}"} if token else {})}
-        self.web: Web = open_web(store, settings, "hf", own)
+        self.web: Web = open_web(store, settings, "hf", own, stores)
 
     def info(self, repository: Repository, uri: str) -> Any:
         """What the hub says of a revision: its commit, and its files with their sizes."""
@@ -201,7 +203,7 @@ class HubSource:
         store = store_for(self._stores, uri)
         with self._opening:
             if store not in self._hubs:
-                self._hubs[store] = _Hub(store, self._settings)
+                self._hubs[store] = _Hub(store, self._settings, self._stores)
             return self._hubs[store]
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from salver.config.remote import RemoteStore, read_remote_config, store_for
 from salver.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ServingError
 from salver.instruments.files import Footprint
+from salver.instruments.uris import has_dots
 from salver.remote.archives import is_archive, unpack
 from salver.remote.bandwidth import Bandwidth
 from salver.remote.http import HttpReader, Web, open_web
@@ -80,7 +81,9 @@ class WebSource:
         store = store_for(self._stores, url)
         with self._opening:
             if store not in self._webs:
-                self._webs[store] = open_web(store, self._settings, self._scheme)
+                self._webs[store] = open_web(
+                    store, self._settings, self._scheme, stores=self._stores
+                )
             return self._webs[store]
 
     def close(self) -> None:
@@ -208,6 +211,8 @@ class WebSource:
 
 
 def _check_url(base_path: str) -> None:
+    if has_dots(base_path):
+        raise InvalidArgument(f"{shown(base_path)} cannot be a base path: it has `.` or `..` in it")
     if "@" in base_path.split("/")[2] or "?" in base_path or "#" in base_path:
         raise InvalidArgument(
             f"{shown(base_path)} cannot be a base path: it has more than a host and a path, "

@@ -97,6 +97,7 @@ def make_sources(options: ServerOptions, fetches: FetchMetrics) -> Sources:
         settle_s=options.remote_settle_seconds,
         bytes_per_second=options.fetch_bandwidth_bytes_per_second,
         config_file=options.remote_config_file,
+        allowed_base_paths=tuple(options.allowed_base_paths.split(",")),
         is_behind=True,
         count=fetches.requested,
         is_kept=lambda number, version: is_kept(number, version, cache()),

@@ -29,6 +29,7 @@ class SourceSettings:
         settle_s: how long the listing of a version without a manifest has to stay the same.
         bytes_per_second: the most that all fetches together take; 0 for any.
         config_file: says how stores are reached; empty for none.
+        allowed_base_paths: below which requests may name base paths.
         count: told of each request: scheme, operation, and `ok` or what went wrong.
         is_behind: whether fetches run behind requests: that of a command has nobody to let pass.
         is_kept: whether the files of a version are here already, and so were complete once.
@@ -38,6 +39,7 @@ class SourceSettings:
     settle_s: float = 10.0
     bytes_per_second: int = 0
     config_file: str = ""
+    allowed_base_paths: tuple[str, ...] = ()
     is_behind: bool = False
     count: Callable[[str, str, str], None] = _count_nothing
     is_kept: Callable[[int, Version], bool] = _keeps_nothing

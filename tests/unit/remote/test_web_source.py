@@ -104,7 +104,17 @@ def test_an_index_names_archives_below_it(web: WebServer, source: WebSource) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["../3.tar.gz", "/3.tar.gz", "http://169.254.169.254/3.tar.gz", "//h/3.tar.gz", "a//b", 7],
+    [
+        "../3.tar.gz",
+        "%2e%2e/3.tar.gz",
+        "a/..%2f..%2f3.tar.gz",
+        "a/../../3.tar.gz",
+        "/3.tar.gz",
+        "http://169.254.169.254/3.tar.gz",
+        "//h/3.tar.gz",
+        "a//b",
+        7,
+    ],
 )
 def test_an_index_names_nothing_elsewhere(web: WebServer, source: WebSource, name: Any) -> None:
     web.files["/digits/index.json"] = json.dumps({"versions": {"3": name}}).encode()
@@ -119,6 +129,22 @@ def test_an_index_names_nothing_elsewhere(web: WebServer, source: WebSource, nam
 def test_a_wrong_index_is_told(web: WebServer, source: WebSource, content: bytes) -> None:
     web.files["/digits/index.json"] = content
     assert "is no index" in look(source, f"{web.url}/digits/").message
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a/../3.tar.gz", "%2e%2E/3.tar.gz", "a/..%2f3.tar.gz", "%252e%252e/x/", "..\\x/", "./x/"],
+)
+def test_a_base_path_that_leads_out_of_itself_is_refused_and_not_asked_for(
+    web: WebServer, source: WebSource, path: str
+) -> None:
+    error = look(source, f"{web.url}/digits/{path}")
+    assert isinstance(error, InvalidArgument)
+    assert "cannot be a base path: it has `.` or `..` in it" in error.message
+    if path.endswith("/"):
+        with pytest.raises(InvalidArgument, match="cannot be a base path"):
+            source.models_below(f"{web.url}/digits/{path}", lambda _directory: False)
+    assert web.asked == []
 
 
 @pytest.mark.parametrize("end", ["?sig=hidden", "#x"])
@@ -323,7 +349,9 @@ def test_an_index_names_the_models_below_it(web: WebServer) -> None:
     assert below(web, {"versions": {"1": "1.tar.gz"}}) == {}
 
 
-@pytest.mark.parametrize("path", ["../x/", "/x", "https://other/x", "a//b", "", 3, None])
+@pytest.mark.parametrize(
+    "path", ["../x/", "%2e%2e/x/", "a/../../x", "/x", "https://other/x", "a//b", "", 3, None]
+)
 def test_a_model_elsewhere_is_refused(web: WebServer, path: Any) -> None:
     with pytest.raises(InvalidArgument, match="which is no model below it"):
         below(web, {"models": {"a": path}})
