@@ -120,6 +120,19 @@ def test_what_the_cache_has_is_served_soon_and_said_to_be_stale(
     assert store.proxy.connections > 0
 
 
+def test_how_long_a_store_may_hang_is_what_the_flags_say(
+    store: Store, serve: Callable[..., Server]
+) -> None:
+    server = serve(
+        f"far={store.base_path}", "--remote_stale_wait_seconds=0.2", "--remote_timeout_seconds=6"
+    )
+    server.err.wait_for("stale, since its store has not answered for 0.2 s: version 1")
+    begun_s = time.monotonic()
+    server.err.wait_for("no answer")  # after three seconds without a byte
+    assert time.monotonic() - begun_s < SOON_S
+    until_serving(server, 1)
+
+
 def test_what_the_store_has_is_served_once_it_answers_and_nothing_is_loaded_twice(
     store: Store, serve: Callable[..., Server]
 ) -> None:

@@ -87,6 +87,7 @@ class _Fetching:
         )
         self._settings = SourceSettings(
             settle_s=options.remote_settle_seconds,
+            timeout_s=options.remote_timeout_seconds,
             poll_wait_s=_PAUSE_S,
             bytes_per_second=options.fetch_bandwidth_bytes_per_second,
             config_file=options.remote_config_file,

@@ -38,8 +38,11 @@ def models_below(
     scheme = scheme_of(uri)
     if scheme not in BUILT_IN or _is_kept(uri, options):
         return {}
+    settings = SourceSettings(
+        timeout_s=options.remote_timeout_seconds, config_file=options.remote_config_file
+    )
     try:
-        source = make_source(scheme, SourceSettings(config_file=options.remote_config_file))
+        source = make_source(scheme, settings)
     except ServingError:
         return {}  # as is told of the model that this then is
     find = getattr(source, "models_below", None)

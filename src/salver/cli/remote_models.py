@@ -40,9 +40,12 @@ def newest_of(uri: str, options: ServerOptions) -> Iterator[Path]:
         NotFound: there is none that is complete.
         ServingError: it cannot be listed or fetched.
     """
-    source = make_source(
-        scheme_of(uri), SourceSettings(settle_s=0.0, config_file=options.remote_config_file)
+    settings = SourceSettings(
+        settle_s=0.0,
+        timeout_s=options.remote_timeout_seconds,
+        config_file=options.remote_config_file,
     )
+    source = make_source(scheme_of(uri), settings)
     if source is None or source.fetcher is None:
         raise Unimplemented(
             f"File system scheme '{scheme_of(uri)}' not implemented (file: '{uri}')"

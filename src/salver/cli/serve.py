@@ -93,7 +93,6 @@ def serve(
 
     from salver.cli.locate import local_paths, locate_models
     from salver.cli.models_below import models_below
-    from salver.sources.settings import ANSWER_S
 
     made: list[Path] = []
     progress = ProgressLine()
@@ -119,7 +118,8 @@ def serve(
             made.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))))
             return made[-1]
 
-        below = partial(models_below, options=parsed.options, answer_s=ANSWER_S)
+        wait_s = parsed.options.remote_stale_wait_seconds
+        below = partial(models_below, options=parsed.options, answer_s=wait_s)
         models = locate_models(paths, scratch, print_error, below)
         # An empty list, as of a variable that is not set, must not switch the check off.
         hosts = parsed.options.allowed_hosts or SERVE_DEFAULTS.allowed_hosts

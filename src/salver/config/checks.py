@@ -113,6 +113,7 @@ _SECONDS: Final = (
     "conversion_timeout_seconds",
     "load_timeout_seconds",
 )
+_MOST_REMOTE_S: Final = 86_400.0
 
 
 def check_ours(options: ServerOptions) -> None:
@@ -126,10 +127,7 @@ def check_ours(options: ServerOptions) -> None:
         raise InvalidArgument(
             f"--rest_api_port must be from 0 to {_LAST_PORT}, not {options.rest_api_port}."
         )
-    for name in _SECONDS:
-        seconds = getattr(options, name)
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
+    _check_seconds(options)
     sizes = ("max_request_bytes", "max_inflated_bytes", "max_inflate_ratio", "max_header_bytes")
     for name in sizes:
         limit = getattr(options, name)
@@ -147,6 +145,20 @@ def check_ours(options: ServerOptions) -> None:
     for path in filter(None, options.custom_op_libraries.split(",")):
         if not os.path.isfile(path):
             raise InvalidArgument(f"--custom_op_libraries: there is no file {path}")
+
+
+def _check_seconds(options: ServerOptions) -> None:
+    """Refuse what is no time, and times with which no store could be asked."""
+    for name in _SECONDS:
+        seconds = getattr(options, name)
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise InvalidArgument(f"--{name} must be a number of seconds from 0 up, not {seconds}.")
+    for name, least_s in (("remote_stale_wait_seconds", 0.0), ("remote_timeout_seconds", 0.01)):
+        seconds = getattr(options, name)
+        if not least_s <= seconds <= _MOST_REMOTE_S:
+            raise InvalidArgument(
+                f"--{name} must be from {least_s:g} to {_MOST_REMOTE_S:g}, not {seconds}."
+            )
 
 
 def _check_choices(options: ServerOptions) -> None:

@@ -529,6 +529,17 @@ class ServerOptions:
         "Seconds for which the files of a version in a store have to stay the same in its listing "
         "before it is fetched, unless a `SHA256SUMS` says that it is complete; 0 to fetch at once.",
     )
+    remote_stale_wait_seconds: float = _flag(
+        2.0,
+        "Seconds for which a store may say nothing, when a server starts or a model is configured, "
+        "until what the model cache has of it is served as stale. It is waited for all the same.",
+    )
+    remote_timeout_seconds: float = _flag(
+        60.0,
+        "Longest time for an answer of a store, in seconds: all of a page of a listing or of a "
+        "small file. A larger file fails when it has come so long with less than 1,000 bytes a "
+        "second, or half as long without any. A connection has a twelfth of it.",
+    )
     fetch_bandwidth_bytes_per_second: int = _flag(
         0,
         "Most bytes per second that all fetches from stores take together; 0 for any.",

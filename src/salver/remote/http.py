@@ -28,8 +28,6 @@ from salver.sources.settings import SourceSettings
 
 __all__ = ["HttpReader", "Web", "open_web"]
 
-_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)  # of each byte
-_WHOLE_S: Final = 60.0  # of an answer, but for the body of a large one
 _MOST_REDIRECTS: Final = 5
 _ERROR_BYTES: Final = 4096
 _SECRET_BYTES: Final = 1 << 16
@@ -56,12 +54,15 @@ def open_web(
     Raises:
         ServingError: a file that it takes cannot be read.
     """
-    client = _opened(store, scheme, own_headers)
+    client = _opened(store, settings, scheme, own_headers)
     return Web(client, settings, scheme, store, stores)
 
 
 def _opened(
-    store: RemoteStore, scheme: str, own_headers: Mapping[str, str] | None = None
+    store: RemoteStore,
+    settings: SourceSettings,
+    scheme: str,
+    own_headers: Mapping[str, str] | None = None,
 ) -> httpx.Client:
     verify: Any = True
     if store.ca_file:
@@ -81,7 +82,7 @@ def _opened(
         client = httpx.Client(
             verify=verify,
             proxy=store.proxy or None,
-            timeout=_TIMEOUT,
+            timeout=httpx.Timeout(settings.byte_timeout_s, connect=settings.connect_timeout_s),
             headers=headers,
             follow_redirects=False,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=8),
@@ -108,6 +109,7 @@ class Web:
     ) -> None:
         """Only `open_web` makes them."""
         self._client = client
+        self._settings = settings
         self._count = settings.count
         self._scheme = scheme
         self._store = store
@@ -148,7 +150,7 @@ class Web:
         operation = counted_as or method.lower()
         try:
             with ExitStack() as opened:
-                with within(_WHOLE_S):
+                with within(self._settings.timeout_s):
                     found = opened.enter_context(self._sent(method, url, headers))
                     if found.status_code >= 400:
                         raise self._error(found, url, operation)
@@ -176,7 +178,10 @@ class Web:
             ServingError: it cannot be read, is larger, or was packed on the way.
         """
         content = bytearray()
-        with within(_WHOLE_S), self.answer("GET", url, counted_as=counted_as) as found:
+        with (
+            within(self._settings.timeout_s),
+            self.answer("GET", url, counted_as=counted_as) as found,
+        ):
             if (coding := found.headers.get("content-encoding", _AS_IT_IS)) != _AS_IT_IS:
                 raise FailedPrecondition(
                     f"{shown(url)} is sent compressed ({coding[:40]}), which was not asked for"
@@ -209,7 +214,7 @@ class Web:
             if self._is_closed:
                 raise Unavailable(STOPPING)
             if store not in self._others:
-                self._others[store] = _opened(store, self._scheme)
+                self._others[store] = _opened(store, self._settings, self._scheme)
             return self._others[store]
 
     def _error(self, found: httpx.Response, url: str, operation: str) -> ServingError:

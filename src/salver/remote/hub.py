@@ -180,7 +180,7 @@ class HubSource:
         self._settings = settings
         self._stores = read_remote_config(settings.config_file) if settings.config_file else ()
         self._bandwidth: Bandwidth = shared_bandwidth(settings)
-        self._models = OneByOne(self._look, settings.poll_wait_s, clock)
+        self._models = OneByOne(self._look, settings, clock)
         self._opening = threading.Lock()  # guards what follows
         self._hubs: dict[RemoteStore, _Hub] = {}
         self._committed: dict[tuple[str, str], int] = {}
@@ -262,6 +262,7 @@ class HubSource:
             stage,
             self._bandwidth,
             location=uri,
+            stall_s=self._settings.timeout_s,
             is_behind=self._settings.is_behind,
         ).run()
 

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-__all__ = ["LEAST_BYTES_PER_S", "WINDOW_S", "Pace"]
+__all__ = ["LEAST_BYTES_PER_S", "Pace"]
 
 LEAST_BYTES_PER_S: Final = 1000
-WINDOW_S: Final = 60.0
-"""A fetch that gets fewer bytes than that, for so long, is given up and tried again later."""
+"""A fetch that gets fewer bytes, for a while, is given up and tried again later."""
 
 _QUICK_BYTES_PER_S: Final = 1_000_000
 
@@ -18,8 +17,14 @@ class Pace:
         is_quick: whether it goes on so fast that it need not be told of every few bytes.
     """
 
-    def __init__(self, now_s: float) -> None:
-        """Begin, with nothing received."""
+    def __init__(self, now_s: float, window_s: float) -> None:
+        """Begin, with nothing received.
+
+        Args:
+            now_s: monotonic.
+            window_s: how long that while is.
+        """
+        self._window_s = window_s
         self.is_quick = False
         self._begun_s = self._looked_s = now_s
         self._waited_s = 0.0
@@ -38,7 +43,7 @@ class Pace:
             self._waited_s += now_s - self._looked_s
         self._looked_s = now_s
         self.is_quick = received_bytes > _QUICK_BYTES_PER_S * max(0.1, now_s - self._begun_s)
-        if self._waited_s < WINDOW_S:
+        if self._waited_s < self._window_s:
             return False
         is_stalled = received_bytes - self._before_bytes < LEAST_BYTES_PER_S * self._waited_s
         self._waited_s, self._before_bytes = 0.0, received_bytes

@@ -20,7 +20,7 @@ from salver.instruments.threads import step_back
 from salver.remote.backing_off import Backoff
 from salver.remote.bandwidth import Bandwidth
 from salver.remote.errors import RangesIgnored, StoreBusy, is_transient
-from salver.remote.pace import LEAST_BYTES_PER_S, WINDOW_S, Pace
+from salver.remote.pace import LEAST_BYTES_PER_S, Pace
 from salver.sources.protocol import Stage, within
 
 __all__ = ["NOTES", "PART_BYTES", "Parts", "Reader", "RemoteFile", "check_names"]
@@ -165,6 +165,7 @@ class Parts:
         part_bytes: int = PART_BYTES,
         location: str = "",
         backoff: Backoff = _BACKOFF,
+        stall_s: float = 60.0,
         is_behind: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -179,11 +180,13 @@ class Parts:
             part_bytes: how large a part is.
             location: of the version, for errors.
             backoff: how long to wait before a part is tried again.
+            stall_s: how long it may go on as good as not at all.
             is_behind: whether the threads of the parts run behind those that serve requests.
             clock: seconds, monotonic.
         """
         self._clock = clock
-        self._pace = Pace(clock())
+        self._stall_s = stall_s
+        self._pace = Pace(clock(), stall_s)
         self._held: set[int] = set()  # threads that wait for something else than the store
         self._reached: dict[_Part, int] = {}  # up to where those are there that are under way
         self._backoff = backoff
@@ -264,7 +267,7 @@ class Parts:
             if self._pace.look(self._clock(), self._received_bytes, is_held=bool(self._held)):
                 raise Unavailable(
                     f"{self._location}: fewer than {LEAST_BYTES_PER_S} bytes a second have come "
-                    f"for {WINDOW_S:.0f} s"
+                    f"for {self._stall_s:g} s"
                 )
         self._stage.progress(self._done_bytes)
 

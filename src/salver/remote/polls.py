@@ -14,7 +14,6 @@ NEVER_S: Final = float("inf")
 
 _AT_ONCE: Final = 8  # polls, beside those that are late
 _MOST: Final = 64  # polls, with those
-_QUIET_S: Final = 3.0  # longer than what the cache has waits for a store to answer
 _AGAIN_S: Final = 0.25  # until what was late is listened to again
 _SOONEST_S: Final = 0.02
 
@@ -33,7 +32,7 @@ class Polled(Protocol):
 class Polls:
     """The polls that are under way. Its methods are called from one thread."""
 
-    def __init__(self, clock: Callable[[], float], quiet_s: float = _QUIET_S) -> None:
+    def __init__(self, clock: Callable[[], float], quiet_s: float) -> None:
         """Poll nothing yet.
 
         Args:

@@ -66,7 +66,7 @@ class ObjectStoreSource:
             ServingError: the file that says how stores are reached is wrong.
         """
         self._settings = settings
-        self._polls = Polls(clock)
+        self._polls = Polls(clock, settings.quiet_s)
         self._open = opening
         self._stores = read_remote_config(settings.config_file) if settings.config_file else ()
         self._bandwidth = shared_bandwidth(settings)
@@ -145,6 +145,7 @@ class ObjectStoreSource:
             stage,
             self._bandwidth,
             location=version.location,
+            stall_s=self._settings.timeout_s,
             is_behind=self._settings.is_behind,
         ).run()
         for name in directories:

@@ -51,10 +51,7 @@ PAGE: Final = 1000
 """Objects that a store tells of in one answer."""
 
 CHUNK_BYTES: Final = 1 << 20
-_READ_TIMEOUT: Final = timedelta(seconds=30)  # without a byte
-_CONNECT_TIMEOUT: Final = timedelta(seconds=5)
-_WHOLE_TIMEOUT: Final = timedelta(hours=6)  # of a large file; what counts is that for a byte
-_QUICK_TIMEOUT: Final = timedelta(seconds=60)  # of a page of a listing, and of a small file
+_WHOLE_TIMEOUT: Final = timedelta(days=30)  # of a large file; what counts is that for a byte
 _NO_RETRIES: Final = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}
 # What the library raises: some of its errors are Python's own.
 _ERRORS: Final = (BaseError, OSError, NotImplementedError, ValueError)
@@ -94,8 +91,9 @@ def open_bucket(
     options, credentials = _OPENINGS[place.scheme](place, store, environment)
     kind = _KINDS[place.scheme]
     client = _client(
-        store, environment, str(options.get("endpoint") or options.get("base_url", ""))
+        store, settings, environment, str(options.get("endpoint") or options.get("base_url", ""))
     )
+    quick_timeout = timedelta(seconds=settings.timeout_s)
     provided = {"credential_provider": credentials.provider} if credentials.provider else {}
     try:
         opened, quick = (
@@ -106,7 +104,7 @@ def open_bucket(
                 retry_config=_NO_RETRIES,
                 **provided,
             )
-            for timeout in (_WHOLE_TIMEOUT, _QUICK_TIMEOUT)
+            for timeout in (_WHOLE_TIMEOUT, quick_timeout)
         )
     except (BaseError, ValueError, TypeError) as error:
         answer = read_answer(error) if isinstance(error, BaseError) else None
@@ -385,11 +383,13 @@ _OPENINGS: Final = {"s3": _s3, "gs": _gcs, "az": _azure, "abfs": _azure}
 _KINDS: Final = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
 
 
-def _client(store: RemoteStore, environment: Mapping[str, str], endpoint: str) -> dict[str, Any]:
+def _client(
+    store: RemoteStore, settings: SourceSettings, environment: Mapping[str, str], endpoint: str
+) -> dict[str, Any]:
     """How connections are made."""
     client: dict[str, Any] = {
-        "read_timeout": _READ_TIMEOUT,
-        "connect_timeout": _CONNECT_TIMEOUT,
+        "read_timeout": timedelta(seconds=settings.byte_timeout_s),
+        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
     }
     if endpoint.startswith("http://"):
         client["allow_http"] = True

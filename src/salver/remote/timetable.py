@@ -9,6 +9,7 @@ from salver.remote.backing_off import Backoff, jittered
 from salver.remote.errors import StoreBusy, is_transient
 from salver.remote.polls import NEVER_S, Polls
 from salver.sources.protocol import Found, MonitoredServable, Stage, Version
+from salver.sources.settings import SourceSettings
 from salver.sources.unforeseen import Unforeseen
 
 __all__ = ["Failures", "OneByOne", "again"]
@@ -101,19 +102,19 @@ class OneByOne:
     def __init__(
         self,
         look: Callable[[MonitoredServable], Mapping[int, Version]],
-        poll_wait_s: float,
+        settings: SourceSettings,
         clock: Callable[[], float],
     ) -> None:
         """Know of no model yet.
 
         Args:
             look: finds the versions of a model; raises `ServingError`.
-            poll_wait_s: the pause between two polls of one.
+            settings: say how often to look.
             clock: seconds, monotonic.
         """
         self._look = look
-        self._poll_wait_s = poll_wait_s
-        self._polls = Polls(clock)
+        self._poll_wait_s = settings.poll_wait_s
+        self._polls = Polls(clock, settings.quiet_s)
         self._servables: Sequence[MonitoredServable] | None = None
         self._looked: dict[MonitoredServable, _Looked] = {}
 

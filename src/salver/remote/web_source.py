@@ -59,7 +59,7 @@ class WebSource:
         self._settings = settings
         self._stores = read_remote_config(settings.config_file) if settings.config_file else ()
         self._bandwidth: Bandwidth = shared_bandwidth(settings)
-        self._models = OneByOne(self._look, settings.poll_wait_s, clock)
+        self._models = OneByOne(self._look, settings, clock)
         self._opening = threading.Lock()  # guards what follows
         self._webs: dict[RemoteStore, Web] = {}
 
@@ -204,6 +204,7 @@ class WebSource:
             stage,
             self._bandwidth,
             location=where,
+            stall_s=self._settings.timeout_s,
             is_behind=self._settings.is_behind,
         ).run()
         unpack(into / _ARCHIVE, into, where, stage.check)

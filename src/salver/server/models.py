@@ -95,6 +95,8 @@ def make_sources(options: ServerOptions, fetches: FetchMetrics) -> Sources:
     settings = SourceSettings(
         poll_wait_s=options.remote_poll_wait_seconds,
         settle_s=options.remote_settle_seconds,
+        stale_wait_s=options.remote_stale_wait_seconds,
+        timeout_s=options.remote_timeout_seconds,
         bytes_per_second=options.fetch_bandwidth_bytes_per_second,
         config_file=options.remote_config_file,
         allowed_base_paths=tuple(options.allowed_base_paths.split(",")),
@@ -111,6 +113,7 @@ def make_sources(options: ServerOptions, fetches: FetchMetrics) -> Sources:
         ),
         make=lambda scheme: make_source(scheme, settings),
         on_fetched=fetches.fetched,
+        stale_wait_s=settings.stale_wait_s,
     )
 
 

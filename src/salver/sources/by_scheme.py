@@ -23,6 +23,7 @@ from salver.sources.polled import Findings, Nothing, OnStale, PolledSource, comp
 from salver.sources.polling import Wait
 from salver.sources.protocol import Aspire, Fetcher, MonitoredServable, Source, Stage, Version
 from salver.sources.records import KeptVersions
+from salver.sources.settings import STALE_WAIT_S
 from salver.sources.table import make_source
 from salver.sources.verification import LocalCopies, Verification
 from salver.vocabulary.servable import Specific
@@ -47,6 +48,7 @@ class Sources:
         wait: Wait = threading.Event.wait,
         make: Callable[[str], Source | None] = make_source,
         on_fetched: OnFetched = lambda _model, _count, _seconds: None,
+        stale_wait_s: float = STALE_WAIT_S,
     ) -> None:
         """Look for nothing before `connect` and `start`.
 
@@ -58,6 +60,7 @@ class Sources:
             wait: see `Polling`.
             make: makes the source for a scheme; see `table.make_source`.
             on_fetched: told of each fetch that has ended; see `FetchMeter`.
+            stale_wait_s: how long a store may say nothing before what the cache has is served.
         """
         self._file_system = file_system
         self._cache = cache
@@ -65,6 +68,7 @@ class Sources:
         self._copies = LocalCopies(verification)
         self._is_watching = is_watching
         self._wait = wait
+        self._stale_wait_s = stale_wait_s
         self._make = make
         self._meter = FetchMeter(on_fetched)
         self._kept = KeptVersions(lambda: cache().directory, time.monotonic)
@@ -312,6 +316,7 @@ class Sources:
             kept=self._kept,
             on_stale=self._on_stale,
             wait=self._wait,
+            answer_s=self._stale_wait_s,
         )
         if self._is_started and not self._is_stopped:
             polled.start()

@@ -16,7 +16,7 @@ from salver.instruments.files import local_path
 from salver.instruments.notices import NOTICE
 from salver.sources.polling import Polling, Wait
 from salver.sources.protocol import Aspire, Found, MonitoredServable, Source, Version
-from salver.sources.settings import ANSWER_S
+from salver.sources.settings import STALE_WAIT_S
 from salver.sources.silence import Silence
 from salver.sources.watcher import Watcher
 
@@ -83,7 +83,7 @@ class PolledSource(Polling):
         on_stale: OnStale = _nobody_minds,
         is_watching: bool = False,
         wait: Wait = threading.Event.wait,
-        answer_s: float = ANSWER_S,
+        answer_s: float = STALE_WAIT_S,
     ) -> None:
         """Do nothing before `start`.
 

@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 __all__ = ["Silence"]
+
+_LEAST_S: Final = 0.1
 
 _logger = logging.getLogger(__name__)
 
@@ -32,13 +34,13 @@ class Silence:
 
         Args:
             name: of the thread.
-            after_s: how long a silence is.
+            after_s: how long a silence is, at least a tenth of a second.
             on_silence: called in a thread of its own.
             begin: what is before it is set is no silence.
             clock: seconds, monotonic.
         """
         self._name = name
-        self._after_s = after_s
+        self._after_s = max(_LEAST_S, after_s)
         self._on_silence = on_silence
         self._begin = begin
         self._clock = clock

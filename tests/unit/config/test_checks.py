@@ -69,6 +69,21 @@ _Check = Callable[[ServerOptions], None]
         ),
         (
             checks.check_ours,
+            ServerOptions(remote_stale_wait_seconds=-1.0),
+            "--remote_stale_wait_seconds must be from 0 to 86400, not -1.0.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(remote_timeout_seconds=0.0),
+            "--remote_timeout_seconds must be from 0.01 to 86400, not 0.0.",
+        ),
+        (
+            checks.check_ours,
+            ServerOptions(remote_timeout_seconds=math.nan),
+            "--remote_timeout_seconds must be from 0.01 to 86400, not nan.",
+        ),
+        (
+            checks.check_ours,
             ServerOptions(max_request_bytes=0),
             "--max_request_bytes must be positive, not 0.",
         ),
@@ -157,6 +172,7 @@ def test_flags_that_contradict_each_other_are_refused(
             ServerOptions(tensorflow_session_parallelism=1, tensorflow_inter_op_parallelism=1),
         ),
         (checks.check_ours, ServerOptions(drain_timeout_seconds=0.0)),
+        (checks.check_ours, ServerOptions(remote_stale_wait_seconds=0.0)),
         (checks.check_ours, ServerOptions(custom_op_libraries=__file__)),
     ],
 )

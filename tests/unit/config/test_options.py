@@ -111,6 +111,8 @@ _OURS = [
     ("manifest_public_key_file", "string", ""),
     ("remote_poll_wait_seconds", "float", 60.0),
     ("remote_settle_seconds", "float", 10.0),
+    ("remote_stale_wait_seconds", "float", 2.0),
+    ("remote_timeout_seconds", "float", 60.0),
     ("fetch_bandwidth_bytes_per_second", "int64", 0),
     ("remote_config_file", "string", ""),
     ("conversion_timeout_seconds", "float", 600.0),

@@ -1,7 +1,6 @@
 import hashlib
 import threading
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from salver.errors import Aborted, InvalidArgument, NotFound, ServingError, Unav
 from salver.instruments.files import Footprint
 from salver.remote.beside import MOST_BYTES
 from salver.remote.places import Place
-from salver.remote.polls import Polls
 from salver.remote.source import ObjectStoreSource
 from salver.remote.stores import Bucket
 from salver.sources.protocol import MonitoredServable, Version
@@ -153,7 +151,7 @@ def test_models_that_change_while_a_listing_hangs_are_those_of_the_next(
         assert gate.wait(30)
         return pages(bucket, path)
 
-    monkeypatch.setattr("salver.remote.source.Polls", partial(Polls, quiet_s=0.05))
+    monkeypatch.setattr(SourceSettings, "quiet_s", 0.05)
     store.source = ObjectStoreSource(SourceSettings(poll_wait_s=1.0), lambda: 1.0, store._open)
     monkeypatch.setattr(Bucket, "pages", hanging)
     for name in "abc":

@@ -7,6 +7,7 @@ from salver.remote.errors import StoreBusy
 from salver.remote.polls import NEVER_S
 from salver.remote.timetable import Failures, OneByOne, again
 from salver.sources.protocol import MonitoredServable, Version
+from salver.sources.settings import SourceSettings
 from salver.vocabulary.servable import Latest
 
 
@@ -34,7 +35,7 @@ def test_a_look_that_raises_what_nobody_foresaw_is_an_error_of_its_model_alone(
         return {1: Version("here")}
 
     good, evil = (MonitoredServable(name, f"x://{name}", Latest()) for name in ("good", "evil"))
-    models = OneByOne(look, 1.0, lambda: now_s)
+    models = OneByOne(look, SourceSettings(poll_wait_s=1.0), lambda: now_s)
     wanted = (evil, good)
     for again_s in (1.0, 2.0, 4.0):
         found = dict(models.find(wanted))
