@@ -263,6 +263,13 @@ def azure_store(_directory: Path, version: Path) -> Iterator[tuple[str, Mapping[
 
 
 @contextmanager
+def azure_account(_directory: Path, version: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    with azure_store(_directory, version) as (_, environment):
+        account = "devstoreaccount1.dfs.core.windows.net"
+        yield f"abfs://models@{account}/far", environment
+
+
+@contextmanager
 def google_store(_directory: Path, version: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     with fake_gcs() as store:
         store.put_tree(version, "far/7")
@@ -299,7 +306,11 @@ def local_store(directory: Path, version: Path) -> Iterator[tuple[str, Mapping[s
 
 
 @pytest.mark.parametrize(
-    "opened", [rclone_store, azure_store, google_store, web_store, hub_store, local_store]
+    "opened",
+    [
+        *(rclone_store, azure_store, azure_account, google_store),
+        *(web_store, hub_store, local_store),
+    ],
 )
 def test_a_model_is_served_from_every_kind_of_store(
     opened: Callable[[Path, Path], AbstractContextManager[tuple[str, Mapping[str, str]]]],

@@ -125,7 +125,7 @@ def test_a_look_that_is_under_way_when_all_is_closed_is_not_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, is_redirect: bool
 ) -> None:
     monkeypatch.setattr(SourceSettings, "quiet_s", 0.05)
-    source, models = WebSource("http", SourceSettings()), []
+    source, models = WebSource("http", SourceSettings(timeout_s=2.0)), []
     with serving() as web, dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x") as url:
         has_closed = threading.Event()
 

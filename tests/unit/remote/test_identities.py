@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -218,6 +218,20 @@ def test_a_web_identity_is_changed_for_credentials(
     look("s3://b/m", environment, store)
     assert "my-jwt" in "".join(path + body for path, _, body in secure.asked)
     assert is_signed(cloud.headers("list-type"))
+
+
+def test_a_store_with_a_certificate_of_its_own_is_reached_as_is_said(
+    secure: Cloud, look: Look, tmp_path: Path
+) -> None:
+    plain, ca_file = RemoteStore(region="r", anonymous=True), str(tmp_path / "ca.pem")
+    host = {"S3_ENDPOINT": secure.url.removeprefix("https://")}
+    with pytest.raises(ServingError, match="its certificate is of an unknown authority"):
+        look("s3://b/m", host, plain)
+    assert secure.asked == []
+    look("s3://b/m", {}, replace(plain, ca_file=ca_file))
+    look("s3://b/m", {"AWS_CA_BUNDLE": ca_file}, plain)
+    look("s3://b/m", {"AWS_CA_BUNDLE": "", "S3_VERIFY_SSL": "0"}, plain)
+    assert len(secure.asked) == 3
 
 
 def test_the_metadata_of_google_hands_out_a_token(cloud: Cloud, look: Look) -> None:
