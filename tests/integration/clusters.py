@@ -21,7 +21,9 @@ import yaml
 from salver.cluster.processes import ProcessId, is_alive, send_signal, wait_end
 from tests.integration.serving import PATIENCE_S, SOURCES, Lines, eventually, free_port
 
-__all__ = ["HAS_RAY", "Load", "Machines", "machines", "needs_ray", "nodes_of", "status_of"]
+__all__ = [
+    *("HAS_RAY", "Load", "Machines", "RayNodes", "machines", "needs_ray", "nodes_of", "status_of"),
+]
 
 HAS_RAY = find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(
@@ -60,6 +62,7 @@ class Machines:
     grpc_port: int
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     flags: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -75,7 +78,7 @@ class Machines:
             "name": self.directory.name.replace("_", "-"),
             "ray": {"address": self.ray.address},
             "state": {"journal": str(self.directory / "state" / "journal.json")},
-            "nodes": {"memory_bytes": 1 << 30, "cpus": 0.5},
+            "nodes": {"memory_bytes": 1 << 30, "cpus": 0.5, **self.nodes},
             "server": {
                 "flags": {"rest_api_port": self.rest_port, "port": self.grpc_port, **self.flags}
             },
@@ -141,10 +144,20 @@ class Machines:
 class RayNodes:
     """See `ray_nodes`."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], port: int = 0, autoscaling: str = ""
+    ) -> None:
+        """Begin.
+
+        Args:
+            environment: of their processes.
+            port: of the head; 0 for any.
+            autoscaling: a file for Ray's autoscaler; empty for none.
+        """
         self.address = ""
+        program = str(Path(__file__).with_name("ray_nodes.py"))
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("ray_nodes.py")), str(free_port())],
+            [sys.executable, program, str(port or free_port()), autoscaling],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

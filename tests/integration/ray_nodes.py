@@ -2,8 +2,8 @@
 
     add HOST | kill HOST | end
 
-The first host is the head. Each line is answered by one on standard output. So the tests' process
-has nothing of Ray's daemons in it.
+The first host is the head; it has Ray's autoscaler where a file for that is named. Each line is
+answered by one on standard output. So the tests' process has nothing of Ray's daemons in it.
 """
 
 import sys
@@ -16,14 +16,15 @@ _NODE: Final = {"num_cpus": 2, "include_dashboard": False}
 
 
 class Nodes:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, autoscaling: str = "") -> None:
         self._port = port
+        self._autoscaling = autoscaling
         self._cluster = Cluster(initialize_head=False, shutdown_at_exit=False)
         self._nodes: dict[str, Any] = {}
 
     def add(self, host: str) -> str:
         is_head = self._cluster.head_node is None
-        more = {"gcs_server_port": self._port} if is_head else {}
+        more = self._of_head() if is_head else {}
         for turn in range(_TRIES):
             try:
                 self._nodes[host] = self._cluster.add_node(node_ip_address=host, **_NODE, **more)
@@ -32,6 +33,12 @@ class Nodes:
                 if is_head or turn == _TRIES - 1:
                     raise
         return str(self._cluster.gcs_address)
+
+    def _of_head(self) -> dict[str, Any]:
+        more: dict[str, Any] = {"gcs_server_port": self._port}
+        if self._autoscaling:
+            more |= {"autoscaling_config": self._autoscaling, "no_monitor": False}
+        return more
 
     def kill(self, host: str) -> str:
         self._cluster.remove_node(self._nodes.pop(host), allow_graceful=False)
@@ -43,8 +50,8 @@ class Nodes:
         return "ended"
 
 
-def main(port: int) -> None:
-    nodes = Nodes(port)
+def main(port: int, autoscaling: str = "") -> None:
+    nodes = Nodes(port, autoscaling)
     for line in sys.stdin:
         verb, _, host = line.strip().partition(" ")
         said = getattr(nodes, verb)(host)
@@ -55,4 +62,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -9,7 +9,8 @@ Reports only note what has changed; `tick`, about once a second, decides:
 2. models whose demand calls for it get more replicas, or fewer, or leave memory;
 3. versions that enough replicas have become the truth, and labels move;
 4. models are placed; one that moves stays where it was until it answers where it should be;
-5. nodes whose files have changed, and the map of peers, get a new generation.
+5. nodes that nobody needs are drained, to go back to Ray's autoscaler, or come back from there;
+6. nodes whose files have changed, and the map of peers, get a new generation.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,11 +21,13 @@ from salver.cluster.asked import scale
 from salver.cluster.evacuation import drain_notice, is_stuck, restart_notice, watch_turn
 from salver.cluster.explain import explain
 from salver.cluster.generations import desire_of, publish
+from salver.cluster.growing import Wanted
 from salver.cluster.membership import bury, bury_the_silent
 from salver.cluster.models import KnownModel
 from salver.cluster.moving import place_if_due, release
 from salver.cluster.nodes import KnownNode
 from salver.cluster.reports import ModelReport, NodeDesire, NodeReport
+from salver.cluster.resizing import resize, take_back
 from salver.cluster.settings import Settings
 from salver.cluster.spec import ClusterSpec, check_cluster
 from salver.cluster.state import State
@@ -62,9 +65,19 @@ class Controller:
         return self._state.restarting
 
     @property
-    def drained(self) -> Collection[str]:
-        """Nodes that a person has drained."""
-        return self._state.draining
+    def leaving(self) -> Collection[str]:
+        """Nodes that a person has drained, or that are superfluous."""
+        return self._state.draining | self._state.surplus
+
+    @property
+    def surplus(self) -> frozenset[str]:
+        """Nodes that are superfluous: drained, to go back to Ray's autoscaler."""
+        return frozenset(self._state.surplus)
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which nodes there should be."""
+        return self._state.wanted
 
     @property
     def is_stuck(self) -> bool:
@@ -149,6 +162,8 @@ class Controller:
         if node is None:
             node = state.nodes[report.name] = said
             state.drain_as_asked(report.name)
+        if is_new:
+            state.short_s = None
         if is_new or node.peer() != said.peer() or node.room() != said.room():
             state.must_place = state.must_map = True
         if state.gathering_s is None:
@@ -196,14 +211,25 @@ class Controller:
         """
         state = self._state
         known = state.nodes.get(node)
-        if known is None and (is_draining or node not in state.draining):
+        if known is None and (is_draining or node not in self.leaving):
             names = ", ".join(sorted(state.nodes)) or "none"
             raise NotFound(f"There is no node {node}", hint=f"Nodes that live: {names}.")
         if is_draining:
             state.draining.add(node)
         else:
             state.draining.discard(node)
+            take_back(state, node)
         state.drain_as_asked(node)
+
+    def see(self, nodes: Collection[str], kept: Collection[str]) -> None:
+        """Take which machines there are; a superfluous one that is there no more has been taken.
+
+        Args:
+            nodes: names of all of them.
+            kept: of those that are never superfluous.
+        """
+        self._state.surplus &= {*nodes}
+        self._state.kept = frozenset(kept)
 
     def restart(self, node: str) -> None:
         """Have others take over a node's models while its server is started with other flags.
@@ -223,10 +249,16 @@ class Controller:
         """Whether a node lives, or may."""
         return node in self._state.nodes
 
+    def is_empty(self, node: str) -> bool:
+        """Whether nothing is needed any more of what a node has."""
+        known = self._state.nodes.get(node)
+        return known is not None and known.is_draining and not known.held
+
     def forget(self, node: str) -> None:
         """A node has gone for good."""
         state = self._state
         state.draining.discard(node)
+        state.surplus.discard(node)
         if state.restarting == node:
             self.restart("")
         self.lose(node)
@@ -248,6 +280,7 @@ class Controller:
         place_if_due(state)
         release(state)
         watch_turn(state)
+        resize(state)
         publish(state)
 
     # -- what is told ----------------------------------------------------------------------------

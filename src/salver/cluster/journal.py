@@ -1,9 +1,9 @@
 """What must outlive a controller, as a JSON document, and a controller's state made of it.
 
 Only what cannot be observed again: the specification, where models should be, the truth of their
-versions, what was learned of their size, how many replicas demand called for, who has been drained
-and whose server is being started anew. Who lives, what is loaded and what is asked is in the next
-reports.
+versions, what was learned of their size, how many replicas demand called for, who has been drained,
+which nodes are superfluous and whose server is being started anew. Who lives, what is loaded and
+what is asked is in the next reports.
 
 `schema` says what a reader must understand. A member that came later is optional, so that an older
 journal is read, and a journal of ours by an older release.
@@ -38,6 +38,7 @@ def written(state: State) -> dict[str, Any]:
         "generation": state.generation,
         "spec": None if state.spec is None else _spec_document(state),
         "draining": sorted(state.draining),
+        "surplus": sorted(state.surplus),
         "restarting": state.restarting,
         "touched": sorted(state.touched | _with_removed(state)),
         "nodes": [_node_document(state, state.nodes[name]) for name in sorted(state.nodes)],
@@ -115,6 +116,7 @@ def _state(journal: Mapping[str, Any], settings: Settings) -> State:
     state = State(settings)
     state.generation = int(journal["generation"])
     state.draining = {*journal["draining"]}
+    state.surplus = {*journal.get("surplus", ())}
     state.restarting = str(journal.get("restarting", ""))
     if journal["spec"] is not None:
         state.spec = _spec(journal["spec"])

@@ -67,6 +67,11 @@ class KnownModel:
         """Whether it is to leave memory when nothing is asked of it."""
         return not self.is_kept_warm and self.replicas.max >= 1
 
+    def is_cramped(self, now_s: float, idle_s: float) -> bool:
+        """Whether it has been asked for lately, and is not in memory for want of room."""
+        last_s = self.demand.last_s
+        return not self.is_warm and last_s is not None and now_s - last_s < idle_s
+
     def most(self, nodes: int) -> int:
         """Replicas that it may have at so many nodes."""
         return max(1, self.replicas.min, min(self.replicas.max or nodes, nodes))
@@ -130,8 +135,10 @@ class KnownModel:
 
     def resident_bytes(self, unknown_bytes: int) -> int:
         """Memory that it takes at each of its nodes."""
-        if not self.is_warm:
-            return 0
+        return self.loaded_bytes(unknown_bytes) if self.is_warm else 0
+
+    def loaded_bytes(self, unknown_bytes: int) -> int:
+        """Memory that it takes where it is in memory."""
         return (self.bytes or unknown_bytes) * max(1, len(self.versions))
 
     def document(self, labels: Mapping[str, int]) -> dict[str, Any]:

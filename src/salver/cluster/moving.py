@@ -1,16 +1,16 @@
 """Has models placed, and moves them: the new place answers before the old one is given up."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from salver.cluster.models import KnownModel
-from salver.cluster.needs import Assignment, NodeRoom
+from salver.cluster.needs import Assignment, ModelNeed, NodeRoom
 from salver.cluster.nodes import KnownNode
 from salver.cluster.placement import place
-from salver.cluster.residency import choose_warm
+from salver.cluster.residency import choose_warm, rehouse
 from salver.cluster.state import State
 
-__all__ = ["place_if_due", "release"]
+__all__ = ["is_gathered", "needs_of", "place_if_due", "release", "rooms_of"]
 
 
 def place_if_due(state: State) -> None:
@@ -18,12 +18,9 @@ def place_if_due(state: State) -> None:
 
     Where models were asked for that are not in memory, only that is looked at.
     """
-    settings = state.settings
-    if state.spec is None or state.gathering_s is None:
+    if state.spec is None or not is_gathered(state):
         return
-    if state.now_s - state.gathering_s < settings.gather_s:
-        return
-    is_due = state.now_s - state.balanced_s >= settings.balance_s
+    is_due = state.now_s - state.balanced_s >= state.settings.balance_s
     if state.must_place or (is_due and state.active):
         state.must_place = False
         state.balanced_s = state.now_s
@@ -32,17 +29,38 @@ def place_if_due(state: State) -> None:
         _warm(state)
 
 
+def is_gathered(state: State) -> bool:
+    """Whether all nodes have had time to report."""
+    began_s = state.gathering_s
+    return began_s is not None and state.now_s - began_s >= state.settings.gather_s
+
+
+def needs_of(state: State) -> list[ModelNeed]:
+    """What models need of nodes."""
+    return [model.need(state.settings.unknown_bytes) for model in state.models.values()]
+
+
+def rooms_of(state: State, lingering: Mapping[str, int] | None = None) -> list[NodeRoom]:
+    """What nodes have for models, less what those take that are about to leave them."""
+    less = lingering or {}
+    return [
+        node.room(less.get(name, 0)) for name, node in state.nodes.items() if not node.is_draining
+    ]
+
+
 def _place(state: State) -> None:
     settings = state.settings
-    nodes = {name: node for name, node in state.nodes.items() if not node.is_draining}
     lingering = _warm(state)
-    rooms = [node.room(lingering[name]) for name, node in nodes.items()]
+    rooms = rooms_of(state, lingering)
     before = {model.name: model.nodes or _holders(state, model) for model in state.models.values()}
+    for name, node in _rehoused(state, lingering).items():
+        if node not in before[name]:
+            before[name] = (node,)
     most = max(0, settings.moves - len(state.moving))
-    needs = [model.need(settings.unknown_bytes) for model in state.models.values()]
+    needs = needs_of(state)
     after = place(needs, rooms, before, most_moves=most)
     if _cool_homeless(state, after, rooms):
-        needs = [model.need(settings.unknown_bytes) for model in state.models.values()]
+        needs = needs_of(state)
         after = place(needs, rooms, before, most_moves=most)
     state.is_short = any(len(after[need.name]) < need.replicas for need in needs)
     for name, names in after.items():
@@ -76,13 +94,7 @@ def _warm(state: State) -> dict[str, int]:
     settings = state.settings
     nodes = {name: node for name, node in state.nodes.items() if not node.is_draining}
     lingering = {name: _lingering_bytes(state, node) for name, node in nodes.items()}
-    rooms = {
-        name: min(
-            node.report.memory_bytes * (1 - settings.spare),
-            node.report.memory_bytes - lingering[name],
-        )
-        for name, node in nodes.items()
-    }
+    rooms = _warm_rooms(state, lingering)
     idle_s = settings.scaling.idle_s
     models = state.models.values()
     for model in choose_warm(models, rooms, settings.unknown_bytes, idle_s, state.now_s):
@@ -90,6 +102,25 @@ def _warm(state: State) -> dict[str, int]:
         state.must_place |= model.is_warm and not model.nodes
     state.must_warm = False
     return lingering
+
+
+def _warm_rooms(state: State, lingering: Mapping[str, int]) -> dict[str, float]:
+    """Memory of nodes for what is to be there, less what is left to models loaded on demand."""
+    part = 1 - state.settings.spare
+    memory = {name: state.nodes[name].report.memory_bytes for name in lingering}
+    return {name: min(most * part, most - lingering[name]) for name, most in memory.items()}
+
+
+def _rehoused(state: State, lingering: Mapping[str, int]) -> dict[str, str]:
+    """See `rehouse`."""
+    settings = state.settings
+    rooms = _warm_rooms(state, lingering)
+    idle_s = settings.scaling.idle_s
+    models = state.models.values()
+    found = rehouse(models, rooms, settings.unknown_bytes, idle_s, state.now_s)
+    for name in found:
+        state.rewarm(state.models[name].nodes)
+    return found
 
 
 def _holders(state: State, model: KnownModel) -> tuple[str, ...]:

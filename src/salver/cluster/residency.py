@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from salver.cluster.models import KnownModel
 
-__all__ = ["choose_warm"]
+__all__ = ["choose_warm", "rehouse"]
 
 
 def choose_warm(
@@ -58,6 +58,41 @@ def choose_warm(
         left = [model for each in optional.values() for model in each if model.is_warm]
         _cool(left, whole - room, unknown_bytes, changed)
     return changed
+
+
+def rehouse(
+    models: Iterable[KnownModel],
+    rooms: Mapping[str, float],
+    unknown_bytes: int,
+    idle_s: float,
+    now_s: float,
+) -> dict[str, str]:
+    """Set `is_warm` of models that were asked for lately and whose nodes have no memory for them.
+
+    It is for those that are to be in memory while they are asked for. The arguments are those of
+    `choose_warm`, which comes first.
+
+    Returns:
+        Model → the node that has memory for it.
+    """
+    known = list(models)
+    cramped = [each for each in known if each.may_be_nowhere and each.is_cramped(now_s, idle_s)]
+    if not cramped:
+        return {}
+    free = dict(rooms)
+    for model in known:
+        for node in model.nodes:
+            if node in free:
+                free[node] -= model.resident_bytes(unknown_bytes)
+    found = {}
+    for model in sorted(cramped, key=_last_asked, reverse=True):
+        need = model.loaded_bytes(unknown_bytes)
+        node = max(free, key=lambda name: (free[name], name), default="")
+        if node and need <= free[node]:
+            free[node] -= need
+            model.is_warm = True
+            found[model.name] = node
+    return found
 
 
 def _should_be_warm(model: KnownModel, idle_s: float, now_s: float) -> bool:

@@ -5,15 +5,16 @@ Knows nothing of Ray: `on_ray` runs one of these in an actor. Any thread may cal
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import orjson
 
 from salver.cluster.conditions import NodeCondition
 from salver.cluster.control import Controller
+from salver.cluster.growing import Wanted
 from salver.cluster.journal_file import JournalFile
 from salver.cluster.reports import NodeDesire, NodeReport
 from salver.cluster.rolling import turn_after
@@ -21,7 +22,7 @@ from salver.cluster.spec import ClusterSpec
 from salver.cluster.wire import Answer, Message
 from salver.errors import ServingError
 
-__all__ = ["ControllerService"]
+__all__ = ["ControllerService", "NodePlan"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,23 @@ _NODE_S: Final = 10.0  # how long the last condition of a node counts
 _TURN_S: Final = 300.0  # likewise of one whose server is being stopped, which takes its time
 _UNSETTLED_S: Final = 60.0  # for which a turn may wait without being told of
 _RESTARTS: Final = "restarts"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What becomes of the machines that there are.
+
+    Attributes:
+        wanted: those that stay, and how many more there should be.
+        surplus: those that get no new server: they go back to Ray's autoscaler.
+        reporting: of those, the ones whose agents are there.
+        ended: of these, the ones whose servers have ended.
+    """
+
+    wanted: Wanted
+    surplus: frozenset[str]
+    reporting: frozenset[str]
+    ended: frozenset[str]
 
 
 class ControllerService:
@@ -130,7 +148,7 @@ class ControllerService:
     def _must_restart(self, name: str, desire: NodeDesire) -> bool:
         if self._core.restarting != name or not self._conditions[name][1].is_outdated:
             return False
-        if name in self._core.drained:  # what a person has drained is not started anew like that
+        if name in self._core.leaving:  # what a person has drained is not started anew like that
             return desire.may_stop
         return desire.may_stop or self._core.is_stuck or self._is_alone(name)
 
@@ -138,7 +156,7 @@ class ControllerService:
         """Whether no other node could take over what a node has."""
         if self._monotonic() - self._begun_s <= _NODE_S:  # others may not have reported yet
             return False
-        return self._conditions.keys() - self._core.drained <= {name}
+        return self._conditions.keys() - self._core.leaving <= {name}
 
     def tick(self) -> None:
         """Decide, about once a second."""
@@ -165,12 +183,12 @@ class ControllerService:
         turn, nodes = self._core.restarting, self._nodes()
         if not turn or (turn not in nodes and now_s - self._begun_s <= _TURN_S):
             return  # the turn is of a journal, and the node may be stopping its server
-        drained, is_stuck = self._core.drained, self._core.is_stuck
+        drained, is_stuck = self._core.leaving, self._core.is_stuck
         if not turn_after(turn, nodes, drained, is_whole=False, is_stuck=is_stuck):
             self._core.restart("")
 
     def _begin_turn(self, now_s: float) -> None:
-        nodes, drained = self._nodes(), self._core.drained
+        nodes, drained = self._nodes(), self._core.leaving
         following = "" if self._core.restarting else turn_after("", nodes, drained, is_whole=True)
         if not following or self._core.status().is_settled:
             self._problems.pop(_RESTARTS, None)
@@ -210,6 +228,33 @@ class ControllerService:
             self._core.drain(node, is_draining)
             journal = self._made_journal()
         self._write(*journal)
+
+    def see_nodes(self, nodes: Collection[str], kept: Collection[str]) -> NodePlan:
+        """Take which machines there are; returns which of them are used, and how many should be.
+
+        Args:
+            nodes: names of all of them.
+            kept: of those that stay in any case.
+        """
+        with self._lock:
+            self._core.see(nodes, kept)
+            surplus = self._core.surplus
+            reporting = frozenset(filter(self._core.knows, surplus))
+            ended = frozenset(
+                name
+                for name in reporting
+                if (found := self._conditions.get(name)) is not None
+                and not found[1].server_pid
+                and self._core.is_empty(name)
+            )
+            return NodePlan(self._core.wanted, surplus, reporting, ended)
+
+    def give_back(self, node: str) -> None:
+        """Nobody looks after a superfluous node any more."""
+        with self._lock:
+            self._core.lose(node)
+            self._conditions.pop(node, None)
+            self._reports.pop(node, None)
 
     def forget(self, node: str) -> None:
         """A node has gone for good."""

@@ -23,6 +23,9 @@ class Settings:
             still has can go nowhere else.
         balance_s: between two looks at the balance of nodes.
         moves: that balance may have under way at a time.
+        short_s: how long models must have too few nodes before a further one is asked for, counted
+            anew when one has come: models whose size nobody knows are taken for larger than most.
+        head_room: part of each node's memory that must be left where there is a node less.
         spare: part of the memory of all nodes that is left to models which are loaded on demand.
         unknown_bytes: what a model is taken for until a node has loaded it.
         scaling: see there.
@@ -36,6 +39,8 @@ class Settings:
     wait_for_room_s: float = 60.0
     balance_s: float = 10.0
     moves: int = 64
+    short_s: float = 10.0
+    head_room: float = 0.2
     spare: float = 0.1
     unknown_bytes: int = 64 << 20
     scaling: Scaling = field(default_factory=Scaling)

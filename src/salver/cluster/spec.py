@@ -44,6 +44,8 @@ class NodesSpec:
         zone_label: of nodes, whose value is the zone; empty for none.
         min: fewest nodes.
         max: most nodes; 0 for as many as there are.
+        idle_s: how long fewer nodes must be enough before one is given back to Ray's autoscaler; 0
+            for never.
     """
 
     cpus: float = 0.0
@@ -51,6 +53,7 @@ class NodesSpec:
     zone_label: str = ""
     min: int = 1
     max: int = 0
+    idle_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +178,7 @@ def _spec(message: Any, path: str) -> ClusterSpec:
 
 
 def _nodes(message: Any) -> NodesSpec:
-    for name in ("cpus", "memory_bytes", "min", "max"):
+    for name in ("cpus", "memory_bytes", "min", "max", "idle_s"):
         value = getattr(message, name)
         if not 0 <= value < float("inf"):
             raise ValueError(f"nodes.{name} must be from 0 up, not {value}")
@@ -187,6 +190,7 @@ def _nodes(message: Any) -> NodesSpec:
         message.zone_label,
         message.min or 1,
         message.max,
+        message.idle_s,
     )
 
 

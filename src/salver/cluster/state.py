@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from salver.cluster.growing import Wanted
 from salver.cluster.models import KnownModel
 from salver.cluster.nodes import KnownNode
 from salver.cluster.settings import Settings
@@ -27,6 +28,10 @@ class State:
         restarting: the node whose server is being started with other flags; empty for none.
         stuck: models that cannot leave that node, and why; empty while anything still leaves it.
         stuck_s: since when; None where it is not so.
+        surplus: names of nodes that are superfluous, and go back to Ray's autoscaler.
+        largest_bytes: memory of the largest node beside those that are kept, of all that ever came.
+        kept: names of nodes that are never superfluous; empty while nobody has said.
+        wanted: nodes that there should be, as of the last step.
         generation: the highest that anything has.
         now_s: the time, as it was said last.
         peer_map: the present one.
@@ -43,6 +48,9 @@ class State:
         gathering_s: when the first node reported; None before.
         scaled_s: when demand was averaged last; None before.
         balanced_s: when models were placed last.
+        sized_s: when a superfluous node was looked for last.
+        short_s: since when models have too few nodes; None where they have not.
+        roomy_s: since when a node is superfluous; None where none is.
         spec_document: a specification and how a journal has it.
     """
 
@@ -55,6 +63,10 @@ class State:
     restarting: str = ""
     stuck: dict[str, str] = field(default_factory=dict)
     stuck_s: float | None = None
+    surplus: set[str] = field(default_factory=set)
+    largest_bytes: int = 0
+    kept: frozenset[str] = frozenset()
+    wanted: Wanted = field(default_factory=Wanted)
     generation: int = 0
     now_s: float = 0.0
     peer_map: PeerMap = field(default_factory=PeerMap)
@@ -71,6 +83,9 @@ class State:
     gathering_s: float | None = None
     scaled_s: float | None = None
     balanced_s: float = 0.0
+    sized_s: float = 0.0
+    short_s: float | None = None
+    roomy_s: float | None = None
     spec_document: tuple[ClusterSpec, dict[str, Any]] | None = None
 
     def touch(self, nodes: Iterable[str]) -> None:
@@ -86,7 +101,8 @@ class State:
     def drain_as_asked(self, name: str) -> None:
         """Have a node be drained or not, by all who can ask for that."""
         if (node := self.nodes.get(name)) is not None:
-            node.is_draining = name in self.draining or name == self.restarting
+            is_leaving = name in self.draining or name in self.surplus
+            node.is_draining = is_leaving or name == self.restarting
             self.must_place = True
 
     def model(self, name: str) -> KnownModel | None:

@@ -1,6 +1,7 @@
 """Any sequence of what can happen to a cluster, and what must hold after each step of it."""
 
 import json
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -8,6 +9,7 @@ from tests.unit.cluster.simulated import MIB, Node, World, model, spec
 
 from salver.cluster.control import Controller
 from salver.cluster.settings import Settings
+from salver.cluster.spec import NodesSpec
 
 _NAMES = [f"m{number}" for number in range(8)]
 _NODES = [f"n{number}" for number in range(5)]
@@ -51,14 +53,16 @@ class ClusterMachine(RuleBasedStateMachine):
     @rule(
         rows=st.lists(
             st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=len(_NAMES)
-        )
+        ),
+        idle_s=st.sampled_from([0, 0, 5]),
     )
-    def applies(self, rows: list[tuple[int, int, bool]]) -> None:
+    def applies(self, rows: list[tuple[int, int, bool]], idle_s: float) -> None:
         models = [
             model(name, min(a, b), max(a, b), pinned)
             for name, (a, b, pinned) in zip(_NAMES, rows, strict=False)
         ]
-        self.controller.apply(spec(*models), _SIZES)
+        wanted = replace(spec(*models), nodes=NodesSpec(idle_s=idle_s))
+        self.controller.apply(wanted, _SIZES)
 
     @rule(name=st.sampled_from(_NAMES), versions=st.sets(st.integers(1, 4)))
     def finds(self, name: str, versions: set[int]) -> None:
@@ -108,6 +112,7 @@ class ClusterMachine(RuleBasedStateMachine):
                 assert node.used_bytes <= node.memory_bytes, node
 
     def run_second(self) -> None:
+        self.controller.see(self.world.nodes.keys(), _NODES[:1])
         self.world.run(1)
         if self.world.nodes:
             self.gathering_s -= 1
@@ -118,7 +123,7 @@ class ClusterMachine(RuleBasedStateMachine):
         """After long enough without change everything that fits is where it should be."""
         for node in self.world.nodes.values():
             node.queued = {}
-        for _ in range(40):
+        for _ in range(60):
             self.run_second()
         status = self.controller.status()
         assert {node.name for node in status.nodes} == self.world.nodes.keys()
@@ -130,7 +135,8 @@ class ClusterMachine(RuleBasedStateMachine):
                 assert all(node.used_bytes + need > node.memory_bytes for node in live), found
         before = {name: dict(node.files) for name, node in self.world.nodes.items()}
         generations = {name: node.generation for name, node in self.world.nodes.items()}
-        self.world.run(15)
+        for _ in range(15):
+            self.run_second()
         assert {name: dict(node.files) for name, node in self.world.nodes.items()} == before
         assert {name: node.generation for name, node in self.world.nodes.items()} == generations
 
@@ -145,8 +151,13 @@ class ClusterMachine(RuleBasedStateMachine):
     def those_are_drained_whom_a_person_or_their_turn_drains(self) -> None:
         assert self.controller.restarting == self.restarting
         for node in self.controller.status().nodes:
-            is_draining = node.name in self.drained or node.name == self.restarting
+            is_surplus = node.name in self.controller.surplus
+            is_draining = is_surplus or node.name in self.drained or node.name == self.restarting
             assert (node.state in ("draining", "drained")) == is_draining, node
+
+    @invariant()
+    def the_node_of_the_head_is_never_superfluous(self) -> None:
+        assert _NODES[0] not in self.controller.surplus
 
     @invariant()
     def generations_only_grow(self) -> None:

@@ -17,7 +17,7 @@ schema: 1
 name: shop
 ray: {address: 10.0.0.1:6379}
 state: {journal: state/journal.json}
-nodes: {cpus: 4, memory_bytes: 8000000000, zone_label: zone, min: 2, max: 10}
+nodes: {cpus: 4, memory_bytes: 8000000000, zone_label: zone, min: 2, max: 10, idle_s: 600}
 server: {flags: {rest_api_port: 8501, lazy_load_models: true}}
 model_config_file: models.yaml
 peer_token_file: token
@@ -40,7 +40,7 @@ def test_reads_all_that_the_file_says(place: Path) -> None:
     assert spec.name == "shop"
     assert spec.ray_address == "10.0.0.1:6379"
     assert spec.journal == str(place / "state/journal.json")
-    assert spec.nodes == NodesSpec(4.0, 8_000_000_000, "zone", 2, 10)
+    assert spec.nodes == NodesSpec(4.0, 8_000_000_000, "zone", 2, 10, 600.0)
     assert spec.flags == {"rest_api_port": "8501", "lazy_load_models": "true"}
     assert spec.peer_token_file == str(place / "token")
     assert [model.name for model in spec.models] == ["digits", "fraud"]

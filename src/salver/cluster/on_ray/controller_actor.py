@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,10 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import salver
-from salver.cluster.growing import wanted_nodes
+from salver.cluster.growing import Wanted, request_of
 from salver.cluster.journal_file import JournalFile, node_directory
 from salver.cluster.on_ray.head import reaches
-from salver.cluster.on_ray.names import namespace_of, node_actor
+from salver.cluster.on_ray.names import HEAD, namespace_of, node_actor
 from salver.cluster.on_ray.node_actor import NodeActor
 from salver.cluster.server_launch import TOKEN, NodeSettings
 from salver.cluster.service import ControllerService
@@ -44,6 +44,9 @@ _REACH_S: Final = 0.5
 _PAGE_S: Final = 5.0
 _STOP_S: Final = 120.0
 _UNSET: Final = ""
+_LEAST_CPUS: Final = 1.0  # of a further node, where the file says nothing
+_OWN: Final = "node:"  # begins the resource that each node has for itself
+_LITTLE: Final = 0.001
 
 
 class ControllerActor:
@@ -63,7 +66,7 @@ class ControllerActor:
         self._token = token or _own_token(Path(journal).parent)
         self._service = ControllerService(JournalFile(journal), time.monotonic)
         self._actors: dict[str, tuple[str, Any]] = {}  # node → its node of Ray, the actor
-        self._asked = 0
+        self._asked: list[dict[str, float]] | None = None
         self._nodes_lock = (
             threading.Lock()
         )  # held while actors are made, and to say that it is over
@@ -180,16 +183,34 @@ class ControllerActor:
             "nodes of Ray",
             f"several are called {', '.join(shared)}; one of each is used" if shared else "",
         )
-        self._ask_for_nodes(spec, nodes)
-        for name, (ray_node, _) in list(self._actors.items()):
+        heads = [name for name, found in nodes.items() if HEAD in found["Resources"]]
+        plan = self._service.see_nodes(nodes.keys(), heads)
+        self._ask_for_nodes(spec, nodes, plan.wanted)
+        for name, (ray_node, actor) in list(self._actors.items()):
             if nodes.get(name, {}).get("NodeID") != ray_node:
                 _log.warning("Node %s has gone from Ray", name)
                 del self._actors[name]
+            elif name in plan.ended:
+                _log.info("Node %s is superfluous, and goes back to Ray's autoscaler", name)
+                ray.kill(actor, no_restart=True)
+                del self._actors[name]
+                self._service.give_back(name)
         most = spec.nodes.max or len(nodes)
-        for name in sorted(nodes.keys() - self._actors.keys())[: max(0, most - len(self._actors))]:
+        self._find_actors(plan.reporting - plan.ended - self._actors.keys(), nodes)
+        large = {name for name, found in nodes.items() if _processors(found) >= spec.nodes.cpus}
+        new = sorted(large - self._actors.keys() - plan.surplus)
+        for name in new[: max(0, most - len(self._actors))]:
             _log.info("Node %s gets an actor", name)
             found = nodes[name]
             self._actors[name] = found["NodeID"], self._make_actor(spec, name, found)
+
+    def _find_actors(self, names: Collection[str], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Know the actors of nodes that are to get no new one: a controller has started anew."""
+        for name in names:
+            ray_node = nodes[name]["NodeID"]
+            with suppress(ValueError):
+                actor = ray.get_actor(node_actor(name, ray_node), namespace_of(self._cluster))
+                self._actors[name] = ray_node, actor
 
     def _vouch(self) -> None:
         """Keep nodes from being taken for dead while only their actors are being restarted."""
@@ -197,17 +218,15 @@ class ControllerActor:
             if name in self._actors and reaches(rest, _REACH_S):
                 self._service.vouch(name)
 
-    def _ask_for_nodes(self, spec: ClusterSpec, nodes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tell Ray's autoscaler, where there is one, how many nodes there should be.
-
-        An actor that takes no processors does not keep a node from being taken for idle; this does.
-        """
-        wanted = wanted_nodes(spec.nodes, self._service.status())
-        if wanted == self._asked:
-            return
-        largest = max((each["Resources"].get("CPU", 1.0) for each in nodes.values()), default=1.0)
-        request_resources(bundles=[{"CPU": spec.nodes.cpus or largest}] * wanted)
-        self._asked = wanted
+    def _ask_for_nodes(
+        self, spec: ClusterSpec, nodes: Mapping[str, Mapping[str, Any]], wanted: Wanted
+    ) -> None:
+        """Tell Ray's autoscaler, where there is one, which nodes there should be."""
+        processors = {name: _processors(each) for name, each in nodes.items()}
+        bundles = request_of(wanted, processors, spec.nodes.cpus or _LEAST_CPUS)
+        if bundles != self._asked:
+            request_resources(bundles=bundles)
+            self._asked = bundles
 
     def _make_actor(self, spec: ClusterSpec, name: str, found: Mapping[str, Any]) -> Any:
         settings = NodeSettings(
@@ -231,10 +250,24 @@ class ControllerActor:
                 max_restarts=-1,
                 max_concurrency=4,
                 num_cpus=spec.nodes.cpus,
+                resources=_little_of(found),
                 scheduling_strategy=NodeAffinitySchedulingStrategy(found["NodeID"], soft=False),
             )
             .remote(settings, namespace)
         )
+
+
+def _processors(node: Mapping[str, Any]) -> float:
+    return float(node["Resources"].get("CPU", 0.0))
+
+
+def _little_of(node: Mapping[str, Any]) -> dict[str, float]:
+    """So little of a node that others miss nothing, and that its autoscaler sees that it is used.
+
+    Without it the node of an actor that takes no processors is idle, and ended like any such.
+    """
+    own = (name for name in node["Resources"] if name.startswith(_OWN) and name != HEAD)
+    return dict.fromkeys(own, _LITTLE)
 
 
 def _own_token(directory: Path) -> str:

@@ -15,12 +15,13 @@ from salver.cluster.journal_file import JournalFile
 from salver.cluster.reports import NodeReport
 from salver.cluster.server_launch import TOKEN, NodeSettings
 from salver.cluster.service import ControllerService
-from salver.cluster.spec import ClusterSpec
+from salver.cluster.spec import ClusterSpec, NodesSpec
 from salver.cluster.wire import Message, answer_of, bytes_of_message
 
 ray = pytest.importorskip("ray")
 
 from salver.cluster.on_ray import controller_actor, node_actor  # noqa: E402 - they need Ray
+from salver.cluster.on_ray.names import HEAD  # noqa: E402 - likewise
 
 NODES = ["n1", "n2"]
 
@@ -33,6 +34,9 @@ class Ray:
     def __init__(self) -> None:
         self.stopped: list[str] = []
         self.killed: list[str] = []
+        self.living: list[str] = []
+        self.requests: list[list[dict[str, float]]] = []
+        self.resources: list[dict[str, float]] = []
         self.asked = threading.Event()
 
     def nodes(self) -> list[Mapping[str, Any]]:
@@ -42,17 +46,28 @@ class Ray:
                 "NodeName": name,
                 "NodeManagerAddress": "127.0.0.1",
                 "Alive": True,
-                "Resources": {"CPU": 1.0},
+                "Resources": {
+                    "CPU": 1.0,
+                    f"node:{name}": 1.0,
+                    **({HEAD: 1.0} if name == "n1" else {}),
+                },
             }
             for name in NODES
         ]
 
     def remote(self, _actor: type) -> Any:
-        return SimpleNamespace(options=lambda **_named: SimpleNamespace(remote=self._actor_of))
+        return SimpleNamespace(options=self._options)
+
+    def _options(self, **options: Any) -> Any:
+        self.resources.append(options["resources"])
+        return SimpleNamespace(remote=self._actor_of)
 
     def _actor_of(self, settings: NodeSettings, _namespace: str) -> Any:
-        stop = SimpleNamespace(remote=lambda: self.stopped.append(settings.name))
-        return SimpleNamespace(name=settings.name, stop_server=stop)
+        return self._handle(settings.name)
+
+    def _handle(self, name: str) -> Any:
+        stop = SimpleNamespace(remote=lambda: self.stopped.append(name))
+        return SimpleNamespace(name=name, stop_server=stop)
 
     def get(self, _answer: Any, timeout: float) -> None:
         assert timeout
@@ -61,8 +76,11 @@ class Ray:
         assert no_restart
         self.killed.append(actor.name)
 
-    def get_actor(self, _name: str, namespace: str) -> Any:
+    def get_actor(self, name: str, namespace: str) -> Any:
         self.asked.set()
+        for node in self.living:
+            if name.startswith(f"node {node} "):
+                return self._handle(node)
         raise ValueError(f"There is no controller in {namespace}")
 
 
@@ -71,7 +89,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Ray:
     made = Ray()
     for module in (controller_actor, node_actor):
         monkeypatch.setattr(module, "ray", made)
-    monkeypatch.setattr(controller_actor, "request_resources", lambda bundles: bundles)
+    monkeypatch.setattr(
+        controller_actor, "request_resources", lambda bundles: made.requests.append(bundles)
+    )
     monkeypatch.setattr(controller_actor, "_NODES_S", 1000.0)  # its thread has not had its turn
     monkeypatch.setattr(node_actor, "_AGAIN_S", 0.05)
     return made
@@ -156,6 +176,83 @@ def test_a_controller_that_is_started_again_ends_the_turn_that_it_finds(
         assert states(again) == {"n1": "live", "n2": "drained"}
     finally:
         again.release()
+
+
+def test_a_node_with_fewer_processors_than_a_server_takes_gets_no_actor(
+    stand_in: Ray, controller: controller_actor.ControllerActor
+) -> None:
+    controller.apply(ClusterSpec(name="shop", nodes=NodesSpec(cpus=2.0)))
+    assert stand_in.resources == []
+    controller.apply(ClusterSpec(name="shop", nodes=NodesSpec(cpus=1.0)))
+    assert len(stand_in.resources) == 2
+    controller.release()
+
+
+STOPPED = NodeCondition(started_by="new", wanted="new")
+
+
+def test_a_superfluous_node_loses_its_actor_when_its_server_has_ended_and_gets_no_other(
+    stand_in: Ray, controller: controller_actor.ControllerActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ClusterSpec(name="shop", nodes=NodesSpec(idle_s=0.1))
+    nodes = Nodes()
+    controller.apply(spec)
+    assert stand_in.resources == [{"node:n1": 0.001}, {"node:n2": 0.001}]
+
+    def is_drained() -> bool:
+        nodes.report(controller, NEW, NEW)
+        return states(controller).get("n2") == "drained"
+
+    def make_turn() -> None:
+        controller.apply(spec)
+
+    eventually("it is drained", is_drained)
+    make_turn()
+    assert stand_in.killed == []
+    nodes.report(controller, NEW, STOPPED)
+    make_turn()
+    assert stand_in.killed == ["n2"]
+    assert stand_in.requests[-1] == []
+    assert states(controller) == {"n1": "live"}
+    made = len(stand_in.resources)
+    make_turn()
+    assert len(stand_in.resources) == made
+    controller.drain("n2", is_draining=False)
+    make_turn()
+    assert stand_in.resources[made:] == [{"node:n2": 0.001}]
+    controller.release()
+
+
+def test_a_controller_that_is_started_again_goes_on_giving_a_node_back(
+    stand_in: Ray, controller: controller_actor.ControllerActor, tmp_path: Path
+) -> None:
+    spec = ClusterSpec(name="shop", nodes=NodesSpec(idle_s=0.1))
+    journal = JournalFile(journal_path(tmp_path))
+    nodes = Nodes()
+    controller.apply(spec)
+
+    def is_written() -> bool:
+        nodes.report(controller, NEW, NEW)
+        written = journal.read()
+        return written is not None and bool(written["surplus"])
+
+    eventually("it is drained", is_written)
+    controller.release()
+    stand_in.killed.clear()
+    stand_in.resources.clear()
+    stand_in.living = ["n2"]
+    again = controller_actor.ControllerActor("shop", journal_path(tmp_path), "a-secret")
+    nodes.report(again, NEW, NEW)
+    again.apply(spec)
+    assert (stand_in.resources, stand_in.killed) == ([{"node:n1": 0.001}], [])
+    nodes.report(again, NEW, STOPPED)
+    again.apply(spec)
+    assert (stand_in.resources, stand_in.killed) == ([{"node:n1": 0.001}], ["n2"])
+    again.release()
+
+
+def journal_path(directory: Path) -> str:
+    return str(directory / "journal.json")
 
 
 def no_directory(directory: Path) -> Callable[[], None]:
