@@ -22,6 +22,7 @@ _STORES: Final = frozenset({"s3", "gs", "az", "abfs", "http", "https", "hf"})
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _DOTS: Final = frozenset({".", ".."})
+_MOST_ENCODED: Final = 3  # times; whoever does it more often has something to hide
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\?#]")  # by which readers of URIs take them differently
 _ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
@@ -91,16 +92,24 @@ def _as_equal(encoded: re.Match[str]) -> str:
 
 
 def has_dots(uri: str) -> bool:
-    """Whether a URI has `.` or `..` among its names, be they encoded, or split by backslashes."""
-    return not _DOTS.isdisjoint(_plain(uri).replace("\\", "/").split("/"))
+    """Whether a URI has `.` or `..` among its names, be they encoded, or split by backslashes.
+
+    What is encoded more than twice counts as if it had.
+    """
+    plain = _plain(uri)
+    return plain is None or not _DOTS.isdisjoint(plain.replace("\\", "/").split("/"))
 
 
-def _plain(text: str) -> str:
-    plain, before = text, ""
-    while plain != before:  # a store may decode what was encoded twice
-        before, plain = plain, unquote(plain)
-    return plain
+def _plain(text: str) -> str | None:
+    """Without encoded characters; None where they are encoded again and again."""
+    for _ in range(_MOST_ENCODED):  # a store may decode what was encoded twice
+        plain = unquote(text)
+        if plain == text:
+            return plain
+        text = plain
+    return text if unquote(text) == text else None
 
 
 def _is_definite(rest: str) -> bool:
-    return _ODD.search(_plain(rest)) is None and not has_dots(rest)
+    plain = _plain(rest)
+    return plain is not None and _ODD.search(plain) is None and not has_dots(rest)

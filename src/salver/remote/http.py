@@ -195,7 +195,7 @@ class Web:
     @contextmanager
     def _sent(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         client, first = self._client, url
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS + 1):
             with client.stream(method, url, headers=dict(headers)) as found:
                 if not found.has_redirect_location:
                     yield found

@@ -80,18 +80,19 @@ def is_excused(seconds: float, short_runs: int, used: Usage) -> bool:
     """Whether a run in the loop may have been long by accident.
 
     A busy machine takes the processor away in the middle of a run, a container over its quota is
-    stopped: then the thread has neither computed nor waited. A host does both to a virtual machine
-    and has it count as computing; and where something was waited for, it may have been the
-    processor, which another thread gave up late. So those are excused where they are rare.
+    stopped: then the thread has not waited, and not computed for longer than it may. A host does
+    both to a virtual machine and has it count as computing; and where something was waited for, it
+    may have been the processor, which another thread gave up late. So those are excused where they
+    are rare.
 
     Args:
         seconds: it took.
         short_runs: of the program in the loop, since the last long one.
         used: meanwhile, by the thread.
     """
-    has_computed = used.cpu_s > seconds / 2
-    if not has_computed and not used.waits:
+    if used.cpu_s <= LONG_INLINE_S and not used.waits:
         return True
+    has_computed = used.cpu_s > seconds / 2
     saved_s = short_runs * INLINE_BELOW_S
     return seconds < LONGEST_PAUSE_S and seconds <= (
         saved_s * EXCUSED_SHARE if has_computed else saved_s

@@ -25,8 +25,8 @@ _always_waiting: Final = itertools.count()
 
 
 def _usage_of_linux() -> Usage:
-    used = resource.getrusage(resource.RUSAGE_THREAD)
-    return Usage(used.ru_utime + used.ru_stime, used.ru_nvcsw)
+    # `getrusage` knows what a thread has computed as of the last tick, up to 4 ms ago.
+    return Usage(time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw)
 
 
 def _usage_elsewhere() -> Usage:
@@ -34,4 +34,4 @@ def _usage_elsewhere() -> Usage:
 
 
 thread_usage: Final = _usage_of_linux if sys.platform == "linux" else _usage_elsewhere
-"""What the calling thread has used; 0.6 µs. Only Linux tells its waits: elsewhere it always has."""
+"""What the calling thread has used; 1.4 µs. Only Linux tells its waits: elsewhere it always has."""

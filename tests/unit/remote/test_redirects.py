@@ -52,6 +52,26 @@ def opened() -> Iterator[Callable[..., Web]]:
         web.close()
 
 
+@pytest.mark.parametrize(("hops", "found"), [(5, b"x"), (6, None)])
+def test_as_many_redirects_are_followed_as_the_page_says(
+    opened: Callable[..., Web], hops: int, found: bytes | None
+) -> None:
+    def redirect(handler: Any) -> bool:
+        left = int(handler.path.rpartition("/")[2])
+        if left:
+            handler.answer(302, b"", {"Location": f"/models/{left - 1}"})
+        return left > 0
+
+    with serving() as web:
+        web.fault, web.files["/models/0"] = redirect, b"x"
+        client = opened(RemoteStore(f"{web.url}/models"))
+        if found is not None:
+            assert client.read_small(f"{web.url}/models/{hops}", 10) == found
+        else:
+            with pytest.raises(ServingError, match="redirects without end"):
+                client.read_small(f"{web.url}/models/{hops}", 10)
+
+
 @pytest.mark.parametrize("target", ["/other/x", "/models-evil/x", "/models/%2e%2e/other/x"])
 def test_a_token_is_told_to_its_prefix_alone(
     opened: Callable[..., Web], tmp_path: Path, target: str

@@ -185,7 +185,11 @@ class XGBoostBooster:
             total *= size
         if total != count * (width or 1):
             raise Internal(f"XGBoost gave {sizes} numbers for {count} rows")
-        copied = np.frombuffer(bytearray(ctypes.string_at(results, total * 4)), np.float32)
+        if count == 1:  # of which the address would take longer
+            copied = np.frombuffer(bytearray(ctypes.string_at(results, total * 4)), np.float32)
+        else:
+            copied = np.empty(total, np.float32)
+            ctypes.memmove(copied.ctypes.data, results, copied.nbytes)
         return copied if width is None else copied.reshape(count, width)
 
     def _new_proxy(self) -> int:
