@@ -14,7 +14,11 @@ def resize(state: State) -> None:
     One goes at a time, each after a quiet time of its own.
     """
     spec = state.spec
-    if spec is None or not is_gathered(state):
+    if spec is None:
+        return
+    if not is_gathered(state):
+        if _is_short(state, is_lacking=state.gathering_s is None):
+            state.wanted = wanted_nodes(spec.nodes, (), is_short=False)
         return
     idle_s = spec.nodes.idle_s
     is_lacking = _is_lacking(state)
@@ -66,7 +70,7 @@ def _would_fit(state: State, model: KnownModel) -> bool:
 
 
 def _is_short(state: State, is_lacking: bool) -> bool:
-    """Whether models have lacked a node for some time."""
+    """Whether nodes have been lacking for some time."""
     if not is_lacking:
         state.short_s = None
         return False

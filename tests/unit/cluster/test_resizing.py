@@ -97,6 +97,16 @@ def test_a_node_that_is_needed_again_is_taken_back_and_no_further_one_is_asked_f
     assert not found.nodes["b"].desire.is_draining  # type: ignore[union-attr]
 
 
+def test_nodes_are_asked_for_where_none_has_ever_reported() -> None:
+    found = elastic("", 2, min=2)
+    assert found.controller.wanted == Wanted()  # agents need a moment until they report
+    run(found, 5)
+    assert found.controller.wanted == Wanted((), 2)
+    found.nodes |= {name: Node(name, 500 * MIB, sizes=SIZES) for name in "ab"}
+    run(found, 5)
+    assert found.controller.wanted == Wanted(("a", "b"))
+
+
 def test_a_further_node_is_asked_for_while_a_model_lacks_room() -> None:
     found = elastic("a", 7)
     run(found, 8)
