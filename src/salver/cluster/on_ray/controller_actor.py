@@ -186,6 +186,7 @@ class ControllerActor:
         heads = [name for name, found in nodes.items() if HEAD in found["Resources"]]
         plan = self._service.see_nodes(nodes.keys(), heads)
         self._ask_for_nodes(spec, nodes, plan.wanted)
+        self._find_actors(plan.reporting - self._actors.keys(), nodes)
         for name, (ray_node, actor) in list(self._actors.items()):
             if nodes.get(name, {}).get("NodeID") != ray_node:
                 _log.warning("Node %s has gone from Ray", name)
@@ -196,7 +197,6 @@ class ControllerActor:
                 del self._actors[name]
                 self._service.give_back(name)
         most = spec.nodes.max or len(nodes)
-        self._find_actors(plan.reporting - plan.ended - self._actors.keys(), nodes)
         large = {name for name, found in nodes.items() if _processors(found) >= spec.nodes.cpus}
         new = sorted(large - self._actors.keys() - plan.surplus)
         for name in new[: max(0, most - len(self._actors))]:

@@ -251,6 +251,48 @@ def test_a_controller_that_is_started_again_goes_on_giving_a_node_back(
     again.release()
 
 
+def test_a_controller_that_is_started_again_gives_a_node_back_whose_server_has_ended(
+    stand_in: Ray, controller: controller_actor.ControllerActor, tmp_path: Path
+) -> None:
+    again = give_back_once_more(stand_in, controller, tmp_path)
+    again.apply(SURPLUS)
+    assert stand_in.killed == ["n2"]
+    assert states(again) == {"n1": "live"}
+    again.release()
+
+
+def test_a_cluster_that_goes_down_ends_the_actor_of_a_node_whose_server_has_ended(
+    stand_in: Ray, controller: controller_actor.ControllerActor, tmp_path: Path
+) -> None:
+    again = give_back_once_more(stand_in, controller, tmp_path)
+    assert again.stop() == []
+    assert sorted(stand_in.killed) == NODES
+
+
+SURPLUS = ClusterSpec(name="shop", nodes=NodesSpec(idle_s=0.1))
+
+
+def give_back_once_more(
+    stand_in: Ray, controller: controller_actor.ControllerActor, directory: Path
+) -> controller_actor.ControllerActor:
+    """A controller that was started again, and finds a server ended at a superfluous node."""
+    journal, nodes = JournalFile(journal_path(directory)), Nodes()
+    controller.apply(SURPLUS)
+
+    def is_written() -> bool:
+        nodes.report(controller, NEW, NEW)
+        written = journal.read()
+        return written is not None and bool(written["surplus"])
+
+    eventually("it is drained", is_written)
+    controller.release()
+    stand_in.killed.clear()
+    stand_in.living = ["n2"]
+    again = controller_actor.ControllerActor("shop", journal_path(directory), "a-secret")
+    nodes.report(again, NEW, STOPPED)
+    return again
+
+
 def journal_path(directory: Path) -> str:
     return str(directory / "journal.json")
 
