@@ -117,6 +117,7 @@ class Controller:
         if spec == state.spec:
             return False
         state.spec = spec
+        state.vain.clear()
         wanted = {config.name: config for config in spec.models}
         for name in sorted(state.models.keys() - wanted.keys()):
             self._remove(name)
@@ -164,6 +165,7 @@ class Controller:
             state.drain_as_asked(report.name)
         if is_new:
             state.short_s = None
+            state.hoped = dict(state.lacking) if state.wanted.more else {}
         if is_new or node.peer() != said.peer() or node.room() != said.room():
             state.must_place = state.must_map = True
         if state.gathering_s is None:
@@ -216,6 +218,8 @@ class Controller:
             raise NotFound(f"There is no node {node}", hint=f"Nodes that live: {names}.")
         if is_draining:
             state.draining.add(node)
+            state.hoped = {}
+            state.vain.clear()
         else:
             state.draining.discard(node)
             take_back(state, node)

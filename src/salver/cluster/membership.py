@@ -38,4 +38,6 @@ def bury(state: State, name: str) -> None:
         model.leaving.pop(name, None)
         state.changed.add(each)
         state.remapped.add(each)
+    state.hoped = {}
+    state.vain.clear()
     state.must_place = state.must_map = True

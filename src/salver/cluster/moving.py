@@ -106,9 +106,9 @@ def _warm(state: State) -> dict[str, int]:
 
 def _warm_rooms(state: State, lingering: Mapping[str, int]) -> dict[str, float]:
     """Memory of nodes for what is to be there, less what is left to models loaded on demand."""
-    part = 1 - state.settings.spare
+    warm_bytes = state.settings.warm_bytes
     memory = {name: state.nodes[name].report.memory_bytes for name in lingering}
-    return {name: min(most * part, most - lingering[name]) for name, most in memory.items()}
+    return {name: min(warm_bytes(most), most - lingering[name]) for name, most in memory.items()}
 
 
 def _rehoused(state: State, lingering: Mapping[str, int]) -> dict[str, str]:

@@ -17,12 +17,12 @@ def resize(state: State) -> None:
     if spec is None:
         return
     if not is_gathered(state):
-        if _is_short(state, is_lacking=state.gathering_s is None):
+        if _is_over(state, is_lacking=state.gathering_s is None):
             state.wanted = wanted_nodes(spec.nodes, (), is_short=False)
         return
     idle_s = spec.nodes.idle_s
-    is_lacking = _is_lacking(state)
-    if is_lacking or not idle_s:
+    state.lacking = _lacking(state)
+    if state.lacking or not idle_s:
         take_back(state, *state.surplus)
     elif state.now_s - state.sized_s >= min(state.settings.balance_s, idle_s):
         state.sized_s = state.now_s
@@ -32,7 +32,7 @@ def resize(state: State) -> None:
         for name, node in state.nodes.items()
         if not node.is_draining or name == state.restarting
     ]
-    state.wanted = wanted_nodes(spec.nodes, staying, is_short=_is_short(state, is_lacking))
+    state.wanted = wanted_nodes(spec.nodes, staying, is_short=_is_short(state))
 
 
 def take_back(state: State, *nodes: str) -> None:
@@ -43,35 +43,56 @@ def take_back(state: State, *nodes: str) -> None:
         state.drain_as_asked(name)
 
 
-def _is_lacking(state: State) -> bool:
-    """Whether a model has too few nodes, or none with memory for it, and a further one would do."""
+def _lacking(state: State) -> dict[str, int]:
+    """Models that have too few nodes, or none with memory for them, and a further one would do."""
     if state.kept:
         beside = (node for name, node in state.nodes.items() if name not in state.kept)
         largest = max((node.report.memory_bytes for node in beside), default=0)
         state.largest_bytes = max(state.largest_bytes, largest)
-    if state.is_short and any(
-        len(model.nodes) < model.least and _would_fit(state, model)
-        for model in state.models.values()
-    ):
-        return True
+    found = {}
+    if state.is_short:
+        largest = state.largest_bytes
+        found = {
+            model.name: model.least - len(model.nodes)
+            for model in state.models.values()
+            if len(model.nodes) < model.least and _would_fit(state, model, largest)
+        }
     assert state.spec is not None
-    idle_s = state.settings.scaling.idle_s if state.spec.nodes.idle_s else 0.0
-    active = (state.models[name] for name in state.active if name in state.models)
-    return any(
-        model.may_be_nowhere and model.is_cramped(state.now_s, idle_s) and _would_fit(state, model)
-        for model in active
-    )
+    settings = state.settings
+    idle_s = settings.scaling.idle_s if state.spec.nodes.idle_s else 0.0
+    room = settings.warm_bytes(state.largest_bytes)
+    for name in state.active & state.models.keys() - found.keys():
+        model = state.models[name]
+        is_cramped = model.may_be_nowhere and model.is_cramped(state.now_s, idle_s)
+        if is_cramped and _would_fit(state, model, room):
+            found[name] = 1
+    return found
 
 
-def _would_fit(state: State, model: KnownModel) -> bool:
+def _would_fit(state: State, model: KnownModel, room: float) -> bool:
     """Whether a node such as have come would have memory for a model; yes where none ever came."""
-    need = model.loaded_bytes(state.settings.unknown_bytes)
-    return not state.largest_bytes or need <= state.largest_bytes
+    return not room or model.loaded_bytes(state.settings.unknown_bytes) <= room
 
 
-def _is_short(state: State, is_lacking: bool) -> bool:
-    """Whether nodes have been lacking for some time."""
+def _is_short(state: State) -> bool:
+    """Whether models have lacked nodes for some time, and not in spite of one that came for them.
+
+    Where nothing lacks less than before that came, there is something else that they lack.
+    """
+    lacking, hoped = state.lacking, state.hoped
+    state.vain &= lacking.keys()
+    if not _is_over(state, is_lacking=bool(lacking.keys() - state.vain)):
+        return False
+    if hoped and all(lacking.get(name, 0) >= count for name, count in hoped.items()):
+        state.vain |= hoped.keys()
+    state.hoped = {}
+    return bool(lacking.keys() - state.vain)
+
+
+def _is_over(state: State, *, is_lacking: bool) -> bool:
+    """Whether nodes have been lacking for longer than a moment."""
     if not is_lacking:
+        state.hoped = {}
         state.short_s = None
         return False
     if state.short_s is None:

@@ -44,3 +44,7 @@ class Settings:
     spare: float = 0.1
     unknown_bytes: int = 64 << 20
     scaling: Scaling = field(default_factory=Scaling)
+
+    def warm_bytes(self, memory_bytes: float) -> float:
+        """Of a node's memory, what is not left to models that are loaded on demand."""
+        return memory_bytes * (1 - self.spare)

@@ -49,6 +49,9 @@ class State:
         scaled_s: when demand was averaged last; None before.
         balanced_s: when models were placed last.
         sized_s: when a superfluous node was looked for last.
+        lacking: models that a further node would help, and how many nodes each lacks.
+        hoped: what was lacking when a node came that was asked for; empty once it has helped.
+        vain: models that lack nodes still when one has come for them.
         short_s: since when models have too few nodes; None where they have not.
         roomy_s: since when a node is superfluous; None where none is.
         spec_document: a specification and how a journal has it.
@@ -84,6 +87,9 @@ class State:
     scaled_s: float | None = None
     balanced_s: float = 0.0
     sized_s: float = 0.0
+    lacking: dict[str, int] = field(default_factory=dict)
+    hoped: dict[str, int] = field(default_factory=dict)
+    vain: set[str] = field(default_factory=set)
     short_s: float | None = None
     roomy_s: float | None = None
     spec_document: tuple[ClusterSpec, dict[str, Any]] | None = None

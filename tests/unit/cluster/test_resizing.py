@@ -192,6 +192,51 @@ def test_no_further_node_is_asked_for_where_none_would_be_large_enough() -> None
     assert (leaving(found), found.controller.wanted) == (set(), Wanted(("a", "b")))
 
 
+def grow(found: World, seconds: int, name: str) -> None:
+    """As an autoscaler that gives whatever is asked for; a model is asked for all the time."""
+    for _ in range(seconds):
+        if found.at(name):
+            ask(found, name)
+        if found.controller.wanted.more and len(found.nodes) < 10:
+            number = len(found.nodes)
+            sizes = found.nodes["a"].sizes
+            found.nodes[f"n{number}"] = Node(f"n{number}", 500 * MIB, sizes=sizes)
+        run(found, 1)
+
+
+def test_no_further_node_is_asked_for_a_model_that_each_has_too_little_room_for() -> None:
+    found = elastic("a", 0)
+    found.nodes["a"].sizes = {"m9": 475 * MIB}
+    wanted = replace(spec(model("m9", 0, 1)), nodes=NodesSpec(idle_s=IDLE_S))
+    found.controller.apply(wanted, found.nodes["a"].sizes)
+    grow(found, 200, "m9")
+    assert len(found.nodes) <= 2  # nobody knew how large others are
+
+
+def test_no_further_node_is_asked_for_where_the_one_that_came_was_of_no_use() -> None:
+    found = elastic("ab", 7)
+    run(found, 2)
+    del found.nodes["b"]  # of which it is known how large it was
+    run(found, 16)
+    assert found.controller.wanted == Wanted(("a",), 1)
+    found.nodes["c"] = Node("c", 50 * MIB)
+    run(found, 60)
+    assert found.controller.wanted == Wanted(("a", "c"))
+    change(found, 8)
+    run(found, 16)
+    assert found.controller.wanted == Wanted(("a", "c"), 1)
+    found.nodes["d"] = Node("d", 500 * MIB, sizes=SIZES)
+    run(found, 5)
+    assert all(found.mapped(f"m{number}") for number in range(8))
+
+
+def test_a_model_with_many_replicas_is_asked_a_node_for_each() -> None:
+    found = elastic("a", 1, least=4)
+    grow(found, 100, "m0")
+    assert len(found.nodes) == 4
+    assert len(found.mapped("m0")) == 4
+
+
 def test_a_model_that_is_busy_keeps_its_node() -> None:
     found = elastic("ab", 1)
     for _ in range(2 * IDLE_S):
