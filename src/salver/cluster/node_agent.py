@@ -76,14 +76,14 @@ class NodeAgent:
         self,
         settings: NodeSettings,
         monotonic: Callable[[], float],
-        look_at: Callable[[str, str], ServerLook] = looker_at,
+        look_at: Callable[[str, str, int], ServerLook] = looker_at,
     ) -> None:
         """Prepare the node's directory; the server is started by the first `report`.
 
         Args:
             settings: of the node.
             monotonic: the time.
-            look_at: connects to a server by its socket and the token.
+            look_at: connects to a server by its socket, the token and the memory of the node.
         """
         self._settings = settings
         self._monotonic = monotonic
@@ -171,7 +171,7 @@ class NodeAgent:
 
     def _take(self, server: RunningServer) -> None:
         self._server = server
-        self._look = self._look_at(server.socket, self._token())
+        self._look = self._look_at(server.socket, self._token(), self._settings.memory_bytes)
         self._started_s = self._monotonic()
         self._said = None
         self._preloading = Preloading()

@@ -58,6 +58,12 @@ class _Amounts:
         versions = self.reserved.keys() | self.measured.keys()
         return [max(self.reserved.get(v, 0), self.measured.get(v, 0)) for v in versions]
 
+    def bound(self, memory_bytes: int) -> None:
+        """Have the processes of all versions together take no more than this."""
+        most = memory_bytes // max(1, len(self.measured))
+        for version, taken in self.measured.items():
+            self.measured[version] = min(taken, most)
+
 
 class ServerLook:
     """A connection to the server of this node. Its methods raise `httpx.HTTPError`.
@@ -67,9 +73,16 @@ class ServerLook:
             several processes the one that has answered says so.
     """
 
-    def __init__(self, client: httpx.Client) -> None:
-        """Look over a client, which is closed by `close`."""
+    def __init__(self, client: httpx.Client, memory_bytes: int = 0) -> None:
+        """Look over a client, which is closed by `close`.
+
+        Args:
+            client: asks the server.
+            memory_bytes: of the node. What runs there has no more, whatever was measured; 0 for
+                unknown.
+        """
         self._client = client
+        self._memory_bytes = memory_bytes
         self._map = ("", 0)  # its tag and generation
         self.cold: Mapping[str, tuple[int, ...]] = {}
         self._steady = SteadySizes()
@@ -110,6 +123,8 @@ class ServerLook:
         page = self._client.get(_METRICS)
         amounts = read_metrics(page.content if page.status_code == httpx.codes.OK else b"")
         self._steady.smooth({name: each.measured for name, each in amounts.items()})
+        for each in amounts.values() if self._memory_bytes else ():
+            each.bound(self._memory_bytes)
         found = orjson.loads(answer.content)["models"]
         self.cold = {each["name"]: cold for each in found if (cold := _cold(each))}
         return {each["name"]: _report(each, amounts.get(each["name"])) for each in found}
@@ -136,7 +151,7 @@ class _UnixTransport(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def looker_at(path: str, token: str = "") -> ServerLook:
+def looker_at(path: str, token: str = "", memory_bytes: int = 0) -> ServerLook:
     """Look at a server through its Unix socket.
 
     The requests are those of a peer, so that the answers are of this server alone; where access is
@@ -145,6 +160,7 @@ def looker_at(path: str, token: str = "") -> ServerLook:
     Args:
         path: of the socket.
         token: of peers.
+        memory_bytes: see `ServerLook`.
     """
     headers = {FORWARDED: _AGENT}
     if token:
@@ -155,7 +171,8 @@ def looker_at(path: str, token: str = "") -> ServerLook:
             base_url="http://localhost",
             timeout=_TIMEOUT_S,
             headers=list(headers.items()),
-        )
+        ),
+        memory_bytes,
     )
 
 

@@ -22,12 +22,13 @@ salver_workers 4
 """
 
 
-def look(answers: dict[str, httpx.Response]) -> ServerLook:
+def look(answers: dict[str, httpx.Response], memory_bytes: int = 0) -> ServerLook:
     def answer(request: httpx.Request) -> httpx.Response:
         return answers.get(request.url.path, httpx.Response(404))
 
     transport = httpx.MockTransport(answer)
-    return ServerLook(httpx.Client(transport=transport, base_url="http://localhost"))
+    client = httpx.Client(transport=transport, base_url="http://localhost")
+    return ServerLook(client, memory_bytes)
 
 
 def test_a_metrics_page_says_how_much_each_model_does() -> None:
@@ -92,6 +93,22 @@ def test_processes_of_a_model_count_with_what_they_have_where_that_is_more() -> 
     )
     found = server.models()["a"]
     assert (found.resident_bytes, found.version_bytes) == (410 << 20, 300 << 20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"), [((510,), (500, 500)), ((100, 480), (360, 250)), ((100, 100), (220, 110))]
+)
+def test_processes_take_no_more_than_the_node_has(
+    measured: tuple[int, ...], said: tuple[int, int]
+) -> None:
+    line = b'salver_child_resident_memory_bytes{model_name="a",version="%d"} %d\n'
+    page = b"".join(line % (number, taken << 20) for number, taken in enumerate(measured))
+    answers = {
+        "/v1/models": httpx.Response(200, json={"models": [{"name": "a"}]}),
+        "/monitoring/prometheus/metrics": httpx.Response(200, content=page),
+    }
+    found = look(answers, 500 << 20).models()["a"]
+    assert (found.resident_bytes >> 20, found.version_bytes >> 20) == said
 
 
 def test_a_server_without_a_metrics_page_is_reported_all_the_same() -> None:
