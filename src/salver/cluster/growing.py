@@ -105,20 +105,22 @@ def _emptiest(
 
 
 def request_of(
-    wanted: Wanted, processors: Mapping[str, float], each: float
+    wanted: Wanted, taken: Collection[str], processors: Mapping[str, float], each: float
 ) -> list[dict[str, float]]:
-    """What Ray's autoscaler is asked for: nothing, or room for the nodes that stay and some more.
+    """What Ray's autoscaler is asked for: nothing, or room for the nodes there are and some more.
 
     It keeps those that stay without being asked, since something runs there. Asked for as many as
-    there are it may keep one that is to go in place of the head. For more, each node that stays
+    there are it may keep one that is to go in place of the head. For more, each node that is taken
     asks for all that it has itself, so that what is asked beside fits in none of them.
 
     Args:
         wanted: see there.
+        taken: nodes that can be none of those further ones, whether they stay or not.
         processors: of each node, as Ray counts them.
         each: that a further node must have at least.
     """
     if not wanted.more:
         return []
-    bundles = [{"CPU": count} for name in wanted.nodes if (count := processors.get(name, 0.0))]
+    names = sorted({*wanted.nodes, *taken})
+    bundles = [{"CPU": count} for name in names if (count := processors.get(name, 0.0))]
     return bundles + [{"CPU": each}] * wanted.more

@@ -18,21 +18,17 @@ def resize(state: State) -> None:
         return
     if not is_gathered(state):
         if _is_over(state, is_lacking=state.gathering_s is None):
+            take_back(state, *state.surplus)
             state.wanted = wanted_nodes(spec.nodes, (), is_short=False)
         return
     idle_s = spec.nodes.idle_s
     state.lacking = _lacking(state)
-    if state.lacking or not idle_s:
+    if state.lacking or not idle_s or len(_staying(state)) < spec.nodes.min:
         take_back(state, *state.surplus)
     elif state.now_s - state.sized_s >= min(state.settings.balance_s, idle_s):
         state.sized_s = state.now_s
         _give_back(state, idle_s)
-    staying = [
-        name
-        for name, node in state.nodes.items()
-        if not node.is_draining or name == state.restarting
-    ]
-    state.wanted = wanted_nodes(spec.nodes, staying, is_short=_is_short(state))
+    state.wanted = wanted_nodes(spec.nodes, _staying(state), is_short=_is_short(state))
 
 
 def take_back(state: State, *nodes: str) -> None:
@@ -41,6 +37,15 @@ def take_back(state: State, *nodes: str) -> None:
     for name in nodes:
         state.surplus.discard(name)
         state.drain_as_asked(name)
+
+
+def _staying(state: State) -> list[str]:
+    """Nodes that are not to leave."""
+    return [
+        name
+        for name, node in state.nodes.items()
+        if not node.is_draining or name == state.restarting
+    ]
 
 
 def _lacking(state: State) -> dict[str, int]:

@@ -43,12 +43,14 @@ class NodePlan:
         surplus: those that get no new server: they go back to Ray's autoscaler.
         reporting: of those, the ones whose agents are there.
         ended: of these, the ones whose servers have ended.
+        taken: all nodes with an agent that says something, whether they stay or not.
     """
 
     wanted: Wanted
     surplus: frozenset[str]
     reporting: frozenset[str]
     ended: frozenset[str]
+    taken: frozenset[str]
 
 
 class ControllerService:
@@ -247,7 +249,16 @@ class ControllerService:
                 and not found[1].server_pid
                 and self._core.is_empty(name)
             )
-            return NodePlan(self._core.wanted, surplus, reporting, ended)
+            taken = frozenset(self._conditions.keys() & {*nodes})
+            return NodePlan(self._wanted(taken), surplus, reporting, ended, taken)
+
+    def _wanted(self, taken: Collection[str]) -> Wanted:
+        """Which nodes there should be: also those that leave count as some of the most."""
+        wanted, spec = self._core.wanted, self._core.spec
+        if spec is None or not spec.nodes.max:
+            return wanted
+        room = spec.nodes.max - len({*wanted.nodes, *taken})
+        return replace(wanted, more=max(0, min(wanted.more, room)))
 
     def give_back(self, node: str) -> None:
         """Nobody looks after a superfluous node any more."""

@@ -33,11 +33,17 @@ def test_no_more_nodes_are_asked_for_than_there_may_be() -> None:
 def test_each_node_asks_for_all_of_itself_so_that_a_further_one_fits_beside_none() -> None:
     processors = {"head": 0.0, "small": 2.0, "large": 16.0, "leaves": 16.0}
     wanted = Wanted(("head", "large", "small"), 1)
-    assert request_of(wanted, processors, 1.0) == [{"CPU": 16.0}, {"CPU": 2.0}, {"CPU": 1.0}]
+    assert request_of(wanted, (), processors, 1.0) == [{"CPU": 16.0}, {"CPU": 2.0}, {"CPU": 1.0}]
+
+
+def test_a_node_that_leaves_is_no_room_for_a_further_one() -> None:
+    processors = {"drained": 8.0, "small": 2.0, "new": 4.0}
+    bundles = request_of(Wanted(("small",), 1), ("small", "drained"), processors, 1.0)
+    assert bundles == [{"CPU": 8.0}, {"CPU": 2.0}, {"CPU": 1.0}]
 
 
 def test_nothing_is_asked_for_where_the_nodes_that_stay_are_enough() -> None:
-    assert request_of(Wanted(("head", "large")), {"head": 2.0, "large": 16.0}, 1.0) == []
+    assert request_of(Wanted(("head", "large")), (), {"head": 2.0, "large": 16.0}, 1.0) == []
 
 
 def without(

@@ -273,6 +273,29 @@ def test_a_node_that_a_person_has_drained_is_not_superfluous_too() -> None:
     assert found.controller.wanted == Wanted(("a",))
 
 
+def test_a_superfluous_node_is_taken_back_where_too_few_others_are_left() -> None:
+    found = elastic("abc", 1, min=2)
+    run(found, IDLE_S + 25)
+    (first,) = leaving(found)
+    del found.nodes["b"], found.nodes["c"]  # the machine of one of them is there still
+    for _ in range(10):
+        found.controller.see(["a", first], ["a"])
+        found.run(1)
+    assert leaving(found) == set()
+    assert found.controller.wanted == Wanted(("a",), 1)
+
+
+def test_superfluous_nodes_are_taken_back_where_no_other_is_left() -> None:
+    found = elastic("ab", 1)
+    run(found, IDLE_S + 25)
+    journal = found.controller.journal()
+    found.controller, found.nodes = Controller.restore(journal), {}
+    for _ in range(20):
+        found.controller.see(["b"], [])
+        found.run(1)
+    assert leaving(found) == set()
+
+
 def test_nobody_takes_nodes_any_more() -> None:
     found = elastic("ab", 2)
     run(found, IDLE_S + 25)

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from salver.cluster.conditions import NodeCondition
+from salver.cluster.growing import Wanted
 from salver.cluster.journal_file import JournalFile
 from salver.cluster.reports import ModelReport, NodeReport, VersionReport
 from salver.cluster.service import ControllerService
-from salver.cluster.spec import ClusterSpec
+from salver.cluster.spec import ClusterSpec, NodesSpec
 from salver.cluster.wire import Answer, Message
 from salver.config.model_options import ModelOptions, Replicas
 from salver.config.models import ModelConfig
@@ -70,6 +71,19 @@ def cluster(tmp_path: Path) -> Cluster:
     made = Cluster(tmp_path / "journal.json")
     made.service.apply(SPEC)
     return made
+
+
+@pytest.mark.parametrize(("most", "more"), [(0, 1), (3, 1), (2, 0)])
+def test_a_node_that_a_person_has_drained_is_one_of_the_most(
+    cluster: Cluster, most: int, more: int
+) -> None:
+    cluster.service.apply(replace(SPEC, nodes=NodesSpec(min=2, max=most)))
+    cluster.run(6, "n1", "n2")
+    cluster.service.drain("n2", is_draining=True)
+    cluster.run(6, "n1", "n2")
+    plan = cluster.service.see_nodes(["n1", "n2", "n3"], ["n1"])
+    assert plan.wanted == Wanted(("n1",), more)
+    assert plan.taken == {"n1", "n2"}
 
 
 def names(cluster: Cluster) -> list[str]:

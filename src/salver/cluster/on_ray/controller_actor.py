@@ -20,13 +20,13 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import salver
-from salver.cluster.growing import Wanted, request_of
+from salver.cluster.growing import request_of
 from salver.cluster.journal_file import JournalFile, node_directory
 from salver.cluster.on_ray.head import reaches
 from salver.cluster.on_ray.names import HEAD, namespace_of, node_actor
 from salver.cluster.on_ray.node_actor import NodeActor
 from salver.cluster.server_launch import TOKEN, NodeSettings
-from salver.cluster.service import ControllerService
+from salver.cluster.service import ControllerService, NodePlan
 from salver.cluster.spec import ClusterSpec
 from salver.cluster.whole_files import make_private, replace_file
 from salver.cluster.wire import bytes_of_answer, message_of
@@ -185,7 +185,7 @@ class ControllerActor:
         )
         heads = [name for name, found in nodes.items() if HEAD in found["Resources"]]
         plan = self._service.see_nodes(nodes.keys(), heads)
-        self._ask_for_nodes(spec, nodes, plan.wanted)
+        self._ask_for_nodes(spec, nodes, plan)
         self._find_actors(plan.reporting - self._actors.keys(), nodes)
         for name, (ray_node, actor) in list(self._actors.items()):
             if nodes.get(name, {}).get("NodeID") != ray_node:
@@ -219,11 +219,12 @@ class ControllerActor:
                 self._service.vouch(name)
 
     def _ask_for_nodes(
-        self, spec: ClusterSpec, nodes: Mapping[str, Mapping[str, Any]], wanted: Wanted
+        self, spec: ClusterSpec, nodes: Mapping[str, Mapping[str, Any]], plan: NodePlan
     ) -> None:
         """Tell Ray's autoscaler, where there is one, which nodes there should be."""
         processors = {name: _processors(each) for name, each in nodes.items()}
-        bundles = request_of(wanted, processors, spec.nodes.cpus or _LEAST_CPUS)
+        each = spec.nodes.cpus or _LEAST_CPUS
+        bundles = request_of(plan.wanted, plan.taken, processors, each)
         if bundles != self._asked:
             request_resources(bundles=bundles)
             self._asked = bundles

@@ -293,6 +293,24 @@ def give_back_once_more(
     return again
 
 
+def test_a_node_that_a_person_has_drained_is_no_room_for_one_that_is_asked_for(
+    stand_in: Ray, controller: controller_actor.ControllerActor
+) -> None:
+    spec = ClusterSpec(name="shop", nodes=NodesSpec(min=2))
+    nodes = Nodes()
+    controller.apply(spec)
+    nodes.report(controller, NEW, NEW)
+    controller.drain("n2", is_draining=True)
+
+    def is_asked() -> bool:
+        nodes.report(controller, NEW, NEW)
+        controller.apply(spec)
+        return stand_in.requests[-1] == [{"CPU": 1.0}] * 3
+
+    eventually("a third node is asked for", is_asked)
+    controller.release()
+
+
 def journal_path(directory: Path) -> str:
     return str(directory / "journal.json")
 
