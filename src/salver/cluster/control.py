@@ -18,7 +18,13 @@ from typing import Any
 
 from salver.cluster import journal as journals
 from salver.cluster.asked import scale
-from salver.cluster.evacuation import drain_notice, is_stuck, restart_notice, watch_turn
+from salver.cluster.evacuation import (
+    drain_notice,
+    is_stuck,
+    restart_notice,
+    surplus_notice,
+    watch_turn,
+)
 from salver.cluster.explain import explain
 from salver.cluster.generations import desire_of, publish
 from salver.cluster.growing import Wanted
@@ -89,6 +95,7 @@ class Controller:
         """What keeps nodes from being emptied: subject → what is wrong."""
         state = self._state
         found = {f"the drain of {node}": drain_notice(state, node) for node in state.draining}
+        found |= {f"the return of {node}": surplus_notice(state, node) for node in state.surplus}
         found[f"the restart of {state.restarting}"] = restart_notice(state)
         return {subject: found[subject] for subject in sorted(found) if found[subject]}
 

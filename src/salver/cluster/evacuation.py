@@ -2,7 +2,8 @@
 
 A node whose server is to be started anew waits for the others as long as something is on its way to
 them. Where all that is left has room nowhere else, or fails to load there, it waits for
-`Settings.wait_for_room_s` and is then started anew where it is. A person's drain waits for ever.
+`Settings.wait_for_room_s` and is then started anew where it is; a superfluous node takes models
+again then. A person's drain waits for ever.
 """
 
 from collections.abc import Mapping
@@ -15,9 +16,11 @@ __all__ = [
     "Evacuation",
     "drain_notice",
     "evacuation_of",
+    "held_nodes",
     "is_stuck",
     "model_notice",
     "restart_notice",
+    "surplus_notice",
     "watch_turn",
 ]
 
@@ -86,15 +89,24 @@ def watch_turn(state: State) -> None:
         state.stuck_s = state.now_s
 
 
-def _left_s(state: State) -> float:
-    """How long the present turn still waits for room elsewhere."""
-    assert state.stuck_s is not None
-    return max(0.0, state.stuck_s + state.settings.wait_for_room_s - state.now_s)
+def held_nodes(state: State) -> list[str]:
+    """Superfluous nodes that have waited long enough for others to take over what they have."""
+    before, state.held_s = state.held_s, {}
+    for node in sorted(state.surplus & state.nodes.keys()):
+        left = evacuation_of(state, node)
+        if left.stuck and not left.is_moving:
+            state.held_s[node] = before.get(node, state.now_s)
+    return [node for node, since_s in state.held_s.items() if _left_s(state, since_s) <= 0]
+
+
+def _left_s(state: State, since_s: float) -> float:
+    """How long a wait for room elsewhere still lasts."""
+    return max(0.0, since_s + state.settings.wait_for_room_s - state.now_s)
 
 
 def is_stuck(state: State) -> bool:
     """Whether the node whose turn it is has waited long enough for room elsewhere."""
-    return state.stuck_s is not None and _left_s(state) <= 0
+    return state.stuck_s is not None and _left_s(state, state.stuck_s) <= 0
 
 
 def restart_notice(state: State) -> str:
@@ -108,7 +120,11 @@ def restart_notice(state: State) -> str:
 
 
 def model_notice(state: State, model: str) -> str:
-    """The same for one model."""
+    """What a person should know of one model that cannot leave its node; empty for nothing."""
+    for node, since_s in state.held_s.items():
+        if node in state.nodes and (reason := evacuation_of(state, node).stuck.get(model)):
+            left_s = _left_s(state, since_s)
+            return f"{node} is superfluous, and {reason}. In {left_s:.0f} s it takes models again."
     if model not in state.stuck or state.restarting in state.draining:
         return ""
     found = f"{state.restarting} is to have other flags, and {state.stuck[model]}. {_when(state)}"
@@ -123,10 +139,20 @@ def drain_notice(state: State, node: str) -> str:
     return f"others cannot take over {_listed(left.stuck)}; it waits" if left.stuck else ""
 
 
+def surplus_notice(state: State, node: str) -> str:
+    """Why a superfluous node does not go; empty where it is about to."""
+    if node not in state.held_s or node not in state.nodes:
+        return ""
+    left_s = _left_s(state, state.held_s[node])
+    stuck = _listed(evacuation_of(state, node).stuck)
+    return f"others cannot take over {stuck}. In {left_s:.0f} s it takes models again"
+
+
 def _when(state: State) -> str:
     if is_stuck(state):
         return "Its server is being started anew where it is"
-    return f"In {_left_s(state):.0f} s its server is started anew where it is"
+    assert state.stuck_s is not None
+    return f"In {_left_s(state, state.stuck_s):.0f} s its server is started anew where it is"
 
 
 def _answers_elsewhere(state: State, model: str) -> bool:

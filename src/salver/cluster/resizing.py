@@ -1,5 +1,6 @@
 """Has the nodes that Ray's autoscaler is asked for follow what models need; see `growing`."""
 
+from salver.cluster.evacuation import held_nodes
 from salver.cluster.growing import superfluous, wanted_nodes
 from salver.cluster.models import KnownModel
 from salver.cluster.moving import is_gathered, needs_of, rooms_of
@@ -22,6 +23,8 @@ def resize(state: State) -> None:
             state.wanted = wanted_nodes(spec.nodes, (), is_short=False)
         return
     idle_s = spec.nodes.idle_s
+    if held := held_nodes(state):
+        take_back(state, *held)
     state.lacking = _lacking(state)
     if state.lacking or not idle_s or len(_staying(state)) < spec.nodes.min:
         take_back(state, *state.surplus)

@@ -42,7 +42,7 @@ class NodePlan:
         wanted: those that stay, and how many more there should be.
         surplus: those that get no new server: they go back to Ray's autoscaler.
         reporting: of those, the ones whose agents are there.
-        ended: of these, the ones whose servers have ended.
+        ended: of these, the ones whose servers have ended, or do not answer for good.
         taken: all nodes with an agent that says something, whether they stay or not.
     """
 
@@ -241,16 +241,16 @@ class ControllerService:
         with self._lock:
             self._core.see(nodes, kept)
             surplus = self._core.surplus
-            reporting = frozenset(filter(self._core.knows, surplus))
+            conditions = self._nodes()
+            lost = {name for name in surplus & conditions.keys() if conditions[name].is_lost}
+            reporting = frozenset(filter(self._core.knows, surplus)) | lost
             ended = frozenset(
                 name
-                for name in reporting
-                if (found := self._conditions.get(name)) is not None
-                and not found[1].server_pid
-                and self._core.is_empty(name)
+                for name in reporting & conditions.keys() - lost
+                if not conditions[name].server_pid and self._core.is_empty(name)
             )
             taken = frozenset(self._conditions.keys() & {*nodes})
-            return NodePlan(self._wanted(taken), surplus, reporting, ended, taken)
+            return NodePlan(self._wanted(taken), surplus, reporting, ended | lost, taken)
 
     def _wanted(self, taken: Collection[str]) -> Wanted:
         """Which nodes there should be: also those that leave count as some of the most."""
@@ -266,6 +266,7 @@ class ControllerService:
             self._core.lose(node)
             self._conditions.pop(node, None)
             self._reports.pop(node, None)
+            self._problems.pop(_node_subject(node), None)
 
     def forget(self, node: str) -> None:
         """A node has gone for good."""

@@ -29,6 +29,7 @@ class State:
         stuck: models that cannot leave that node, and why; empty while anything still leaves it.
         stuck_s: since when; None where it is not so.
         surplus: names of nodes that are superfluous, and go back to Ray's autoscaler.
+        held_s: superfluous node → since when nothing more can leave it.
         largest_bytes: memory of the largest node beside those that are kept, of all that ever came.
         kept: names of nodes that are never superfluous; empty while nobody has said.
         wanted: nodes that there should be, as of the last step.
@@ -67,6 +68,7 @@ class State:
     stuck: dict[str, str] = field(default_factory=dict)
     stuck_s: float | None = None
     surplus: set[str] = field(default_factory=set)
+    held_s: dict[str, float] = field(default_factory=dict)
     largest_bytes: int = 0
     kept: frozenset[str] = frozenset()
     wanted: Wanted = field(default_factory=Wanted)

@@ -1,4 +1,8 @@
+from dataclasses import replace
+
 from tests.unit.cluster.simulated import MIB, Node, World, model, spec, world
+
+from salver.cluster.spec import NodesSpec
 
 WAIT_S = 60
 
@@ -109,6 +113,32 @@ def test_a_drain_that_a_person_has_asked_for_waits_for_ever_and_says_why() -> No
     assert found.controller.problems == {
         "the drain of n1": f"others cannot take over {name} (no other node has room); it waits"
     }
+
+
+def test_a_superfluous_node_whose_models_cannot_be_loaded_elsewhere_takes_models_again() -> None:
+    found = world(Node("n1"), Node("n2", fails={("m", 1): "no space left"}))
+    found.controller.apply(
+        replace(spec(model("m", 1)), nodes=NodesSpec(idle_s=30)), {"m": 100 * MIB}
+    )
+    found.nodes["n2"].memory_bytes = 0
+    found.run()
+    found.nodes["n2"].memory_bytes = 1000 * MIB
+
+    def run(seconds: int) -> None:
+        for _ in range(seconds):
+            found.controller.see(found.nodes.keys(), ["n2"])
+            found.run(1)
+
+    run(50)
+    assert found.controller.surplus == {"n1"}
+    (problem,) = found.controller.problems.items()
+    assert problem[0] == "the return of n1"
+    assert "others cannot take over m (it cannot be loaded at n2). In " in problem[1]
+    assert "n1 is superfluous, and it cannot be loaded at n2" in found.controller.why("m")
+    run(WAIT_S - 5)
+    assert found.controller.surplus == set()
+    assert found.mapped("m") == ("n1",)
+    assert found.controller.problems == {}
 
 
 def test_a_model_that_may_leave_memory_does_so_where_it_fits_beside_nothing() -> None:

@@ -86,6 +86,19 @@ def test_a_node_that_a_person_has_drained_is_one_of_the_most(
     assert plan.taken == {"n1", "n2"}
 
 
+def test_a_superfluous_node_whose_server_is_lost_has_ended(cluster: Cluster) -> None:
+    cluster.service.apply(replace(SPEC, nodes=NodesSpec(idle_s=5)))
+    cluster.service.see_nodes(["n1", "n2"], ["n1"])
+    cluster.run(30, "n1", "n2")
+    assert not cluster.service.see_nodes(["n1", "n2"], ["n1"]).ended
+    cluster.report("n2", LOST)
+    plan = cluster.service.see_nodes(["n1", "n2"], ["n1"])
+    assert plan.reporting == plan.ended == plan.surplus == {"n2"}
+    cluster.service.give_back("n2")
+    assert not cluster.service.see_nodes(["n1", "n2"], ["n1"]).reporting
+    assert cluster.service.status()["problems"] == {}
+
+
 def names(cluster: Cluster) -> list[str]:
     return [node["name"] for node in cluster.service.status()["nodes"]]
 
