@@ -52,7 +52,12 @@ def _staying(state: State) -> list[str]:
 
 
 def _lacking(state: State) -> dict[str, int]:
-    """Models that have too few nodes, or none with memory for them, and a further one would do."""
+    """Models that have too few nodes, or none with memory for them, and a further one would do.
+
+    While a server is started anew others lack what its node has, but not for long.
+    """
+    if state.restarting in state.nodes:
+        return {}
     if state.kept:
         beside = (node for name, node in state.nodes.items() if name not in state.kept)
         largest = max((node.report.memory_bytes for node in beside), default=0)

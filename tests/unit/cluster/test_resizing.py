@@ -10,7 +10,7 @@ from salver.cluster.growing import Wanted
 from salver.cluster.spec import NodesSpec
 
 IDLE_S = 30
-SIZES = {f"m{number}": 100 * MIB for number in range(8)}
+SIZES = {f"m{number}": 100 * MIB for number in range(10)}
 
 
 def elastic(nodes: str = "abc", models: int = 2, least: int = 1, **more: float) -> World:
@@ -124,6 +124,18 @@ def test_a_further_node_is_asked_for_while_a_model_lacks_room() -> None:
 def test_a_further_node_is_asked_for_while_a_model_has_too_few_replicas() -> None:
     found = elastic("a", 1, least=2)
     run(found, 8)
+    assert found.controller.wanted == Wanted(("a",), 1)
+
+
+def test_no_further_node_is_asked_for_while_a_server_is_started_anew() -> None:
+    found = elastic("ab", 10)
+    found.controller.restart("b")
+    for _ in range(60):
+        run(found, 1)
+        assert found.controller.wanted == Wanted(("a", "b"))
+    found.controller.restart("")
+    del found.nodes["b"]
+    run(found, 20)
     assert found.controller.wanted == Wanted(("a",), 1)
 
 
