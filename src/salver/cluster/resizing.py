@@ -71,15 +71,31 @@ def _lacking(state: State) -> dict[str, int]:
             if len(model.nodes) < model.least and _would_fit(state, model, largest)
         }
     assert state.spec is not None
+    if not state.spec.nodes.idle_s:
+        return found
     settings = state.settings
-    idle_s = settings.scaling.idle_s if state.spec.nodes.idle_s else 0.0
+    idle_s = settings.scaling.idle_s
     room = settings.warm_bytes(state.largest_bytes)
     for name in state.active & state.models.keys() - found.keys():
         model = state.models[name]
         is_cramped = model.may_be_nowhere and model.is_cramped(state.now_s, idle_s)
         if is_cramped and _would_fit(state, model, room):
             found[name] = 1
-    return found
+    return _overloaded(state) | found
+
+
+def _overloaded(state: State) -> dict[str, int]:
+    """Models at all nodes that may be at more, where all nodes together are too busy."""
+    nodes = [state.nodes[name] for name in _staying(state)]
+    most = state.settings.scaling.busy_share * sum(node.report.cores for node in nodes)
+    busy = [state.models[name] for name in state.active & state.models.keys()]
+    if sum(model.demand.busy for model in busy) <= most:
+        return {}
+    return {
+        model.name: model.replicas.max - len(nodes)
+        for model in busy
+        if len(nodes) <= len(model.nodes) and len(nodes) < model.replicas.max
+    }
 
 
 def _would_fit(state: State, model: KnownModel, room: float) -> bool:

@@ -259,6 +259,46 @@ def test_a_model_that_is_busy_keeps_its_node() -> None:
     assert leaving(found) == set()
 
 
+def test_a_node_comes_for_a_model_that_all_nodes_together_are_too_busy_with() -> None:
+    found = elastic("ab", 0)
+    wanted = spec(model("m0", 1, 3), model("m1", 1, 1))
+    found.controller.apply(replace(wanted, nodes=NodesSpec(idle_s=IDLE_S)), SIZES)
+    run(found, IDLE_S + 25)
+    assert leaving(found) == {"b"}
+    del found.nodes["b"]
+    for _ in range(100):
+        load(found, 5000)
+        if found.controller.wanted.more:
+            name = f"n{len(found.nodes)}"
+            found.nodes[name] = Node(name, 500 * MIB, sizes=SIZES)
+        run(found, 1)
+    assert len(found.nodes) == 3
+    assert len(found.mapped("m0")) == 3
+    assert leaving(found) == set()
+    for _ in range(300):
+        run(found, 1)
+        for name in leaving(found):
+            del found.nodes[name]
+    assert found.nodes.keys() == {"a"}
+
+
+def test_no_node_comes_for_load_that_is_borne_or_where_none_is_ever_given_back() -> None:
+    found = elastic("a", 0)
+    for nodes, each in ((NodesSpec(idle_s=IDLE_S), 1500), (NodesSpec(), 5000)):
+        found.controller.apply(replace(spec(model("m0", 1, 3)), nodes=nodes), SIZES)
+        for _ in range(40):
+            load(found, each)
+            run(found, 1)
+        assert found.controller.wanted == Wanted(("a",))
+
+
+def load(found: World, requests: int) -> None:
+    """So many requests for a model, at whichever nodes have it."""
+    nodes = [node for node in found.nodes.values() if "m0" in node.files]
+    for node in nodes:
+        node.requests["m0"] = node.requests.get("m0", 0) + requests // len(nodes)
+
+
 def test_who_takes_over_knows_which_node_was_superfluous() -> None:
     found = elastic("ab", 2)
     run(found, IDLE_S + 25)
