@@ -119,7 +119,7 @@ def test_a_node_comes_for_models_that_lack_room_and_goes_when_it_is_superfluous(
     assert load.failed == []
     assert noted(at) == [f"start {worker}", f"end {worker}"]
     assert not is_alive(server)
-    assert nodes(cluster) == {HEAD: "live"}
+    eventually("it is forgotten", lambda: nodes(cluster) == {HEAD: "live"})
 
 
 @pytest.mark.stress

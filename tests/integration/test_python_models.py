@@ -233,6 +233,7 @@ def test_a_directory_without_versions_and_a_file_are_served_too(
     model = models / "rows" / "1" / "model.py"
     server = start_server(str(models.parent / "plain"), f"file={model}", command="salver")
     answer = server.post("/v1/models/plain:predict", {"inputs": {"text": ["a b c"]}})
+    assert answer.status_code == 200, answer.text
     assert answer.json()["outputs"]["words"] == [3]
     assert server.predict("file", [{"x": 1}]).json()["predictions"][0]["y"] == 10
 

@@ -303,7 +303,7 @@ async def test_who_is_remembered_and_does_not_wait_is_told_later(kind: type[Rest
     client.asks()
     world.now_s += 1.001
     client.asks()
-    for _ in range(100):
+    for _ in range(20):
         assert isinstance(refusal(client.asks), LimitExceeded)
     answer = client.asks()
     assert isinstance(answer, Coroutine)
