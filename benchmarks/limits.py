@@ -5,12 +5,14 @@
 A process of its own asks half_plus_two over REST with the modest key, at a fixed, low rate, and
 counts each latency from when the request was due; as root it goes before other processes, and the
 load steps back behind them, so that what it waits for is the server. Quiet stretches and
-disturbances by the greedy key, whose role may 100 requests per second and two at a time, as batch
+disturbances by a greedy key, whose role may 100 requests per second and some at a time, as batch
 work, take turns:
 
 * floods: 16 connections that ask for the same model as often as they can, whatever is answered;
 * behaves: the same, by clients that come again when `Retry-After` says;
-* computes: 16 calls at a time of a model that computes for 50 ms, likewise.
+* computes: 16 calls at a time of a model that computes for 50 ms, likewise; one fewer than there
+  are cores is run at a time;
+* fills: the same, but as many at a time as there are cores.
 
 For each: p99 and the longest wait of the modest key, beside the quiet p99 before it, how many of
 the greedy key's requests were answered a second, and how much of a CPU the server took. Exits with
@@ -23,6 +25,7 @@ import hashlib
 import http.client
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -40,20 +43,28 @@ from tasks import cache, tf1, tf2
 CLIENTS = 16
 QUIET_S = 3.0
 BUSY_S = 6
-COMPUTE_MS = 50.0
+SLOW = "/v1/models/slow:predict"
+COMPUTE = b'{"instances": [50.0]}'
 LONG_S = 30.0
 AUTH = """\
-anonymous: {verbs: [health]}
-api_keys: {file: keys.txt}
+anonymous: {{verbs: [health]}}
+api_keys: {{file: keys.txt}}
 roles:
-  modest: {verbs: [predict]}
+  modest: {{verbs: [predict]}}
   greedy:
     verbs: [predict]
     requests_per_second: 100
     burst: 100
-    max_concurrent_requests: 2
+    max_concurrent_requests: {cores}
+    priority: batch
+  sparing:
+    verbs: [predict]
+    requests_per_second: 100
+    burst: 100
+    max_concurrent_requests: {others}
     priority: batch
 """
+KEYS = ("modest", "greedy", "sparing")
 
 
 def key(id: str) -> str:
@@ -68,25 +79,27 @@ class World:
         self.server = server
 
     def floods(self) -> float:
-        return self._asked(HALF, BODY, waits=False)
+        return self._asked("greedy", HALF, BODY, waits=False)
 
     def behaves(self) -> float:
-        return self._asked(HALF, BODY, waits=True)
+        return self._asked("greedy", HALF, BODY, waits=True)
 
     def computes(self) -> float:
-        body = json.dumps({"instances": [COMPUTE_MS]}).encode()
-        return self._asked("/v1/models/slow:predict", body, waits=True)
+        return self._asked("sparing", SLOW, COMPUTE, waits=True)
 
-    def _asked(self, path: str, body: bytes, *, waits: bool) -> float:
+    def fills(self) -> float:
+        return self._asked("greedy", SLOW, COMPUTE, waits=True)
+
+    def _asked(self, id: str, path: str, body: bytes, *, waits: bool) -> float:
         place = self._root / "body.json"
         place.write_bytes(body)
         url = f"http://127.0.0.1:{self.server.rest_port}{path}"
-        headers = {"Content-Type": "application/json", "x-api-key": key("greedy")}
+        headers = {"Content-Type": "application/json", "x-api-key": key(id)}
         seen = wrk(url, place, CLIENTS, BUSY_S, self._root, headers, waits=waits, steps_back=True)
         return seen.rate
 
 
-DISTURBANCES = ("floods", "behaves", "computes")
+DISTURBANCES = ("floods", "behaves", "computes", "fills")
 
 
 @contextmanager
@@ -98,7 +111,8 @@ def running(root: Path, models: Path, flags: Sequence[str]) -> Iterator[World]:
         for name, place in places.items()
     )
     (root / "models.config").write_text(f"model_config_list {{\n{config}\n}}\n")
-    (root / "auth.yaml").write_text(AUTH)
+    cores = len(os.sched_getaffinity(0))
+    (root / "auth.yaml").write_text(AUTH.format(cores=cores, others=max(1, cores - 1)))
     lines = [f"{id} {hashlib.sha256(key(id).encode()).hexdigest()} {id}" for id in KEYS]
     (root / "keys.txt").write_text("\n".join(lines) + "\n")
     server = Server(
@@ -115,13 +129,10 @@ def running(root: Path, models: Path, flags: Sequence[str]) -> Iterator[World]:
         for _ in range(200):
             _ask(server, HALF, BODY)
         for _ in range(8):
-            _ask(server, "/v1/models/slow:predict", b'{"instances": [1.0]}')
+            _ask(server, SLOW, b'{"instances": [1.0]}')
         yield World(root, server)
     finally:
         server.stop()
-
-
-KEYS = ("modest", "greedy")
 
 
 def _ask(server: Server, path: str, body: bytes) -> int:

@@ -4,9 +4,10 @@
 
 * calls: a run in process beside `InferenceSession.run`: half_plus_two and an MLP;
 * small: half_plus_two as ONNX over REST and gRPC, beside the SavedModel on the same server;
-* nets: graphs of the sizes of MobileNetV2 and ResNet-50, one call at a time over gRPC, beside
-  `InferenceSession.run` in a process of its own, which runs again at once, and beside the same
-  behind a socket: a bare loop that reads so many bytes, runs, and writes the answer.
+* nets: graphs of the sizes of MobileNetV2 and ResNet-50, over gRPC, beside `InferenceSession.run`
+  in a process of its own, which runs again at once: one call at a time, and four. One at a time
+  also beside the same behind a socket: a bare loop that reads so many bytes, runs, and writes the
+  answer.
 
 Needs onnx, onnxruntime and TensorFlow, wrk and h2load. Nothing is downloaded: the nets have random
 weights.
@@ -39,21 +40,32 @@ ROOT = HERE.parent
 BURST = 200
 NETS = ("mobilenet_v2", "resnet50")
 
-# A bare engine: reads seconds, runs for so long, writes how often.
+CALLERS = 4
+
+# A bare engine: reads seconds and threads, runs for so long in so many, writes how often.
 ENGINE = """
-import sys, time
+import sys, threading, time
 import numpy as np, onnxruntime
 settings = onnxruntime.SessionOptions()
 settings.intra_op_num_threads = int(sys.argv[2])
 settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
 session = onnxruntime.InferenceSession(sys.argv[1], settings, ["CPUExecutionProvider"])
 feed = {"x": np.full((1, 3, 224, 224), 0.5, np.float32)}
-for line in sys.stdin:
-    begun, runs = time.perf_counter(), 0
-    while time.perf_counter() - begun < float(line):
+def run(until, runs):
+    while time.perf_counter() < until:
         session.run(None, feed)
-        runs += 1
-    print(runs / (time.perf_counter() - begun), flush=True)
+        runs.append(None)
+for line in sys.stdin:
+    seconds, callers = map(float, line.split())
+    begun, runs = time.perf_counter(), []
+    todo = {"target": run, "args": (begun + seconds, runs)}
+    threads = [threading.Thread(**todo) for _ in range(int(callers) - 1)]
+    for each in threads:
+        each.start()
+    run(begun + seconds, runs)
+    for each in threads:
+        each.join()
+    print(len(runs) / (time.perf_counter() - begun), flush=True)
 """
 
 # The same behind a socket. Its client, which is another process, does as the engine above is told.
@@ -230,8 +242,10 @@ def nets(models: Path, scratch: Path, turns: int, seconds: float) -> dict[str, R
             until_answered(served.child, served.url(name), zeros)
             lanes = {
                 "served, gRPC": served.by_grpc(name, x, 1),
+                f"served, gRPC, {CALLERS} calls": served.by_grpc(name, x, CALLERS),
+                f"engine, {CALLERS} threads": engine_lane(engine, f" {CALLERS}"),
                 "engine behind a socket": engine_lane(asker),
-                "engine": engine_lane(engine),
+                "engine": engine_lane(engine, " 1"),
             }
             races[name] = take_turns(lanes, turns, seconds)
     return races
@@ -250,11 +264,11 @@ def piped(stack: ExitStack, program: str, *arguments: str) -> "subprocess.Popen[
     return child
 
 
-def engine_lane(engine: "subprocess.Popen[str]") -> Lane:
+def engine_lane(engine: "subprocess.Popen[str]", more: str = "") -> Lane:
     def lane(seconds: float) -> Sample:
         assert engine.stdin is not None
         assert engine.stdout is not None
-        engine.stdin.write(f"{seconds}\n")
+        engine.stdin.write(f"{seconds}{more}\n")
         engine.stdin.flush()
         return Sample(rate=float(engine.stdout.readline()))
 

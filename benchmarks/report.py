@@ -1,11 +1,12 @@
 """Write what the suite has measured into `docs/performance.md`, so that no figure is typed by hand.
 
-    python benchmarks/report.py suite.json [more.json ...] [--page docs/performance.md]
+    python benchmarks/report.py suite.json [more.json ...] [--only CASE] [--page FILE]
 
 What stands between the markers is replaced: `<!-- figures: NAME -->` and `<!-- end of figures -->`,
 where NAME is that of a case, `targets` for all figures that have one, or `environment`. Charts are
 written to the page's `images` as SVG. Of a case that several files have, the last counts. The
-JSON is that of `suite.py` and `endurance.py`. Also `suite.py --report`.
+JSON is that of `suite.py` and `endurance.py`. Also `suite.py --report`. `--only` fills in one case
+of a run that had no others, and leaves the targets of all and the environment as they are.
 """
 
 import argparse
@@ -82,9 +83,13 @@ def charts_of(results: Iterable[Result]) -> list[Chart]:
 
 def draw(results: Iterable[Result], place: Path) -> list[Path]:
     """Write the charts of the results."""
+    return _drawn(charts_of(results), place)
+
+
+def _drawn(charts: Iterable[Chart], place: Path) -> list[Path]:
     place.mkdir(parents=True, exist_ok=True)
     files = []
-    for each in charts_of(results):
+    for each in charts:
         file = place / f"{each.name}.svg"
         file.write_text(svg(each))
         files.append(file)
@@ -109,14 +114,32 @@ def write(documents: Iterable[dict[str, Any]], page: Path) -> list[Path]:
     return [page, *draw(results, page.parent / "images")]
 
 
+def write_case(documents: Iterable[dict[str, Any]], case: str, page: Path) -> list[Path]:
+    """Fill in and draw one case alone; the files written.
+
+    Raises:
+        ValueError: it is in none of the documents, or has no markers.
+    """
+    results = [each for each in merged(documents)[0] if each.case == case]
+    if not results:
+        raise ValueError(f"no document has the case {case}")
+    page.write_text(filled(page.read_text(), {case: case_text(results[0])}))
+    return [page, *_drawn(results[0].charts, page.parent / "images")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path, help="written by suite.py --json")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only", metavar="CASE", help="fill in this one alone")
     arguments = parser.parse_args()
     try:
         documents = [json.loads(file.read_text()) for file in arguments.files]
-        print("\n".join(map(str, write(documents, arguments.page))))
+        if arguments.only:
+            written = write_case(documents, arguments.only, arguments.page)
+        else:
+            written = write(documents, arguments.page)
+        print("\n".join(map(str, written)))
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

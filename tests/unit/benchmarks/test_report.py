@@ -110,3 +110,20 @@ def test_the_page_has_a_place_for_every_case(
     cases = module_named("suite").CASES
     others = [f"oip-{case}" for case in module_named("open_inference").CASES]
     assert sorted(marked) == sorted([*cases, *others, "endurance", "environment", "targets"])
+
+
+def test_one_case_alone_leaves_the_rest_of_the_page_as_it_is(
+    report: Any, figures: Any, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    documents = [document(figures, "rest", 0.9)]
+    report.write_case(documents, "rest", page)
+    text = page.read_text()
+    assert "| rate of rest | 0.900 × | ≥ 0.8 × | met |" in text
+    assert "old, too" not in text
+    assert "<!-- figures: environment -->\nold\n" in text
+    assert "<!-- figures: targets -->\n<!-- end of figures -->" in text
+    assert [each.name for each in (tmp_path / "images").iterdir()] == ["performance-rest.svg"]
+    with pytest.raises(ValueError, match="no document has the case grpc"):
+        report.write_case(documents, "grpc", page)
