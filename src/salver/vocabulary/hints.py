@@ -53,8 +53,9 @@ def explain(error: ServingError, signature: Signature | None, feeds: Sequence[Ar
     if signature is None or isinstance(error, _NO_FAULT_OF_FEEDS):
         return
     hint = feeds_hint(signature, feeds)
-    if hint is not None:
-        error.hint = hint if error.hint is None else f"{hint} {error.hint}"
+    given = error.hint or ""  # by the model itself, perhaps in the same words
+    if hint is not None and hint not in given:
+        error.hint = f"{hint} {given}".rstrip()
 
 
 def feeds_hint(signature: Signature, feeds: Sequence[Array]) -> str | None:

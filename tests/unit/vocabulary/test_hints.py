@@ -129,6 +129,13 @@ def test_what_the_feeds_have_no_part_in_is_not_put_on_them(error: ServingError) 
     assert error.hint is None
 
 
+def test_what_the_model_has_said_itself_is_not_said_twice() -> None:
+    said = hint((1, 3), (-1, 2))
+    error = InvalidArgument("odd", hint=said)
+    explain(error, signature(x=(-1, 2)), [floats(1, 3)])
+    assert error.hint == said
+
+
 def test_without_a_signature_nothing_is_said() -> None:
     error = InvalidArgument("odd")
     explain(error, None, [floats(1, 3)])
