@@ -226,6 +226,36 @@ def test_no_process_is_left_whatever_is_killed_when(
         server.dispose()
 
 
+@pytest.mark.parametrize(("workers", "victim"), [(1, "server"), (2, "worker"), (2, "server")])
+def test_what_models_have_started_ends_with_the_process_that_served_them(
+    workers: int, victim: str, packages: Path, configured: Configured
+) -> None:
+    server = start(*configured.flags[:1], f"--workers={workers}", packages=packages)
+    started: list[int] = []
+    try:
+        eventually("it answers", lambda: _answers(server))
+        assert ask(server, "mischief_serial", "subprocess").status_code == 200
+        started += _started_by(children_of(server))
+        assert len(started) == 1
+        ended = server.process.pid if victim == "server" else _ancestor(started[0], 2)
+        os.kill(ended, signal.SIGKILL)
+        eventually("it has ended too", lambda: not is_alive(started[0]))
+    finally:
+        server.dispose()
+        for pid in filter(is_alive, started):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _started_by(children: list[int]) -> list[int]:
+    return [pid for child in children for pid in _descendants(child)]
+
+
+def _ancestor(pid: int, generations: int) -> int:
+    for _ in range(generations):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    return pid
+
+
 def _answers(server: Server) -> bool:
     with suppress(requests.ConnectionError):
         return server.get("/healthz/ready").status_code == 200

@@ -4,8 +4,8 @@ It ties itself to its parent, makes the server's own Salver importable, and noth
 server's packages, and goes on in `salver.children.program`. Until then it must be read by any
 Python 3.6 and newer, and needs no package.
 
-Arguments: descriptors of the two sockets, the process id of the server, the processors to run on
-(`0,1`; empty for all), and what it is called.
+Arguments: descriptors of the two sockets and of the lifeline (see `children.starting`), the process
+id of the server, the processors to run on (`0,1`; empty for all), and what it is called.
 """
 
 import os
@@ -14,16 +14,52 @@ from typing import Any
 
 _LEAST_VERSION = (3, 10)
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_SET_SIGNAL = 10  # F_SETSIG, which Python knows since 3.11 only
+_HANG_UP = 1
 _KILL = 9
 _MORE_OOM_SCORE = 300
 
 
-def _tie_to(parent: int) -> None:
+def _tie_to(parent: int, lifeline: int) -> None:
+    """Have the system end this process group when the server ends, however it does.
+
+    Source: prctl(2). A death signal comes when the thread ends that started this process, which may
+    be before the server's end of the lifeline is closed: it must leave the group to the lifeline.
+    """
     import ctypes
 
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, _KILL, 0, 0, 0)
+    number = _HANG_UP if _tie_group_to(lifeline) else _KILL
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, number, 0, 0, 0)
     if os.getppid() != parent:  # it has ended before
         os._exit(1)
+
+
+def _tie_group_to(lifeline: int) -> bool:
+    """Have the system kill the process group once the other end of a pipe is closed.
+
+    It does so whatever runs, also in native code, and in the same step for all that the model has
+    started in its group.
+
+    Returns:
+        False in a sandbox that has no such signals.
+    """
+    import fcntl
+    import signal
+
+    leader = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        os.kill(0 if os.getpid() == leader else os.getpid(), _KILL)
+
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, _SET_SIGNAL, _KILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    except OSError:
+        return False
+    signal.signal(_HANG_UP, end)
+    return True
 
 
 def _stand_first_for_oom() -> None:
@@ -55,8 +91,8 @@ class _OwnSource:
         )
 
 
-def _main(data: str, control: str, parent: str, cpus: str, label: str) -> None:
-    _tie_to(int(parent))
+def _main(data: str, control: str, lifeline: str, parent: str, cpus: str, label: str) -> None:
+    _tie_to(int(parent), int(lifeline))
     if cpus:
         os.sched_setaffinity(0, [int(each) for each in cpus.split(",")])
     _stand_first_for_oom()

@@ -1,4 +1,4 @@
-"""Starts the processes of children: fresh programs that inherit three descriptors and no more."""
+"""Starts the processes of children: fresh programs that inherit four descriptors and no more."""
 
 import os
 import queue
@@ -66,6 +66,8 @@ class Spawned:
         data: the socket for loads and runs.
         control: the socket for what cannot wait behind a run.
         output: what it writes to its standard output and error.
+        lifeline: a pipe to which nothing is written. When it closes, the system kills the process
+            group of the child: also what the child has started, if this process ends first.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -73,6 +75,7 @@ class Spawned:
     data: socket.socket
     control: socket.socket
     output: int
+    lifeline: int
 
     def kill(self) -> None:
         """End it, and what it has started in its process group. Not after it was reaped."""
@@ -82,10 +85,10 @@ class Spawned:
             self.process.kill()
 
     def close(self) -> None:
-        """Close all but the process."""
+        """Close all but the process, which must have ended."""
         self.data.close()
         self.control.close()
-        for descriptor in (self.pidfd, self.output):
+        for descriptor in (self.pidfd, self.output, self.lifeline):
             with suppress(OSError):
                 os.close(descriptor)
 
@@ -173,8 +176,10 @@ def _started(spawn: Spawn) -> Spawned:
             pairs += socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for each in pairs:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PACKET_ROOM)
-        descriptors += os.pipe2(os.O_CLOEXEC)
-        process = _process(spawn, pairs[1], pairs[3], descriptors[1])
+        for _ in range(2):
+            descriptors += os.pipe2(os.O_CLOEXEC)
+        output, written, lifeline, held = descriptors
+        process = _process(spawn, (pairs[1].fileno(), pairs[3].fileno(), lifeline), written)
     except ServingError:
         _close_all(pairs, descriptors)
         raise
@@ -183,30 +188,29 @@ def _started(spawn: Spawn) -> Spawned:
         raise Unavailable(f"The system gives no process for {spawn.label}: {error}") from error
     pairs[1].close()
     pairs[3].close()
-    os.close(descriptors[1])
+    os.close(written)
+    os.close(lifeline)
     try:
         pidfd = os.pidfd_open(process.pid)
     except OSError as error:
         process.kill()
         process.wait()
-        _close_all([pairs[0], pairs[2]], descriptors[:1])
+        _close_all([pairs[0], pairs[2]], [output, held])
         raise Unavailable(f"The process for {spawn.label} cannot be watched: {error}") from error
     for each in (pairs[0], pairs[2]):
         each.setblocking(False)
-    os.set_blocking(descriptors[0], False)
-    return Spawned(process, pidfd, pairs[0], pairs[2], descriptors[0])
+    os.set_blocking(output, False)
+    return Spawned(process, pidfd, pairs[0], pairs[2], output, held)
 
 
-def _process(
-    spawn: Spawn, data: socket.socket, control: socket.socket, output: int
-) -> "subprocess.Popen[bytes]":
+def _process(spawn: Spawn, inherited: Sequence[int], output: int) -> "subprocess.Popen[bytes]":
     import fcntl  # here: it is for Linux
 
     with suppress(OSError):  # there is little room for all pipes of a user
         fcntl.fcntl(output, _PIPE_SIZE, _PIPE_ROOM)
     python = spawn.python_executable or sys.executable
     command = [
-        *(python, str(_BOOT), str(data.fileno()), str(control.fileno()), str(os.getpid())),
+        *(python, str(_BOOT), *map(str, inherited), str(os.getpid())),
         *(",".join(map(str, spawn.cpus)), spawn.label),
     ]
     try:
@@ -215,7 +219,7 @@ def _process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=(data.fileno(), control.fileno()),
+            pass_fds=inherited,
             env=spawn.environment,
             start_new_session=True,  # what a terminal sends to the server is not for it
             umask=_UMASK,

@@ -396,7 +396,7 @@ async def test_a_child_has_no_descriptor_of_the_server_but_its_own(world: World)
     kinds = sorted(
         os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd")
     )
-    assert kinds == ["/dev/null", "pipe", "pipe", "socket", "socket"]
+    assert kinds == ["/dev/null", "pipe", "pipe", "pipe", "socket", "socket"]
     os.close(reader)
     os.close(writer)
 
