@@ -17,6 +17,7 @@ from salver.config.changes import Difference, Tags, differences
 from salver.config.model_documents import config_document
 from salver.config.models import ModelConfig
 from salver.errors import NotFound
+from salver.instruments.redaction import redacted
 from salver.management.applied import Applied
 from salver.vocabulary.access import Actor
 
@@ -127,14 +128,16 @@ def _bounded(changes: tuple[Difference, ...], more: int) -> tuple[tuple[Differen
 
 
 def _short(entry: Entry) -> Entry:
-    """An entry with the beginnings of texts that others have made."""
+    """An entry with the beginnings of texts that others have made, without keys and tokens."""
     actor = entry.actor
     peer = None if actor.peer is None else actor.peer[:_MOST_NAME]
     return replace(
         entry,
-        actor=replace(actor, name=actor.name[:_MOST_NAME], peer=peer, via=actor.via[:_MOST_TEXT]),
-        model=entry.model[:_MOST_NAME],
-        message=entry.message[:_MOST_TEXT],
+        actor=replace(
+            actor, name=actor.name[:_MOST_NAME], peer=peer, via=redacted(actor.via)[:_MOST_TEXT]
+        ),
+        model=redacted(entry.model)[:_MOST_NAME],
+        message=redacted(entry.message)[:_MOST_TEXT],
     )
 
 

@@ -166,7 +166,8 @@ class TracedHandler:
         ):
             return ""
         if not trace.model and request.servable is not None:
-            trace.named = request.servable.name
+            # TensorFlow Serving takes a query for a part of the name.
+            trace.named = request.servable.name.partition("?")[0]
         if trace.parent is not None:
             state = request.headers.get(_STATE) or b""
             trace.trace_state = state.decode("latin-1") if len(state) <= _LONGEST_STATE else ""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from salver.instruments.redaction import redacted
 from salver.tracing.request import RequestTrace
 from salver.tracing.stages import stages_of
 
@@ -46,10 +47,10 @@ def _told(moment: float, trace: RequestTrace) -> dict[str, Any]:
         "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "protocol": trace.protocol,
         "method": trace.method,
-        "target": trace.target[:_LONGEST_TARGET],
+        "target": redacted(trace.target)[:_LONGEST_TARGET],
         "status": trace.status,
         "seconds": _seconds(trace.ended_s - trace.begun_s),
-        "model": trace.model,
+        "model": redacted(trace.model),
         "version": trace.version,
         "stages": [
             {"name": each.name, "seconds": _seconds(each.end_s - each.begin_s)}

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from salver.errors import Code
+from salver.instruments.redaction import redacted
 from salver.tracing.request import Batch, RequestTrace
 from salver.tracing.stages import Stage, stages_of
 
@@ -22,6 +23,15 @@ _MODEL: Final = re.compile(
     r"(?P<before>/v[12]/(?:repository/)?models/|/admin/v1/models/)[^/:]+"
     r"(?P<version>/(?:versions|labels)/[^/:]+)?(?P<after>.*)"
 )
+_CALLS: Final = frozenset(
+    (
+        *(":predict", ":classify", ":regress", "/metadata", ":clear_quarantine"),
+        *("/infer", "/generate", "/generate_stream", "/ready", "/config", "/stats"),
+        *("/trace/setting", "/load", "/unload", "/batching", ":reload", ":load", ":unload"),
+    )
+)
+"""What follows the name of a model. Of a request that was refused anything else is an invention."""
+
 _LONGEST_ROUTE: Final = 64
 
 
@@ -168,7 +178,8 @@ def _route(trace: RequestTrace) -> str:
         return trace.target if is_known and trace.status < 400 else ""
     version = found["version"]
     kept = "" if version is None else f"/{version.split('/')[1]}/{{version}}"
-    after = found["after"] if len(found["after"]) <= _LONGEST_ROUTE else ""
+    is_answered = 0 < trace.status < 400 and len(found["after"]) <= _LONGEST_ROUTE
+    after = found["after"] if is_answered or found["after"] in _CALLS else ""
     is_known = trace.status not in (404, 405) or bool(trace.model)
     return f"{found['before']}{{model}}{kept}{after}" if is_known else ""
 
@@ -191,7 +202,7 @@ def _attributes(trace: RequestTrace) -> dict[str, Value]:
         made |= {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
         made["rpc.grpc.status_code"] = trace.status
     else:
-        made |= {"http.request.method": trace.method, "url.path": trace.target}
+        made |= {"http.request.method": trace.method, "url.path": redacted(trace.target)}
         if route := _route(trace):
             made["http.route"] = route
         if trace.status:
@@ -201,7 +212,7 @@ def _attributes(trace: RequestTrace) -> dict[str, Value]:
             Code(trace.status).name if trace.protocol == "GRPC" else str(trace.status)
         )
     if trace.model:
-        made["salver.model.name"] = trace.model
+        made["salver.model.name"] = redacted(trace.model)
     if trace.version is not None:
         made["salver.model.version"] = trace.version
     if trace.messages >= 0:

@@ -18,6 +18,7 @@ from typing import BinaryIO, Generic, TypeVar
 
 import orjson
 
+from salver.instruments.redaction import redacted
 from salver.transport.service import AccessRecord
 
 __all__ = ["AccessLog", "LineLog", "log_line"]
@@ -36,14 +37,15 @@ def log_line(record: AccessRecord) -> bytes:
     """One record as a line of JSON. `time` is ISO 8601 in UTC; bytes and seconds are numbers.
 
     `principal` is there only where it is known, `trace_id` for those that are traced,
-    `forwarded_to` for those that another server has answered.
+    `forwarded_to` for those that another server has answered. Keys and tokens
+    in the target are left out.
     """
     time = datetime.fromtimestamp(record.time, timezone.utc)
     line = {
         "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "remote": record.remote,
         "method": record.method,
-        "target": record.target,
+        "target": redacted(record.target),
         "status": record.status,
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,

@@ -93,6 +93,16 @@ def test_what_may_be_secret_in_a_base_path_is_on_no_record(
     assert audit.entries(1)[0]["changes"][0]["before"]["base_path"] == "https://example.org/m"
 
 
+def test_a_key_where_a_name_belongs_is_on_no_record(audit: Audit, written: list[Entry]) -> None:
+    key = f"salver_shop_{'x' * 32}"
+    audit.failed(
+        replace(ANN, via=f"PUT /admin/v1/models/{key}"), "configure", key, "X", f"No {key}"
+    )
+    (entry,) = audit.entries(1)
+    assert (entry["model"], entry["message"]) == ("salver_shop_…", "No salver_shop_…")
+    assert "x" * 32 not in audit_line(written[0]).decode()
+
+
 def test_long_names_and_errors_are_cut(audit: Audit, written: list[Entry]) -> None:
     long = "x" * 10_000
     stranger = Actor(long, "jwt", long, long)

@@ -12,6 +12,7 @@ from salver.tracing.request import RequestTrace
 from salver.tracing.sampling import Sampling
 from salver.tracing.tracer import Tracer
 from salver.transport.messages import Headers, HttpRequest, HttpResponse, StreamedResponse
+from salver.vocabulary.requests import ServableRequest
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -79,6 +80,14 @@ async def test_a_client_finds_its_trace_in_the_answer(traced: Traced, made: Any)
     assert (trace.method, trace.target, trace.status) == ("GET", "/v1/models/m", 200)
     assert (trace.protocol, trace.trace_state) == ("REST", "a=b")
     assert trace.ended_s >= trace.begun_s
+
+
+async def test_a_query_is_no_part_of_the_models_name(traced: Traced) -> None:
+    traced.sample()
+    request = get("/v1/models/m?api_key=secret")
+    request.servable = ServableRequest("m?api_key=secret")  # as the reference reads it
+    await answered(TracedHandler(at_once(404), traced.tracer)(request))
+    assert (traced.only.target, traced.only.model) == ("/v1/models/m", "m")
 
 
 @pytest.mark.parametrize("made", [at_once, later])

@@ -59,6 +59,16 @@ def test_a_target_that_is_long_is_cut() -> None:
     assert len(kept.told()[0]["target"]) == 200
 
 
+def test_no_key_in_the_path_is_told() -> None:
+    kept = SlowRequests()
+    trace = slow()
+    trace.ran, trace.named = None, f"salver_shop_{'x' * 32}"
+    trace.target = f"/v1/models/{trace.named}:predict"
+    kept.put(0, trace)
+    (told,) = kept.told()
+    assert (told["target"], told["model"]) == ("/v1/models/salver_shop_…:predict", "salver_shop_…")
+
+
 def test_those_of_several_processes_are_told_together() -> None:
     first, second = SlowRequests(), SlowRequests()
     for moment in range(0, 200, 2):

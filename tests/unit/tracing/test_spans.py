@@ -9,6 +9,8 @@ from salver.tracing.spans import Span, Work, spans_of, spans_of_work
 from salver.vocabulary.servable import ServableId
 
 TRACE, SPAN = 0xABC, 0xDEF
+SECRET = "x" * 32
+KEY = f"salver_shop_{SECRET}"
 
 
 def rest(target: str = "/v1/models/m:predict", status: int = 200) -> RequestTrace:
@@ -71,11 +73,23 @@ def test_its_parent_is_the_span_of_the_client() -> None:
         ("/metrics", 200, "/metrics"),
         ("/wp-login.php", 404, None),
         ("/v1/models/m/secrets", 404, None),
+        ("/v1/models/m/secrets", 400, "/v1/models/{model}"),
+        ("/v1/models/m:predict", 401, "/v1/models/{model}:predict"),
+        ("/v1/models/m:anything", 0, "/v1/models/{model}"),
         ("/" + "a" * 100, 200, None),
     ],
 )  # fmt: skip
 def test_names_are_few_whatever_clients_ask_for(target: str, status: int, name: str | None) -> None:
     assert spans(rest(target, status))[0].name == ("POST" if name is None else f"POST {name}")
+
+
+def test_a_key_in_the_path_is_in_no_attribute() -> None:
+    trace = rest(f"/v1/models/{KEY}:predict", 403)
+    trace.named = KEY
+    whole = spans(trace)[0]
+    assert whole.attributes["salver.model.name"] == "salver_shop_…"
+    assert whole.attributes["url.path"] == "/v1/models/salver_shop_…:predict"
+    assert SECRET not in str(spans(trace))
 
 
 def test_a_fault_of_the_server_is_an_error_and_one_of_the_client_is_none() -> None:

@@ -52,6 +52,12 @@ def test_a_line_says_who_asked_where_that_is_known() -> None:
     assert json.loads(log_line(replace(RECORD, principal="ada")))["principal"] == "ada"
 
 
+def test_a_key_in_the_address_is_left_out() -> None:
+    target = f"/v1/models/m?api_key=salver_shop_{'x' * 32}&b=1"
+    line = json.loads(log_line(replace(RECORD, target=target)))
+    assert line["target"] == "/v1/models/m?api_key=salver_shop_…&b=1"
+
+
 def test_a_line_is_one_json_object() -> None:
     line = log_line(RECORD)
     assert line.endswith(b"}\n")
