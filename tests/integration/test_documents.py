@@ -59,3 +59,9 @@ def test_most_blocks_are_run() -> None:
     blocks = [block for path in pages() for block in blocks_of(path)]
     left_out = [block for block in blocks if block.marked("not run")]
     assert len(left_out) < len(blocks) / 3, [block.where for block in left_out]
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_command_changes_the_rights_of_files_that_later_ones_make(path: Path) -> None:
+    """Here each command has a shell of its own; whoever follows a page has one for all."""
+    assert not re.search(r"^\$ umask", path.read_text(), re.MULTILINE)
