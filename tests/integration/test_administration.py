@@ -247,6 +247,16 @@ def test_every_change_is_on_record_whoever_made_it(administered: Administered) -
     eventually("the log has all of it", written)
 
 
+def test_the_level_of_the_log_is_on_record_too(administered: Administered) -> None:
+    for level in ("error", "info"):
+        assert administered.ask("PUT", "/log_level", {"level": level}).ok
+    later, earlier = administered.done("GET", "/audit?limit=2")["entries"]
+    assert {later["action"], earlier["action"]} == {"log_level"}
+    assert (later["via"], later["peer"]) == ("PUT /admin/v1/log_level", "127.0.0.1")
+    assert (earlier["changes"][0]["after"], later["changes"][0]["before"]) == ("error", "error")
+    assert later["changes"][0]["after"] == "info"
+
+
 def test_the_rest_port_does_not_administer(administered: Administered) -> None:
     server = administered.server
     for method, path in (("GET", "/config"), ("PUT", "/models/m"), ("POST", "/models/m:unload")):

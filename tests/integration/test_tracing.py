@@ -166,6 +166,10 @@ def test_what_is_sampled_changes_while_the_server_runs(traced: Server) -> None:
     assert traced.post("/v2/models/m/trace/setting", {"trace_rate": "2"}).status_code == 501
     assert traced.post(path, {"trace_rate": "none"}).status_code == 400
     assert traced.post(path, {"trace_level": None}).json()["trace_level"] == ["OFF"]
+    audit = f"http://{traced.grpc_target}/admin/v1/audit?limit=2"
+    off, on = requests.get(audit, timeout=PATIENCE_S).json()["entries"]
+    assert (on["action"], on["via"]) == ("trace_ratio", f"POST {path}")
+    assert [each["changes"][0]["after"] for each in (on, off)] == [1.0, 0.0]
     assert "salver-trace-id" not in traced.get("/v1/models/m").headers
 
 

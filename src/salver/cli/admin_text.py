@@ -71,7 +71,10 @@ def _entry(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _difference(each: Mapping[str, Any]) -> str:
-    name = f"{each['model']}.{each['field']}" if each["field"] else f"model {each['model']}"
+    if each["field"]:
+        name = f"{each['model']}.{each['field']}" if each["model"] else each["field"]
+    else:
+        name = f"model {each['model']}"
     if each["before"] is None:
         return f"+ {name} = {_shown(each['after'])}"
     if each["after"] is None:

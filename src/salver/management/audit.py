@@ -42,8 +42,9 @@ class Entry:
         number: from 1, in their order.
         time_s: since the epoch.
         actor: who.
-        action: what: `configure`, `load`, `unload`, `reload`, `clear_quarantine`.
-        model: of which model, its first 256 characters; empty for the configuration.
+        action: what: `configure`, `load`, `unload`, `reload`, `clear_quarantine`, `log_level`,
+            `trace_ratio`.
+        model: of which model, its first 256 characters; empty for the server.
         outcome: `OK`, or the name of the code of the error.
         message: of the error.
         etag: of the configuration, once it is done.
@@ -195,6 +196,19 @@ class Audit:
         """Take down what changed no configuration."""
         with self._lock:
             self._add(Entry(0, 0, actor, action, model))
+
+    def adjusted(self, actor: Actor, setting: str, before: Any, after: Any) -> None:
+        """Take down a setting of the server that is none of its configuration.
+
+        Args:
+            actor: who.
+            setting: its name, which is the action too.
+            before: plain value; None where it is not known.
+            after: likewise.
+        """
+        change = Difference("", setting, before, after)
+        with self._lock:
+            self._add(Entry(0, 0, actor, setting, changes=(change,)))
 
     def failed(self, actor: Actor, action: str, model: str, outcome: str, message: str) -> None:
         """Take down what was refused, or did not succeed."""

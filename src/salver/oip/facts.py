@@ -116,7 +116,9 @@ class ServedFacts:
         tracer = self._parts.tracer
         return trace_settings(tracer.sampling if tracer and tracer.is_exporting else None)
 
-    async def change_trace(self, settings: Mapping[str, Sequence[str]], *, model: str) -> None:
+    async def change_trace(
+        self, settings: Mapping[str, Sequence[str]], actor: Actor, *, model: str
+    ) -> None:
         """See `ModelFacts`."""
         tracer = self._parts.tracer
         if tracer is None or not tracer.is_exporting:
@@ -126,12 +128,12 @@ class ServedFacts:
         if model:
             raise Unimplemented("trace settings are those of all models")
         sampling = new_sampling(settings, tracer.sampling, self._sampling or tracer.sampling)
-        await self._parts.in_control(lambda: self._parts.set_sampling(sampling))
+        await self._parts.in_control(lambda: self._parts.set_sampling(sampling, actor))
 
-    async def change_log(self, settings: Mapping[str, object]) -> None:
+    async def change_log(self, settings: Mapping[str, object], actor: Actor) -> None:
         """See `ModelFacts`."""
         if not self._is_explicit:
             raise refuse_log_settings()
         level = new_log_level(settings)
         if level is not None:
-            await self._parts.in_control(lambda: self._parts.set_log_level(level))
+            await self._parts.in_control(lambda: self._parts.set_log_level(level, actor))

@@ -1,17 +1,19 @@
 """`/admin/v1/log_level`: from which level up the server logs, read and set while it runs."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from salver.errors import InvalidArgument
 from salver.instruments.log_level import level_name, level_of, log_level
 from salver.instruments.threads import InThread
 from salver.operations.description import describe_log_level
-from salver.protocols.api import Api, ApiParts, RestRoute
+from salver.protocols.actors import actor_of
+from salver.protocols.api import Api, ApiParts, RestRoute, SetLogLevel
 from salver.protocols.rest_errors import error_page
 from salver.transport.host_rules import is_of_foreign_page
 from salver.transport.messages import HttpRequest, HttpResponse
+from salver.vocabulary.access import Actor
 
 __all__ = ["LogLevelApi", "make_api"]
 
@@ -28,11 +30,11 @@ def make_api(parts: ApiParts) -> Api:
 class LogLevelApi:
     """Answers on its path. Belongs to the loop."""
 
-    def __init__(self, set_level: Callable[[int], None], in_control: InThread) -> None:
+    def __init__(self, set_level: SetLogLevel, in_control: InThread) -> None:
         """Make it.
 
         Args:
-            set_level: makes all processes log from a level up; may wait for them.
+            set_level: see there.
             in_control: runs that apart from the loop.
         """
         self._set_level = set_level
@@ -54,10 +56,10 @@ class LogLevelApi:
             return page
         if is_of_foreign_page(request):
             return error_page(403, "A page of another origin may not set the log level")
-        return self._set(_level_in(request.body))
+        return self._set(_level_in(request.body), actor_of(request, request.method))
 
-    async def _set(self, level: int) -> HttpResponse:
-        await self._in_control(lambda: self._set_level(level))
+    async def _set(self, level: int, actor: Actor) -> HttpResponse:
+        await self._in_control(lambda: self._set_level(level, actor))
         return _said(level)
 
 

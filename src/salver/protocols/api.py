@@ -31,7 +31,7 @@ from salver.protocols.methods import MethodTable
 from salver.tracing.sampling import Sampling
 from salver.tracing.tracer import Tracer
 from salver.transport.messages import HttpRequest, HttpResponse
-from salver.vocabulary.access import Need, Principal, Verb, VerbOrAccess
+from salver.vocabulary.access import Actor, Need, Principal, Verb, VerbOrAccess
 from salver.vocabulary.requests import ServableRequest
 from salver.vocabulary.servable import ServableId
 
@@ -209,7 +209,20 @@ class Models(Serving, Protocol):
         ...
 
 
-def _nothing(_sampling: Sampling) -> None:
+SetLogLevel = Callable[[int, Actor], None]
+"""Makes all processes of the server log from a level up, as somebody requests; may wait for them.
+
+It stands in the audit log; so does the next."""
+
+SetSampling = Callable[[Sampling, Actor], None]
+"""Makes the tracers of all processes sample so, as somebody requests; may wait for them."""
+
+
+def _set_own_log_level(level: int, _actor: Actor) -> None:
+    set_log_level(level)
+
+
+def _nothing(_sampling: Sampling, _actor: Actor) -> None:
     """There is no tracer."""
 
 
@@ -229,12 +242,12 @@ class ApiParts:
         draw: makes the metrics page; None: of `metrics`.
         draw_history: makes what the dashboard is told of the past; None where it is kept nowhere.
         read_all: reads what all processes have counted; None: of `metrics`.
-        set_log_level: makes all processes of the server log from a level up; may wait for them.
+        set_log_level: see there.
         is_shown: see `IsShown`.
         administer: does what administrators request; None where nobody can.
         tracer: takes notes of requests; None where nobody does.
         tell_slow: the slow requests of all processes; see there.
-        set_sampling: makes the tracers of all processes sample so; may wait for them.
+        set_sampling: see there.
         forwarder: hands on requests for models that are not here; None where nobody does.
         more: APIs that the server itself brings.
     """
@@ -250,12 +263,12 @@ class ApiParts:
     draw: DrawPage | None = None
     draw_history: DrawPage | None = None
     read_all: ReadReport | None = None
-    set_log_level: Callable[[int], None] = set_log_level
+    set_log_level: SetLogLevel = _set_own_log_level
     is_shown: IsShown = everything_is_shown
     administer: Administer | None = None
     tracer: Tracer | None = None
     tell_slow: TellSlow = list
-    set_sampling: Callable[[Sampling], None] = _nothing
+    set_sampling: SetSampling = _nothing
     forwarder: Forwarder | None = None
     more: Sequence[Api] = ()
 

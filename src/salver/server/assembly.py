@@ -17,7 +17,6 @@ from salver.children.model import Children
 from salver.codecs.protobuf.signature_def import definitions_of
 from salver.config.options import schedulable_cpus
 from salver.config.start_up import Configuration
-from salver.instruments.log_level import set_log_level
 from salver.instruments.machine import resident_bytes
 from salver.instruments.threads import VERY_LARGE_BYTES
 from salver.management.loading import Loader, Marking
@@ -43,7 +42,15 @@ if TYPE_CHECKING:
     from salver.access.guard import Guard
     from salver.peers.assembling import Peers
     from salver.protocols.administration import Administer
-    from salver.protocols.api import DrawPage, IsShown, Models, ReadReport, TellSlow
+    from salver.protocols.api import (
+        DrawPage,
+        IsShown,
+        Models,
+        ReadReport,
+        SetLogLevel,
+        SetSampling,
+        TellSlow,
+    )
     from salver.server.api_servers import ApiServers
     from salver.transport.in_flight import MemoryInFlight
 
@@ -184,10 +191,10 @@ class Assembly:
         draw: "DrawPage | None" = None,
         draw_history: "DrawPage | None" = None,
         read_all: "ReadReport | None" = None,
-        set_log_level: Callable[[int], None] = set_log_level,
+        set_log_level: "SetLogLevel",
         administer: "Administer | None" = None,
         tell_slow: "TellSlow | None" = None,
-        set_sampling: Callable[[Sampling], None] | None = None,
+        set_sampling: "SetSampling",
     ) -> "ApiServers":
         """Import and make what serves; it does not listen yet.
 
@@ -197,9 +204,9 @@ class Assembly:
             draw_history: makes what the dashboard is told of the past; by default of a ring that
                 this process keeps.
             read_all: reads what all processes have counted; by default this one alone.
-            set_log_level: see `ApiParts`; by default of this process alone.
-            administer: see `ApiParts`.
-            tell_slow: likewise; so is the next.
+            set_log_level: see `ApiParts`; so are the others.
+            administer: see there.
+            tell_slow: see there.
             set_sampling: see there.
         """
         from salver.protocols.api import ApiParts, everything_is_shown
@@ -230,7 +237,7 @@ class Assembly:
             administer=administer,
             tracer=self.tracing.tracer,
             tell_slow=tell_slow or self.tell_slow,
-            set_sampling=set_sampling or self.sample,
+            set_sampling=set_sampling,
             is_shown=is_shown,
             forwarder=None if peers is None else peers.forwarder,
             more=()

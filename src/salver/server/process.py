@@ -12,6 +12,7 @@ from salver.config.models import ModelConfig
 from salver.config.options import ServeMode, ServerOptions
 from salver.config.start_up import Configuration
 from salver.errors import Cancelled, ServingError
+from salver.instruments.log_level import level_name, log_level, set_log_level
 from salver.instruments.notices import NOTICE
 from salver.instruments.threads import take_short_slices
 from salver.management.administration import Administration
@@ -29,6 +30,8 @@ from salver.server.ports import Ports
 
 if TYPE_CHECKING:
     from salver.server.api_servers import ApiServers
+    from salver.tracing.sampling import Sampling
+    from salver.vocabulary.access import Actor
 
 __all__ = ["run"]
 
@@ -103,7 +106,7 @@ class _Process:
         self._mode = mode
         self._loop = asyncio.get_running_loop()
         self._audit_log = open_audit_log(self._options)
-        audit = Audit(self._audit_log or drop)
+        self._audit = audit = Audit(self._audit_log or drop)
         self._parts = parts = Assembly(configuration)
         self._core = make_core(
             configuration,
@@ -167,7 +170,21 @@ class _Process:
         self._announcer.opened(servers.rest_url, servers.grpc_addresses)
 
     def _make_servers(self) -> "ApiServers":
-        return self._parts.make_servers(self._core, administer=self._administer)
+        return self._parts.make_servers(
+            self._core,
+            administer=self._administer,
+            set_log_level=self._set_log_level,
+            set_sampling=self._set_sampling,
+        )
+
+    def _set_log_level(self, level: int, actor: "Actor") -> None:
+        before = level_name(log_level())
+        set_log_level(level)
+        self._audit.adjusted(actor, "log_level", before, level_name(level))
+
+    def _set_sampling(self, sampling: "Sampling", actor: "Actor") -> None:
+        self._parts.sample(sampling)
+        self._audit.adjusted(actor, "trace_ratio", None, sampling.ratio)
 
     def _apply(self) -> None:
         apply_first(self._core, self._configuration, self._mode)

@@ -235,6 +235,7 @@ class SetLogLevel(SharedState):
     """Log from this level up. W → S: have all processes do so; answered when they do."""
 
     level: int
+    actor: Actor = field(default_factory=Actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,7 @@ class SetSampling(SharedState):
     """Trace these requests. W → S: have all workers do so; answered when they do."""
 
     sampling: Sampling
+    actor: Actor = field(default_factory=Actor)
 
 
 # -- other news: S → W, not answered ---------------------------------------------------------------

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from salver.errors import ServingError, Unavailable
-from salver.instruments.log_level import set_log_level
+from salver.instruments.log_level import level_name, log_level, set_log_level
+from salver.management.audit import Audit
 from salver.workers import messages
 from salver.workers.fetches import WorkerFetches
 from salver.workers.file_messages import OfFiles
@@ -38,6 +39,7 @@ class WorkerRequests:
         isolation: Isolation,
         reloads: Reloads,
         fetches: WorkerFetches,
+        audit: Audit,
         on_settled: Callable[[], None],
     ) -> None:
         """Answer by these parts.
@@ -50,6 +52,7 @@ class WorkerRequests:
             isolation: runs versions that are isolated.
             reloads: changes the configuration.
             fetches: fetches for workers.
+            audit: takes down who changes what is no part of the configuration.
             on_settled: called when a worker says that readiness is to stay as it is.
         """
         self._group = group
@@ -59,6 +62,7 @@ class WorkerRequests:
         self._isolation = isolation
         self._reloads = reloads
         self._fetches = fetches
+        self._audit = audit
         self._settled = on_settled
 
     def handle(self, member: Member, message: Any) -> Any:
@@ -102,8 +106,8 @@ class WorkerRequests:
                 return in_thread("salver-slow", lambda: self._slow_of_others(member))
             case messages.SetSampling():
                 return in_thread("salver-sampling", lambda: self._set_sampling(message))
-            case messages.SetLogLevel(level):
-                return in_thread("salver-log-level", lambda: self._set_log_level(level))
+            case messages.SetLogLevel():
+                return in_thread("salver-log-level", lambda: self._set_log_level(message))
             case _:
                 raise Unavailable(f"A supervisor knows nothing of {type(message).__name__}")
 
@@ -118,12 +122,17 @@ class WorkerRequests:
         return told
 
     def _set_sampling(self, message: messages.SetSampling) -> None:
-        self._group.broadcast(lambda: message)
+        self._group.broadcast(lambda: messages.SetSampling(message.sampling))
+        self._audit.adjusted(message.actor, "trace_ratio", None, message.sampling.ratio)
         self._group.sync()
 
-    def _set_log_level(self, level: int) -> None:
+    def _set_log_level(self, message: messages.SetLogLevel) -> None:
+        level = message.level
+
         def make() -> messages.SetLogLevel:  # under the lock, so that all agree about the last one
+            before = level_name(log_level())
             set_log_level(level)
+            self._audit.adjusted(message.actor, "log_level", before, level_name(level))
             return messages.SetLogLevel(level)
 
         self._group.broadcast(make)

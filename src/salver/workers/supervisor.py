@@ -200,6 +200,7 @@ class _Supervisor:
             isolation=self._isolation,
             reloads=self._reloads,
             fetches=self._worker_fetches,
+            audit=self._audit,
             on_settled=self._settled,
         )
         self._spawner = Spawner(

@@ -31,6 +31,7 @@ from salver.server.ports import Port, Ports
 from salver.tracing.sampling import Sampling
 from salver.tracing.slow import newest
 from salver.transport.turns import Turns, open_board
+from salver.vocabulary.access import Actor
 from salver.vocabulary.servable import ServableId
 from salver.workers import messages
 from salver.workers.channel import Channel, decode, encode
@@ -256,13 +257,13 @@ class _Worker:
             self._servers.end_connections()
         self._parts.refresh_health()
 
-    def _set_log_level(self, level: int) -> None:
+    def _set_log_level(self, level: int, actor: Actor) -> None:
         """Have all processes log from a level up; waits for them."""
-        self._channel.request(messages.SetLogLevel(level)).result()
+        self._channel.request(messages.SetLogLevel(level, actor)).result()
 
-    def _set_sampling(self, sampling: Sampling) -> None:
+    def _set_sampling(self, sampling: Sampling, actor: Actor) -> None:
         """Have all workers trace such requests; waits for them."""
-        self._channel.request(messages.SetSampling(sampling)).result()
+        self._channel.request(messages.SetSampling(sampling, actor)).result()
 
     def _tell_slow(self) -> "list[Mapping[str, Any]]":
         """What all workers tell of slow requests; without those that do not answer in time."""

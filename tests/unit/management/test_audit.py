@@ -45,6 +45,14 @@ def test_who_changed_what_is_told_with_the_newest_first(audit: Audit) -> None:
     assert audit.entries(0) == []
 
 
+def test_a_setting_is_on_record_with_what_it_was(audit: Audit) -> None:
+    audit.adjusted(ANN, "log_level", "info", "debug")
+    (entry,) = audit.entries(1)
+    assert (entry["principal"], entry["action"], entry["revision"]) == ("ann", "log_level", 0)
+    change = {"model": "", "field": "log_level", "before": "info", "after": "debug"}
+    assert entry["changes"] == [change]
+
+
 def test_what_the_file_says_is_not_laid_to_anybody(audit: Audit) -> None:
     audit.applied(Applied((), (model("m"),), None))
     audit.applied(Applied((model("m"),), (), None))

@@ -10,6 +10,7 @@ from salver.operations.log_level import LogLevelApi
 from salver.protocols.rest_errors import refusal_or_fault
 from salver.protocols.router import Router
 from salver.transport.messages import Headers, HttpRequest, HttpResponse
+from salver.vocabulary.access import Actor
 
 PATH = "/admin/v1/log_level"
 
@@ -21,12 +22,17 @@ async def _here(call: Callable[[], Any]) -> Any:
 class Server:
     def __init__(self) -> None:
         self.levels: list[int] = []
+        self.actors: list[Actor] = []
+
+    def set(self, level: int, actor: Actor) -> None:
+        self.levels.append(level)
+        self.actors.append(actor)
 
     async def ask(
         self, method: str, body: bytes = b"", raw: bytes = b"", *, is_administered: bool = True
     ) -> HttpResponse:
         router = Router(
-            [LogLevelApi(self.levels.append, _here).api()],
+            [LogLevelApi(self.set, _here).api()],
             failed=refusal_or_fault,
             not_found=lambda _request: HttpResponse(410),
             is_administered=is_administered,
@@ -50,6 +56,7 @@ async def test_the_level_is_set_by_its_name(server: Server) -> None:
     assert answer.status == 200
     assert json.loads(answer.body) == {"level": "debug"}
     assert server.levels == [logging.DEBUG]
+    assert [actor.via for actor in server.actors] == [f"PUT {PATH}"]
 
 
 @pytest.mark.parametrize(

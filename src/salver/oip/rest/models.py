@@ -97,14 +97,18 @@ class ModelCalls:
         async def set_logs(request: HttpRequest) -> HttpResponse:
             if is_of_foreign_page(request):
                 raise PermissionDenied("A page of another origin may not change what is logged")
-            await self._facts.change_log(_object_of(request.body))
+            await self._facts.change_log(
+                _object_of(request.body), actor_of(request, request.method)
+            )
             return logs(request)
 
         async def set_trace(request: HttpRequest) -> HttpResponse:
             if is_of_foreign_page(request):
                 raise PermissionDenied("A page of another origin may not change what is traced")
             model = "" if request.servable is None else request.servable.name
-            await self._facts.change_trace(_texts_of(request.body), model=model)
+            await self._facts.change_trace(
+                _texts_of(request.body), actor_of(request, request.method), model=model
+            )
             return trace(request)
 
         found = []

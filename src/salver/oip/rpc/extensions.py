@@ -13,7 +13,9 @@ from salver.oip.extensions import (
     refuse_region,
 )
 from salver.oip.rpc.infer import servable_of
+from salver.protocols.actors import actor_of
 from salver.protocols.methods import Call, MethodTable
+from salver.vocabulary.access import Actor
 
 __all__ = ["Settings", "extension_methods"]
 
@@ -25,8 +27,10 @@ class Settings(Protocol):
     """The settings of a server; see `ModelFacts`."""
 
     def trace_settings(self) -> Mapping[str, Any]: ...
-    async def change_trace(self, settings: Mapping[str, Sequence[str]], *, model: str) -> None: ...
-    async def change_log(self, settings: Mapping[str, object]) -> None: ...
+    async def change_trace(
+        self, settings: Mapping[str, Sequence[str]], actor: Actor, *, model: str
+    ) -> None: ...
+    async def change_log(self, settings: Mapping[str, object], actor: Actor) -> None: ...
 
 
 def extension_methods(service: str, serving: Serving, settings: Settings) -> MethodTable:
@@ -65,19 +69,19 @@ def _unregister(name: str, data: bytes, _call: Call) -> bytes:
 
 
 def _trace_setting(
-    serving: Serving, settings: Settings, data: bytes, _call: Call
+    serving: Serving, settings: Settings, data: bytes, call: Call
 ) -> bytes | Coroutine[Any, Any, bytes]:
     request = decode_request("TraceSettingRequest", data)
     if request.settings:
-        return _changed_trace(settings, request)
+        return _changed_trace(settings, request, actor_of(call))
     if request.model_name:
         info_of(serving, servable_of(request.model_name, ""))
     return _trace_settings_now(settings)
 
 
-async def _changed_trace(settings: Settings, request: Any) -> bytes:
+async def _changed_trace(settings: Settings, request: Any, actor: Actor) -> bytes:
     wanted = {name: list(each.value) for name, each in request.settings.items()}
-    await settings.change_trace(wanted, model=request.model_name)
+    await settings.change_trace(wanted, actor, model=request.model_name)
     return _trace_settings_now(settings)
 
 
@@ -90,16 +94,17 @@ def _trace_settings_now(settings: Settings) -> bytes:
 
 
 def _log_settings(
-    settings: Settings, data: bytes, _call: Call
+    settings: Settings, data: bytes, call: Call
 ) -> bytes | Coroutine[Any, Any, bytes]:
     wanted = decode_request("LogSettingsRequest", data).settings
     if not wanted:
         return _log_settings_now()
-    return _changed_log(settings, {name: _value_of(value) for name, value in wanted.items()})
+    values = {name: _value_of(value) for name, value in wanted.items()}
+    return _changed_log(settings, values, actor_of(call))
 
 
-async def _changed_log(settings: Settings, wanted: Mapping[str, object]) -> bytes:
-    await settings.change_log(wanted)
+async def _changed_log(settings: Settings, wanted: Mapping[str, object], actor: Actor) -> bytes:
+    await settings.change_log(wanted, actor)
     return _log_settings_now()
 
 

@@ -70,11 +70,14 @@ class ModelFacts(Protocol):
         """Name → value of the settings of traces."""
         ...
 
-    async def change_trace(self, settings: Mapping[str, Sequence[str]], *, model: str) -> None:
+    async def change_trace(
+        self, settings: Mapping[str, Sequence[str]], actor: Actor, *, model: str
+    ) -> None:
         """Change what is traced, by all processes.
 
         Args:
             settings: name → values of those that change.
+            actor: who requests it.
             model: whose they are to be; empty for all.
 
         Raises:
@@ -82,11 +85,12 @@ class ModelFacts(Protocol):
         """
         ...
 
-    async def change_log(self, settings: Mapping[str, object]) -> None:
+    async def change_log(self, settings: Mapping[str, object], actor: Actor) -> None:
         """Change what is logged, by all processes.
 
         Args:
             settings: name → value of those that change.
+            actor: who requests it.
 
         Raises:
             ServingError: they may not be changed, or not like this.

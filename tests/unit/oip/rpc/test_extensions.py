@@ -12,6 +12,7 @@ from salver.oip.rpc.extensions import extension_methods
 from salver.protocols.methods import Call, MethodTable, Stream
 from salver.scheduling.run_pool import RunPool
 from salver.tracing.sampling import Sampling
+from salver.vocabulary.access import Actor, Principal, Role
 
 SERVICE = "/inference.GRPCInferenceService"
 
@@ -26,15 +27,17 @@ class Fixed:
     def trace_settings(self) -> Mapping[str, Any]:
         return trace_settings(Sampling(0.25) if self.is_permitted else None)
 
-    async def change_trace(self, settings: Mapping[str, Sequence[str]], *, model: str) -> None:
+    async def change_trace(
+        self, settings: Mapping[str, Sequence[str]], actor: Actor, *, model: str
+    ) -> None:
         if not self.is_permitted:
             raise refuse_trace_settings()
-        self.changed.append((settings, model))
+        self.changed.append((settings, actor.name, model))
 
-    async def change_log(self, settings: Mapping[str, object]) -> None:
+    async def change_log(self, settings: Mapping[str, object], actor: Actor) -> None:
         if not self.is_permitted:
             raise refuse_log_settings()
-        self.changed.append(settings)
+        self.changed.append((settings, actor.name))
 
 
 @pytest.fixture
@@ -94,6 +97,12 @@ def test_there_is_no_trace_of_a_model_that_is_not_there(table: MethodTable) -> N
     assert refusal(table, "TraceSetting", model_name="other").code == Code.NOT_FOUND
 
 
+def ada() -> Call:
+    call = Call()
+    call.principal = Principal("ada", "api_key", Role("operator"))
+    return call
+
+
 def trace_request(model: str = "", **settings: list[str]) -> bytes:
     request = method_types(f"{SERVICE}/TraceSetting")[0]
     made = {name: request.SettingValue(value=value) for name, value in settings.items()}
@@ -113,8 +122,8 @@ async def test_trace_settings_cannot_be_changed_where_nothing_is_traced(
 async def test_trace_settings_are_changed_where_it_is_permitted() -> None:
     settings = Fixed(is_permitted=True)
     method: Any = extension_methods(SERVICE, Shelf(RunPool(1)), settings)[f"{SERVICE}/TraceSetting"]
-    answer = await method(trace_request("m", trace_rate=["10"], trace_level=[]), Call())
-    assert settings.changed == [({"trace_rate": ["10"], "trace_level": []}, "m")]
+    answer = await method(trace_request("m", trace_rate=["10"], trace_level=[]), ada())
+    assert settings.changed == [({"trace_rate": ["10"], "trace_level": []}, "ada", "m")]
     told = method_types(f"{SERVICE}/TraceSetting")[1].FromString(answer).settings
     assert list(told["trace_rate"].value) == ["4"]
 
@@ -151,8 +160,9 @@ async def test_log_settings_cannot_be_changed_where_nobody_permits_it(table: Met
 async def test_log_settings_are_changed_where_it_is_permitted() -> None:
     settings = Fixed(is_permitted=True)
     method: Any = extension_methods(SERVICE, Shelf(RunPool(1)), settings)[f"{SERVICE}/LogSettings"]
-    answer = await method(log_settings(log_verbose_level=1, log_info=True, log_file=""), Call())
-    assert settings.changed == [{"log_verbose_level": 1, "log_info": True, "log_file": ""}]
+    answer = await method(log_settings(log_verbose_level=1, log_info=True, log_file=""), ada())
+    wanted = {"log_verbose_level": 1, "log_info": True, "log_file": ""}
+    assert settings.changed == [(wanted, "ada")]
     assert method_types(f"{SERVICE}/LogSettings")[1].FromString(answer).settings["log_error"]
 
 

@@ -46,10 +46,12 @@ class Repository:
     def trace_settings(self) -> dict[str, Any]:
         return {"trace_level": ["OFF"]}
 
-    async def change_trace(self, settings: Mapping[str, Sequence[str]], *, model: str) -> None:
+    async def change_trace(
+        self, settings: Mapping[str, Sequence[str]], actor: Actor, *, model: str
+    ) -> None:
         raise NotFound(model)
 
-    async def change_log(self, settings: Mapping[str, object]) -> None:
+    async def change_log(self, settings: Mapping[str, object], actor: Actor) -> None:
         raise NotFound(str(settings))
 
 
