@@ -1,6 +1,7 @@
 """Traces as they arrive at a collector, slow requests, and logs, of servers as users start them."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import salver
 from tests.integration.collectors import Collected, grpc_collector, http_collector
 from tests.integration.grpc_clients.plain import message
 from tests.integration.serving import PATIENCE_S, Server, eventually, running
+from tests.web_server import serving
 
 sdk = pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
@@ -155,6 +157,28 @@ def test_a_load_is_traced(traced: Server, collected: Collected) -> None:
     predict(traced)
     load = collected.named("load")
     assert {a.key: a.value.string_value for a in load.attributes}["salver.model.name"] == "m"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_fetch_is_traced_and_says_whether_it_has_failed(
+    launch_server: StartServer, model_path: Callable[[str], Path], tmp_path: Path, is_there: bool
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "1"), "gztar", model_path("half_plus_two")))
+    with serving() as web, http_collector() as collected:
+        content = archive.read_bytes()
+        web.files["/m.tar.gz"] = content if is_there else content[: len(content) // 2]
+        launch_server(
+            *("--model_name=m", f"--model_base_path={web.url}/m.tar.gz"),
+            *(f"--model_cache={tmp_path / 'cache'}", "--allowed_base_paths=*"),
+            environment={
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collected.endpoint,
+                "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+                "OTEL_BSP_SCHEDULE_DELAY": "50",
+            },
+            packages=PACKAGES,
+        )
+        fetch = collected.named("fetch")
+        assert bool(fetch.status.code) is not is_there
 
 
 def test_what_is_sampled_changes_while_the_server_runs(traced: Server) -> None:

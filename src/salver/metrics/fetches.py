@@ -23,7 +23,7 @@ class FetchMetrics:
     def __init__(self) -> None:
         """Start at nothing."""
         self.cache_bytes: Callable[[], int] | None = None
-        self.on_fetch: Callable[[str, int, float], object] = _nobody
+        self.on_fetch: Callable[[str, int, float, bool], object] = _nobody
         self._requests = Counters(BY_NAME["salver_remote_requests_total"], most_cells=_MOST_CELLS)
         self._bytes = Counters(BY_NAME["salver_fetched_bytes_total"], most_cells=_MOST_CELLS)
         self._seconds = Counters(BY_NAME["salver_fetch_seconds_total"], most_cells=_MOST_CELLS)
@@ -32,17 +32,18 @@ class FetchMetrics:
         """A request to a store has ended."""
         self._requests.add(scheme, operation, code)
 
-    def fetched(self, model: str, count: int, seconds: float) -> None:
-        """A fetch has ended, well or not.
+    def fetched(self, model: str, count: int, seconds: float, is_success: bool) -> None:
+        """A fetch has ended.
 
         Args:
             model: its name.
             count: bytes that it has brought.
             seconds: it took.
+            is_success: whether all is there.
         """
         self._bytes.add(model, by=count)
         self._seconds.add(model, by=seconds)
-        self.on_fetch(model, count, seconds)
+        self.on_fetch(model, count, seconds, is_success)
 
     def families(self) -> list[Family]:
         """What the page shows."""
@@ -52,5 +53,5 @@ class FetchMetrics:
         return [*families, Family(BY_NAME["salver_model_cache_bytes"], cells)]
 
 
-def _nobody(_model: str, _count: int, _seconds: float) -> None:
+def _nobody(_model: str, _count: int, _seconds: float, _is_success: bool) -> None:
     """The default of `on_fetch`."""

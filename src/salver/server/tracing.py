@@ -52,10 +52,10 @@ class Tracing:
         attributes: dict[str, str | int] = {_MODEL: model, _VERSION: version}
         self._worked("load", seconds, attributes, is_success=is_success)
 
-    def fetched(self, model: str, count: int, seconds: float) -> None:
-        """A fetch has ended, well or not; see `FetchMetrics.on_fetch`."""
+    def fetched(self, model: str, count: int, seconds: float, is_success: bool) -> None:
+        """A fetch has ended; see `FetchMetrics.on_fetch`."""
         attributes: dict[str, str | int] = {_MODEL: model, "salver.fetched_bytes": count}
-        self._worked("fetch", seconds, attributes, is_success=True)
+        self._worked("fetch", seconds, attributes, is_success=is_success)
 
     def _worked(
         self, name: str, seconds: float, attributes: Mapping[str, str | int], *, is_success: bool

@@ -47,7 +47,7 @@ class Sources:
         is_watching: bool = True,
         wait: Wait = threading.Event.wait,
         make: Callable[[str], Source | None] = make_source,
-        on_fetched: OnFetched = lambda _model, _count, _seconds: None,
+        on_fetched: OnFetched = lambda *_what: None,
         stale_wait_s: float = STALE_WAIT_S,
     ) -> None:
         """Look for nothing before `connect` and `start`.

@@ -12,9 +12,9 @@ __all__ = ["FetchMeter", "OnFetched"]
 
 _MOST_LEFT: Final = 1000
 
-OnFetched = Callable[[str, int, float], object]
-"""Told of a fetch that has ended, well or not: the model, the bytes that it has brought, the
-seconds that it took."""
+OnFetched = Callable[[str, int, float, bool], object]
+"""Told of a fetch that has ended: the model, the bytes that it has brought, the seconds that it
+took, and whether all is there."""
 
 
 class FetchMeter:
@@ -43,8 +43,10 @@ class FetchMeter:
         with self._lock:
             before = self._left.pop(version, 0) if fetcher.can_resume else 0
         begun_s, counting = self._clock(), _CountingStage(stage, before)
+        is_success = False
         try:
             fetcher.fetch(version, into, counting)
+            is_success = True
         except BaseException:
             with self._lock:
                 self._left[version] = max(before, counting.done_bytes)
@@ -53,7 +55,7 @@ class FetchMeter:
             raise
         finally:
             brought = max(0, counting.done_bytes - counting.before_bytes)
-            self._on_fetched(model, brought, self._clock() - begun_s)
+            self._on_fetched(model, brought, self._clock() - begun_s, is_success)
 
 
 class _Metered:

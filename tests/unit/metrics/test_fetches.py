@@ -6,8 +6,8 @@ def test_requests_and_fetches_are_counted_by_their_labels() -> None:
     metrics.requested("s3", "list", "ok")
     metrics.requested("s3", "list", "ok")
     metrics.requested("s3", "get", "503")
-    metrics.fetched("m", 100, 2.0)
-    metrics.fetched("m", 50, 1.0)
+    metrics.fetched("m", 100, 2.0, True)
+    metrics.fetched("m", 50, 1.0, False)
     cells = {family.metric.name: dict(family.cells) for family in metrics.families()}
     assert cells == {
         "salver_remote_requests_total": {("s3", "list", "ok"): 2, ("s3", "get", "503"): 1},

@@ -40,12 +40,12 @@ VERSION = Version("toy://m/1", None, "r")
 
 
 def test_bytes_and_seconds_of_a_fetch_are_told_by_model(tmp_path: Path) -> None:
-    told: list[tuple[str, int, float]] = []
+    told: list[tuple[str, int, float, bool]] = []
     clock = iter([10.0, 13.0])
     meter = FetchMeter(lambda *what: told.append(what), lambda: next(clock))
     stage = AnyStage()
     meter.metered("m", Fetcher(3, 7)).fetch(VERSION, tmp_path, stage)
-    assert told == [("m", 7, 3.0)]
+    assert told == [("m", 7, 3.0, True)]
     assert stage.done == [3, 7]
 
 
@@ -53,14 +53,14 @@ def test_bytes_and_seconds_of_a_fetch_are_told_by_model(tmp_path: Path) -> None:
 def test_what_a_failed_fetch_has_brought_is_told_once(
     tmp_path: Path, can_resume: bool, second: int
 ) -> None:
-    told: list[int] = []
-    meter = FetchMeter(lambda _model, count, _seconds: told.append(count))
+    told: list[tuple[int, bool]] = []
+    meter = FetchMeter(lambda _model, count, _seconds, is_success: told.append((count, is_success)))
     fetcher = Fetcher(4, can_resume=can_resume)
     fetcher.fails = True
     with pytest.raises(Unavailable):
         meter.metered("m", fetcher).fetch(VERSION, tmp_path, AnyStage())
     meter.metered("m", Fetcher(9, can_resume=can_resume)).fetch(VERSION, tmp_path, AnyStage())
-    assert told == [4, second]
+    assert told == [(4, False), (second, True)]
 
 
 def test_what_a_killed_process_has_brought_is_not_counted(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_a_killed_process_has_brought_is_not_counted(tmp_path: Path) -> Non
             super().fetch(version, into, stage)
 
     told: list[int] = []
-    meter = FetchMeter(lambda _model, count, _seconds: told.append(count))
+    meter = FetchMeter(lambda _model, count, *_more: told.append(count))
     meter.metered("m", Knowing(10, 12)).fetch(VERSION, tmp_path, AnyStage())
     meter.metered("m", Knowing()).fetch(VERSION, tmp_path, AnyStage())
     assert told == [2, 0]
