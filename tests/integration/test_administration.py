@@ -16,7 +16,14 @@ import requests
 
 from salver._pb import POOL, message_class
 from salver.cli.salver import main
-from tests.integration.serving import PATIENCE_S, Server, eventually, running
+from tests.integration.serving import (
+    PATIENCE_S,
+    Server,
+    eventually,
+    free_port,
+    run_command,
+    running,
+)
 
 ADMINISTRATORS = 100
 FLAGS = (
@@ -319,3 +326,28 @@ def _status(server: Server, instances: list[float]) -> int:
     except requests.ConnectionError:
         return 0
     return answer.status_code
+
+
+def test_several_workers_are_administered_on_a_port_of_its_own_alone(
+    start_server: Callable[..., Server], model_path: Callable[[str], Path], tmp_path: Path
+) -> None:
+    port, path = free_port(), tmp_path / "admin.sock"
+    server = start_server(
+        *("--model_name=m", f"--model_base_path={model_path('half_plus_two')}", "--workers=2"),
+        *(f"--admin_port={port}", f"--admin_socket_path={path}"),
+    )
+    own, others = f"http://127.0.0.1:{port}", (server.url, f"http://{server.grpc_target}")
+    for _ in range(10):  # whichever worker answers
+        read = requests.get(f"{own}/admin/v1/models/m", timeout=PATIENCE_S)
+        assert read.json()["versions"] == [{"version": 123, "state": "AVAILABLE"}]
+        for other in others:
+            refused = requests.get(f"{other}/admin/v1/models/m", timeout=PATIENCE_S)
+            assert refused.status_code == 403, other
+            level = requests.put(f"{other}/admin/v1/log_level", json={}, timeout=PATIENCE_S)
+            assert level.status_code == 403, other
+    done = run_command("salver", "admin", "unload", "m", f"--server=unix:{path}")
+    assert done.returncode == 0, done.stderr
+    for _ in range(10):
+        assert server.predict("m", [1.0]).status_code == 404
+    (entry,) = requests.get(f"{own}/admin/v1/audit?limit=1", timeout=PATIENCE_S).json()["entries"]
+    assert (entry["action"], entry["model"]) == ("unload", "m")

@@ -29,6 +29,7 @@ from salver.errors import PermissionDenied, Unauthenticated
 from salver.management.core import CoreOptions, ServerCore
 from salver.management.readiness import Readiness
 from salver.metrics.registry import Metrics
+from salver.peers.api import MapApi
 from salver.protocols.api import Api, ApiParts, RestRoute
 from salver.protocols.methods import Call, Method, Stream
 from salver.protocols.rest_errors import no_route, refusal_or_fault
@@ -176,6 +177,52 @@ def test_no_route_answers_strangers(apis: list[Api], guard: Guard, data: st.Data
             assert response.status == 401, target
             assert ("WWW-Authenticate", 'Bearer realm="salver"') in response.headers
             assert json.loads(response.body)["error"] == "Credentials are missing"
+
+
+def apis_of_cloud(core: ServerCore, auth_file: Path, cloud: str) -> list[Api]:
+    configuration = configured(auth_file, cloud_contract=cloud, rest_api_port=1, port=1)
+
+    async def made() -> list[Api]:
+        return make_apis(guarded_parts(core, configuration))
+
+    return asyncio.run(made())
+
+
+@pytest.mark.parametrize(
+    ("cloud", "own"),
+    [
+        ("sagemaker", {"/ping", "/invocations", "/execution-parameters"}),
+        ("vertex", {"/of/health", "/of/predictions"}),
+    ],
+)
+def test_no_route_of_a_cloud_answers_strangers(
+    core: ServerCore,
+    auth_file: Path,
+    guard: Guard,
+    cloud: str,
+    own: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/of/health")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/of/predictions")
+    apis = apis_of_cloud(core, auth_file, cloud)
+    found = set()
+    for api, route in routes_of(apis):
+        for target in (each for each in own if re.fullmatch(route.path, each)):
+            for key in ("", "salver_metadata_wrong", KEYS[Verb.METRICS]):
+                status = asyncio.run(answered(guard, api, route, target, key)).status
+                assert status == (403 if key == KEYS[Verb.METRICS] else 401), (target, key)
+            found.add(target)
+    assert found == own
+
+
+def test_the_map_of_peers_is_not_told_to_strangers(guard: Guard) -> None:
+    api = MapApi(_load, _load, _here, is_guarded=True).api()
+    (route,) = api.routes
+    for key in ("", "salver_metadata_wrong"):
+        assert asyncio.run(answered(guard, api, route, "/cluster/v1/map", key)).status == 401
+    key = KEYS[Verb.PREDICT]
+    assert asyncio.run(answered(guard, api, route, "/cluster/v1/map", key)).status == 403
 
 
 @settings(max_examples=10, deadline=None)
