@@ -25,6 +25,7 @@ from salver.errors import (
     Unknown,
 )
 from salver.instruments.files import OsErrorsOf
+from salver.instruments.redaction import redacted
 
 __all__ = ["AdminServer", "Place", "model_path", "read_key"]
 
@@ -68,7 +69,7 @@ def read_key(path: str, environment: Mapping[str, str]) -> str:
     """
     if not path:
         return environment.get(KEY_VARIABLE, "").strip()
-    with OsErrorsOf(path):
+    with OsErrorsOf(redacted(path)):  # a key in its place
         key = Path(path).read_text(encoding="utf-8", errors="replace").strip()
     if not key or len(key.split()) != 1 or not key.isascii():
         raise InvalidArgument(f"{path} holds no key")

@@ -9,6 +9,7 @@ from typing import Final
 
 from salver.client.address import headers_with_key
 from salver.instruments.files import OsErrorsOf, read_regular
+from salver.instruments.redaction import redacted
 
 __all__ = ["add_key_file", "headers_of_key_file"]
 
@@ -33,6 +34,6 @@ def headers_of_key_file(path: str | None) -> Mapping[str, str]:
     """
     if not path:
         return {}
-    with OsErrorsOf(path):
+    with OsErrorsOf(redacted(path)):  # a key in its place
         content = read_regular(path, _MOST_BYTES)
     return headers_with_key(None, content.decode(errors="replace"))

@@ -2,7 +2,8 @@
 
 Belongs to the loop. Clients choose the names they ask for, so names that no configuration has
 cannot be remembered without bound: past a number of them, and where they could spoil the page, they
-count under the empty name, as requests do whose name cannot be read.
+count under the empty name, as requests do whose name cannot be read. So do those without the
+credentials that the server asks for.
 """
 
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from salver.errors import Code
+from salver.instruments.redaction import redacted
 from salver.metrics.buckets import L33
 from salver.metrics.meters import Protocol
 from salver.metrics.text import Distribution
@@ -75,7 +77,8 @@ class Outcomes:
         count = self._failures.get(key)
         if count is None:
             self._fold()
-            key = (self._known(model), version, code, entrypoint, protocol)
+            name = self._known(model, is_of_stranger=code is Code.UNAUTHENTICATED)
+            key = (name, version, code, entrypoint, protocol)
             count = self._failures.get(key, 0)
         self._failures[key] = count + 1
 
@@ -111,9 +114,12 @@ class Outcomes:
                 rest = (key[0], None, *key[2:])
                 self._failures[rest] = self._failures.get(rest, 0) + self._failures.pop(key)
 
-    def _known(self, model: str) -> str:
+    def _known(self, model: str, *, is_of_stranger: bool = False) -> str:
         """The name to count under."""
         if not model or model in self._strangers or self._is_configured(model):
+            return model
+        model = "" if is_of_stranger else redacted(model)
+        if model in self._strangers or not model:
             return model
         is_full = len(self._strangers) >= MOST_STRANGERS
         if is_full or len(model) > LONGEST_NAME or not model.isprintable():

@@ -215,6 +215,8 @@ def test_the_key_is_of_a_file_or_of_the_environment_and_shown_nowhere(
     (tmp_path / "key").write_text("two words")
     assert run("show", f"--api_key_file={tmp_path / 'key'}") == 1
     assert main(["salver", "admin", "show", "--server=http://127.0.0.1:1"]) == 1
+    # Instead of a file; argparse takes the beginning of an option for it.
+    assert run("show", f"--api_key=salver_a_{'secret' * 5}ab") == 1
     shown = capsys.readouterr()
     assert "secret" not in shown.out + shown.err
     assert "cannot be asked" in shown.err

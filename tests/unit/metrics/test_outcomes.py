@@ -51,6 +51,21 @@ def test_names_that_nobody_configured_are_remembered_up_to_a_number() -> None:
     assert failures["stranger-0", None, Code.NOT_FOUND, "GRPC", "tfs"] == 1
 
 
+def test_who_is_nobody_brings_no_name_to_the_page() -> None:
+    outcomes = Outcomes(lambda name: name == "configured")
+    for name in ("configured", "stranger"):
+        outcomes.failed(name, Code.UNAUTHENTICATED, entrypoint="REST")
+    assert names(outcomes) == {"configured", ""}
+
+
+def test_a_key_in_the_place_of_a_name_is_not_told() -> None:
+    outcomes = Outcomes()
+    for _ in range(2):
+        outcomes.failed(f"m?api_key=salver_a_{'x' * 32}", Code.NOT_FOUND, entrypoint="REST")
+    name = "m?api_key=salver_a_…"
+    assert outcomes.read().failures == {(name, None, Code.NOT_FOUND, "REST", "tfs"): 2}
+
+
 @pytest.mark.parametrize("name", ["two\nlines", "\udcff", "nul\0", "x" * (LONGEST_NAME + 1)])
 def test_names_that_would_spoil_the_page_count_under_the_empty_name(name: str) -> None:
     outcomes = Outcomes()
