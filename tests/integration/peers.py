@@ -1,7 +1,7 @@
 """Several servers that know of each other, each with models of its own."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,6 +80,7 @@ def peers(
     *flags: str,
     more: Mapping[str, Sequence[str]] | None = None,
     has_token: bool = True,
+    prepare: Callable[[Server], None] = lambda _server: None,
 ) -> Iterator[Peers]:
     """Servers that are ready.
 
@@ -89,6 +90,7 @@ def peers(
         flags: of all.
         more: name of a server → further flags.
         has_token: whether they share a secret.
+        prepare: is given each server before it is asked for anything.
     """
     token_file = directory / "token"
     token_file.write_text(TOKEN)
@@ -106,6 +108,7 @@ def peers(
                 *(more or {}).get(name, ()),
             )
             stack.callback(server.dispose)
+            prepare(server)
             made.servers[name] = server
         for server in made.servers.values():
             eventually("it is ready", partial(is_ready, server))
