@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from salver.cluster.needs import Assignment, ModelNeed, NodeRoom
 from salver.cluster.placement import place
 from salver.cluster.spec import NodesSpec
 
-__all__ = ["Wanted", "request_of", "superfluous", "wanted_nodes"]
+__all__ = ["Wanted", "crowded", "request_of", "superfluous", "wanted_nodes"]
+
+
+_MUCH: Final = 0.25  # of what a node may bear: load of less is not worth a node
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,46 @@ def wanted_nodes(spec: NodesSpec, staying: Collection[str], *, is_short: bool) -
     wanted = count + (1 if is_short and staying else 0)
     wanted = max(spec.min, min(wanted, spec.max) if spec.max else wanted)
     return Wanted(tuple(sorted(staying))[:wanted], max(0, wanted - count))
+
+
+def crowded(
+    models: Sequence[ModelNeed],
+    nodes: Sequence[NodeRoom],
+    before: Assignment,
+    *,
+    busy_share: float,
+) -> dict[str, int]:
+    """Models that keep a node too busy together, so that some of them should go to a further one.
+
+    There are none at a node that one model alone keeps busy, or those alone that are pinned: a
+    further node would take nothing from it.
+
+    Args:
+        models: those that are asked for.
+        nodes: those that may hold models.
+        before: the present assignment.
+        busy_share: of a node's processors that should be kept busy at most.
+
+    Returns:
+        Model → how many others are at that node.
+    """
+    used: dict[str, dict[str, float]] = {node.name: {} for node in nodes}
+    for model in models:
+        at = before.get(model.name, ())
+        for name in at:
+            if name in used and model.rate:
+                used[name][model.name] = model.rate / len(at)
+    pinned = {model.name for model in models if model.is_pinned}
+    found: dict[str, int] = {}
+    for node in nodes:
+        loads, most = used[node.name], busy_share * node.cores
+        movable = {name: load for name, load in loads.items() if name not in pinned}
+        largest = max(loads.values(), default=0.0)
+        others = min(sum(movable.values()), sum(loads.values()) - largest)
+        if sum(loads.values()) > most and others > _MUCH * most:
+            for name in movable:
+                found[name] = max(found.get(name, 0), len(loads) - 1)
+    return found
 
 
 def superfluous(

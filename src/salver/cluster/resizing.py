@@ -1,7 +1,7 @@
 """Has the nodes that Ray's autoscaler is asked for follow what models need; see `growing`."""
 
 from salver.cluster.evacuation import held_nodes
-from salver.cluster.growing import superfluous, wanted_nodes
+from salver.cluster.growing import crowded, superfluous, wanted_nodes
 from salver.cluster.models import KnownModel
 from salver.cluster.moving import is_gathered, needs_of, rooms_of
 from salver.cluster.state import State
@@ -85,13 +85,20 @@ def _lacking(state: State) -> dict[str, int]:
 
 
 def _overloaded(state: State) -> dict[str, int]:
-    """Models at all nodes that may be at more, where all nodes together are too busy."""
-    nodes = [state.nodes[name] for name in _staying(state)]
-    most = state.settings.scaling.busy_share * sum(node.report.cores for node in nodes)
+    """Models that a further node would relieve, where all nodes together are too busy.
+
+    Some could go there, or get a replica there that they may have.
+    """
+    settings = state.settings
+    busy_share = settings.scaling.busy_share
+    nodes = [state.nodes[name].room() for name in _staying(state)]
     busy = [state.models[name] for name in state.active & state.models.keys()]
+    most = busy_share * sum(node.cores for node in nodes)
     if sum(model.demand.busy for model in busy) <= most:
         return {}
-    return {
+    needs = [model.need(settings.unknown_bytes) for model in busy]
+    at = {model.name: model.nodes for model in busy}
+    return crowded(needs, nodes, at, busy_share=busy_share) | {
         model.name: model.replicas.max - len(nodes)
         for model in busy
         if len(nodes) <= len(model.nodes) and len(nodes) < model.replicas.max

@@ -1,6 +1,6 @@
 import pytest
 
-from salver.cluster.growing import Wanted, request_of, superfluous, wanted_nodes
+from salver.cluster.growing import Wanted, crowded, request_of, superfluous, wanted_nodes
 from salver.cluster.needs import ModelNeed, NodeRoom
 from salver.cluster.spec import NodesSpec
 
@@ -107,3 +107,35 @@ def test_the_last_node_of_a_zone_is_not_superfluous() -> None:
 def test_no_node_is_superfluous_whose_processors_are_needed() -> None:
     assert without(("m", 0.1, "a"), nodes="ab", busy=1.9) == "b"
     assert without(("m", 0.1, "a"), nodes="ab", busy=2.1) == ""
+
+
+def crowd(*models: tuple[str, float, str], nodes: str = "ab", pinned: str = "") -> dict[str, int]:
+    """Which models crowd some nodes of 4 processors, by models with their load and nodes."""
+    needs = [
+        ModelNeed(name, 1, busy, len(at), len(at), is_pinned=name in pinned)
+        for name, busy, at in models
+    ]
+    rooms = [NodeRoom(name, GIB, 4.0) for name in nodes]
+    return crowded(needs, rooms, {name: tuple(at) for name, _, at in models}, busy_share=0.5)
+
+
+def test_models_crowd_a_node_that_they_keep_too_busy_together() -> None:
+    found = crowd(("m", 1.0, "a"), ("n", 1.5, "a"), ("o", 1.0, "b"), ("p", 1.0, "b"))
+    assert found == {"m": 1, "n": 1}
+    assert crowd(*((name, 0.3, "a") for name in "0123456789"), nodes="a") == dict.fromkeys(
+        "0123456789", 9
+    )
+
+
+def test_a_model_alone_does_not_crowd_its_node_for_a_further_one_would_not_relieve_it() -> None:
+    assert crowd(("m", 3.0, "a"), ("n", 2.5, "b")) == {}
+    assert crowd(("m", 3.0, "a"), ("n", 2.5, "b"), ("o", 0.1, "a")) == {}
+
+
+def test_models_with_several_replicas_crowd_each_node_with_their_part() -> None:
+    assert crowd(("m", 4.0, "ab"), ("n", 1.0, "b")) == {"m": 1, "n": 1}
+
+
+def test_pinned_models_do_not_leave_a_node_that_they_keep_busy() -> None:
+    assert crowd(("m", 2.0, "a"), ("n", 2.0, "a"), pinned="mn", nodes="a") == {}
+    assert crowd(("m", 2.0, "a"), ("n", 2.0, "a"), pinned="m", nodes="a") == {"n": 1}

@@ -282,6 +282,45 @@ def test_a_node_comes_for_a_model_that_all_nodes_together_are_too_busy_with() ->
     assert found.nodes.keys() == {"a"}
 
 
+def work(found: World, seconds: int, names: list[str], each: int) -> None:
+    """As an autoscaler that gives what is asked for: so many requests a second for each model."""
+    for _ in range(seconds):
+        for name in names:
+            nodes = [node for node in found.nodes.values() if name in node.files]
+            for node in nodes:
+                node.requests[name] = node.requests.get(name, 0) + each // len(nodes)
+        if found.controller.wanted.more and len(found.nodes) < 10:
+            name = f"n{len(found.nodes)}"
+            found.nodes[name] = Node(name, 500 * MIB, sizes=SIZES)
+        run(found, 1)
+
+
+def test_nodes_come_for_many_models_of_one_replica_that_are_busy_together() -> None:
+    found = elastic("a", 0)
+    names = [f"m{number}" for number in range(4)]
+    wanted = spec(*(model(name, 1, 1) for name in names))
+    found.controller.apply(replace(wanted, nodes=NodesSpec(idle_s=IDLE_S)), SIZES)
+    work(found, 200, names, 1400)  # 5.6 processors of 4
+    assert len(found.nodes) == 3
+    assert all(len(found.mapped(name)) == 1 for name in names)
+    assert {node for name in names for node in found.mapped(name)} == {*found.nodes}
+    assert leaving(found) == set()
+    for _ in range(300):
+        run(found, 1)
+        for name in leaving(found):
+            del found.nodes[name]
+    assert found.nodes.keys() == {"a"}
+
+
+def test_no_further_node_comes_where_each_busy_model_has_one_to_itself() -> None:
+    found = elastic("a", 0)
+    wanted = spec(model("m0", 1, 1), model("m1", 1, 1))
+    found.controller.apply(replace(wanted, nodes=NodesSpec(idle_s=IDLE_S)), SIZES)
+    work(found, 200, ["m0", "m1"], 3500)
+    assert len(found.nodes) == 2
+    assert {*found.mapped("m0"), *found.mapped("m1")} == {*found.nodes}
+
+
 def test_no_node_comes_for_load_that_is_borne_or_where_none_is_ever_given_back() -> None:
     found = elastic("a", 0)
     for nodes, each in ((NodesSpec(idle_s=IDLE_S), 1500), (NodesSpec(), 5000)):
