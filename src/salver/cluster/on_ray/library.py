@@ -22,6 +22,7 @@ ONE_MACHINE: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 _PATH: Final = "RAY_AUTH_TOKEN_PATH"
+_TOKEN_MODE: Final = "token"  # noqa: S105 - of Ray's authentication
 
 
 def token_path(environment: MutableMapping[str, str]) -> Path:
@@ -79,11 +80,10 @@ def _stay_on_this_machine(environment: MutableMapping[str, str]) -> None:
 
 
 def _use_token(environment: MutableMapping[str, str]) -> None:
-    if _MODE in environment:
-        return
     path = token_path(environment)
-    if environment.get(_TOKEN) or path.is_file():
-        environment[_MODE] = "token"
+    if _MODE not in environment and (environment.get(_TOKEN) or path.is_file()):
+        environment[_MODE] = _TOKEN_MODE
+    if environment.get(_MODE) == _TOKEN_MODE:
         _keep_private(path)
 
 

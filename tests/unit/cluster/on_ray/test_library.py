@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,17 +38,21 @@ def test_the_token_is_where_ray_has_it(tmp_path: Path) -> None:
     assert token_path({}) == Path.home() / ".ray" / "auth_token"
 
 
+@pytest.mark.parametrize("mode", ["", "token"])
 def test_a_token_that_others_can_read_is_used_and_taken_from_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     path = tmp_path / "token"
     path.write_text("x" * 32)
     path.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    if not mode:
+        monkeypatch.delenv("RAY_AUTH_MODE")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NotInstalled):
         import_ray()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
