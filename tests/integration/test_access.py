@@ -147,6 +147,15 @@ def test_lists_have_the_models_of_the_role_alone(server: Server) -> None:
         answer = server.get(path, headers=few)
         assert (answer.status_code, "half_plus_two" in answer.text) == (200, True), path
         assert "secret" not in answer.text, path
+    for path in ("/v1/models/half_none", "/v1/models/half_none/metadata", "/v2/models/half_none"):
+        assert "secret" in server.get(path, headers={"x-api-key": READER}).text, path
+        answer = server.get(path, headers=few)
+        assert (answer.status_code, "half_plus_two" in answer.text) == (404, True), path
+        assert "secret" not in answer.text, path
+    for path in ("/v1/models/half_none:predict", "/v2/models/half_none/infer"):
+        body = {"instances": [1.0], "inputs": []}
+        assert "secret" in server.post(path, body, headers={"x-api-key": READER}).text, path
+        assert "secret" not in server.post(path, body, headers=few).text, path
     index = server.post("/v2/repository/index", headers=few).json()
     assert {each["name"] for each in index} == {"half_plus_two"}
     for path in ("/openapi.json?model=secret", "/v2/models/secret", "/v1/models/secret",

@@ -27,7 +27,7 @@ class LabelRules:
         *,
         are_unavailable_allowed: bool,
         find: Callable[[MonitoredServable], Collection[int]],
-        describe: Callable[[str], str],
+        describe: Callable[[str], str | None],
     ) -> None:
         """Assign none yet.
 

@@ -4,7 +4,7 @@ From a serving map and the published states: a `ServerCore` keeps its own, a wor
 its supervisor keeps up to date.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from salver.errors import InvalidArgument, NotFound, ServingError, Unavailable
@@ -48,6 +48,15 @@ class Lookup:
         self._sourced: tuple[str, ...] | None = None
         self._has_labels = False
         self._unloaded: frozenset[str] = frozenset()
+        self._is_named: Callable[[str], bool] = lambda _name: True
+
+    def name_only(self, is_named: Callable[[str], bool]) -> None:
+        """Have hints name some models alone.
+
+        Args:
+            is_named: whether whoever asks at that moment may know of a model of this name.
+        """
+        self._is_named = is_named
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -164,11 +173,13 @@ class Lookup:
         error.hint = error.hint or self._known(request.name)
         return error
 
-    def _known(self, name: str) -> str:
+    def _known(self, name: str) -> str | None:
         """What exists, as a hint: the versions and labels of a model, or the models."""
         if name not in self.model_names():
-            names = ", ".join(self.model_names())
-            return f"Models of this server: {names}." if names else "This server has no models."
+            if not self.model_names():
+                return "This server has no models."
+            names = ", ".join(filter(self._is_named, self.model_names()))
+            return f"Models of this server: {names}." if names else None
         if name in self._unloaded:
             return f"{name} was unloaded. POST /v2/repository/models/{name}/load brings it back."
         statuses = self._states.statuses(name)

@@ -75,6 +75,7 @@ class ServedCore(ConfiguredModels, Protocol):
     def note(self, id: ServableId, text: str | None) -> None: ...
     def is_available(self, request: ServableRequest) -> bool: ...
     def labels(self, name: str) -> Mapping[str, int]: ...
+    def name_only(self, is_named: Callable[[str], bool]) -> None: ...
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -209,6 +210,7 @@ class Assembly:
             tell_slow: see there.
             set_sampling: see there.
         """
+        from salver.inference.context import PRINCIPAL
         from salver.protocols.api import ApiParts, everything_is_shown
         from salver.server.api_servers import ApiServers, memory_in_flight
 
@@ -216,6 +218,8 @@ class Assembly:
         memory = memory_in_flight(self._configuration.options)
         self._peers = peers = self._make_peers(memory)
         is_shown = everything_is_shown if guard is None else _shown_by(guard)
+        if guard is not None and self._core is not None:
+            self._core.name_only(lambda name: is_shown(PRINCIPAL.get(), name))
 
         if draw_history is None and (history := make_history(self._configuration)) is not None:
             self._recorder = Recorder(history, self.metrics, self.in_codecs)

@@ -617,6 +617,16 @@ def test_unknown_model_is_not_found_and_the_hint_names_those_that_exist(bench: B
     assert raised.value.hint == "Models of this server: m."
 
 
+def test_a_hint_names_no_model_that_whoever_asks_may_not_know_of(bench: Bench) -> None:
+    bench.add("m", 1)
+    bench.apply(bench.config())
+    bench.core.name_only(lambda name: name != "m")
+    for ask in (bench.core.acquire, lambda request: bench.core.statuses(request.name)):
+        with pytest.raises(NotFound) as raised:
+            ask(ServableRequest("mm"))
+        assert raised.value.hint is None
+
+
 def test_unknown_version_is_not_found_and_the_hint_names_versions_and_labels(
     bench: Bench,
 ) -> None:
