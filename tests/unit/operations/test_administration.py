@@ -177,6 +177,8 @@ async def test_conditions_are_those_of_http(server: Server) -> None:
         ("GET", f"{ROOT}/audit?limit=-1", b"", {}),
         ("GET", f"{ROOT}/config/revisions?revision=x", b"", {}),
         ("POST", f"{MODEL}:reload?force=1", b"", {}),
+        ("POST", f"{MODEL}:reload", b"", {"if_match": '"a"'}),
+        ("POST", f"{MODEL}:unload", b"", {"if_none_match": "*"}),
     ],
 )
 async def test_what_makes_no_sense_is_refused_and_changes_nothing(

@@ -165,6 +165,7 @@ class AdminRoutes:
         async def act(request: HttpRequest) -> HttpResponse:
             _check_page(request)
             _query(request)
+            _check_unconditional(request)
             asked, actor = Act(action, _name(request)), actor_of(request, request.method)
             if action in ("load", "unload"):
                 return _response(await self._calls.wait_for_model(asked, actor, _as_it_is))
@@ -209,6 +210,17 @@ def _response(answer: Administered) -> HttpResponse:
 def _check_page(request: HttpRequest) -> None:
     if is_of_foreign_page(request):
         raise PermissionDenied("A page of another origin may not administer the server")
+
+
+def _check_unconditional(request: HttpRequest) -> None:
+    """Refuse a condition where none is looked at: whoever sends one relies on it.
+
+    Raises:
+        InvalidArgument: there is one.
+    """
+    for name in ("If-Match", "If-None-Match"):
+        if request.header(name.lower().encode()) is not None:
+            raise InvalidArgument(f"{name} is for changes of the configuration: here it is none")
 
 
 def _is_of_all(request: HttpRequest) -> bool:
