@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +25,15 @@ from salver.client import Client
 from salver.client.answers import Outputs, ScoredClass
 from salver.client.features import Example
 from salver.errors import InvalidArgument, ServingError, hints_in_text
-from salver.exporting import NO_MODEL_HINT, NOTHING_ASKED, Asked, is_live, live_name
-from salver.publishing import publish
+from salver.exporting import (
+    NO_MODEL_HINT,
+    NOTHING_ASKED,
+    Asked,
+    is_live,
+    live_name,
+    server_flags,
+)
+from salver.publishing import ONLY_WITH, publish
 from salver.publishing.places import newest_version, versions_in
 from salver.serving_process import ServerProcess, flag_arguments, free_port
 from salver.sources.versions import parse_version
@@ -235,7 +243,8 @@ def serve(
 
     The server is the ordinary one: REST, gRPC and the playground. It ends with this process. A
     name that is served already gets the model as its next version, on the same port and without a
-    request lost.
+    request lost; where it needs other flags, the server is replaced. Types in an estimator that
+    skops does not know are trusted: they are the caller's own.
 
     Args:
         model: any object that `publish` takes, such as a Keras model, a fitted estimator, a
@@ -268,7 +277,7 @@ def serve(
         array([7, 2, 1])
         >>> server.stop()
     """
-    chosen = flags or {}
+    chosen = {**server_flags(model), **(flags or {})}
     words = _Words(labels, about, Asked(inputs, outputs))
     path = None if is_live(model) else _path(model)
     name = name or (live_name(model) if path is None else _name_of(path))
@@ -341,14 +350,16 @@ def _start(
 def _put(model: Any, base_path: Path, words: _Words) -> int:
     """Put a version into a directory of ours; one that exists, by a link. Gives its number."""
     if is_live(model) or words.labels is not None or words.about is not None:
-        return publish(
-            *(model, base_path),
-            labels=words.labels,
-            about=words.about,
-            check=False,
-            inputs=words.asked.inputs,
-            outputs=words.asked.outputs,
-        ).version
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=ONLY_WITH)  # the server has them
+            return publish(
+                *(model, base_path),
+                labels=words.labels,
+                about=words.about,
+                check=False,
+                inputs=words.asked.inputs,
+                outputs=words.asked.outputs,
+            ).version
     path = _path(model)
     if _is_code(path):  # a server runs no code but of the path it is given, links followed
         return publish(path, base_path, check=False).version

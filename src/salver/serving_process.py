@@ -156,11 +156,16 @@ def flag_arguments(flags: Mapping[str, Any]) -> list[str]:
 # -- checking --------------------------------------------------------------------------------------
 
 
-def check_version(base_path: Path, version: int) -> None:
+def check_version(base_path: Path, version: int, flags: Mapping[str, str]) -> None:
     """Have a server load the only version in a model directory, and answer a request of zeros.
 
     The request is made where the signature leaves no more open than the number of rows; warmup
     requests are made by the server as ever.
+
+    Args:
+        base_path: the directory.
+        version: its number.
+        flags: further flags of the server.
 
     Raises:
         ServingError: it does not load, or does not answer: in the server's words.
@@ -175,6 +180,7 @@ def check_version(base_path: Path, version: int) -> None:
             f"--grpc_socket_path={path}",
             "--max_num_load_retries=0",
             "--flush_filesystem_caches=false",
+            *flag_arguments(flags),
         ],
         scratch=scratch,
     )

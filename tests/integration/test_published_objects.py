@@ -44,6 +44,12 @@ def estimator() -> Any:
     return LogisticRegression().fit(X, Y)
 
 
+def forest() -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(3).fit(X, Y)
+
+
 def xgboost_model() -> Any:
     import xgboost
 
@@ -116,6 +122,34 @@ def test_an_object_is_served_and_replaced(case: str) -> None:
         assert server.predict(X).version == 1
         assert salver.serve(make(), name="m", grpc_port=0) is server
         assert server.predict(X).version == 2
+
+
+def test_types_of_an_estimator_that_lives_here_are_trusted(tmp_path: Path) -> None:
+    _needs("skops")
+    model = forest()
+    with salver.serve(estimator(), name="m", grpc_port=0):
+        server = salver.serve(model, name="m", grpc_port=0)
+        try:
+            labels = server.predict(X)["y"].tolist()
+            assert [text.decode() for text in labels] == model.predict(X).tolist()
+            assert salver.serve(model, name="m", grpc_port=0) is server
+        finally:
+            server.stop()
+    flag = "--sklearn_trusted_types=sklearn.tree._tree.Tree"
+    with pytest.warns(UserWarning, match=f"only with {flag}$"):
+        published = salver.publish(model, tmp_path / "m")
+    with pytest.raises(ServingError, match=r"not trusted: .*Tree \(--sklearn_trusted_types\)"):
+        salver.publish(published.path, tmp_path / "other")
+
+
+def test_a_function_of_this_program_alone_in_an_estimator_is_refused(tmp_path: Path) -> None:
+    _needs("skops")
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    model = make_pipeline(FunctionTransformer(lambda x: x), estimator()).fit(X, Y)
+    with pytest.raises(ServingError, match="<lambda>, which a server cannot import"):
+        salver.publish(model, tmp_path / "m")
 
 
 def test_a_function_is_published_and_served(tmp_path: Path) -> None:

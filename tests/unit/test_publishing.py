@@ -105,7 +105,8 @@ def test_a_version_that_does_not_pass_the_check_leaves_nothing(
         publish(model, base, check=False)
     seen: list[Any] = []
 
-    def check(staging: Path, version: int) -> None:
+    def check(staging: Path, version: int, flags: object) -> None:
+        assert flags == {}
         seen.append((staging.parent, names(staging), version))
         assert all(name.startswith(".") or name == "1" for name in names(base))
         raise Unavailable("it does not load")

@@ -94,14 +94,14 @@ def test_a_free_port_is_one() -> None:
 @pytest.mark.parametrize("name", ["half_plus_two", "every_dtype", "strings"])
 def test_a_version_that_loads_passes(model_path: Callable[[str], Path], name: str) -> None:
     base = model_path(name)
-    check_version(base, max(int(of.name) for of in base.iterdir() if of.name.isdecimal()))
+    check_version(base, max(int(of.name) for of in base.iterdir() if of.name.isdecimal()), {})
 
 
 def test_a_version_that_does_not_load_fails_in_the_server_s_words(
     model_path: Callable[[str], Path],
 ) -> None:
     with pytest.raises(DataLoss, match="Can't parse"):
-        check_version(model_path("truncated_pb"), 1)
+        check_version(model_path("truncated_pb"), 1, {})
 
 
 def zeros_for(

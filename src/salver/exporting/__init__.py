@@ -17,6 +17,7 @@ from salver.exporting.estimators import (
     export_estimator,
     export_lightgbm,
     export_xgboost,
+    flags_of_estimator,
     is_estimator,
     is_lightgbm,
     is_xgboost,
@@ -36,6 +37,7 @@ __all__ = [
     "export",
     "is_live",
     "live_name",
+    "server_flags",
 ]
 
 NO_MODEL_HINT: Final = (
@@ -53,12 +55,14 @@ class _Exporter:
         export: writes it into a directory.
         takes: what may be asked of it: `inputs`, `outputs`.
         is_in_directory: whether the directory is made before; else the framework makes it.
+        flags: of a server, without which it does not load what is exported.
     """
 
     knows: Callable[[Any], bool]
     export: Callable[[Any, Path, Asked], Made]
     takes: Sequence[str] = ()
     is_in_directory: bool = True
+    flags: Callable[[Any], Mapping[str, str]] = lambda _model: {}
 
 
 _EXPORTERS: Final[Mapping[str, _Exporter]] = {
@@ -67,7 +71,7 @@ _EXPORTERS: Final[Mapping[str, _Exporter]] = {
     # Before scikit-learn, whose classes theirs are derived from.
     "a model of XGBoost": _Exporter(is_xgboost, export_xgboost),
     "a model of LightGBM": _Exporter(is_lightgbm, export_lightgbm),
-    "an estimator": _Exporter(is_estimator, export_estimator),
+    "an estimator": _Exporter(is_estimator, export_estimator, flags=flags_of_estimator),
     "a PyTorch module": _Exporter(is_torch, export_torch, takes=("inputs",)),
     "an ONNX model": _Exporter(is_onnx, export_onnx),
     "a Python model": _Exporter(is_model_class, export_class),
@@ -90,6 +94,19 @@ def live_name(model: Any) -> str:
     return (
         re.sub("^-|[^-\\w.~]", "_", name) if is_function(model) else re.sub("^-|[/:=]", "_", name)
     )
+
+
+def server_flags(model: Any) -> Mapping[str, str]:
+    """Flags without which a server does not load a live model, name → value; of others, none.
+
+    Raises:
+        InvalidArgument: it cannot be exported.
+        NotInstalled: something that exporting needs is not installed.
+    """
+    for exporter in _EXPORTERS.values():
+        if exporter.knows(model):
+            return exporter.flags(model)
+    return {}
 
 
 def export(model: Any, directory: Path, asked: Asked = NOTHING_ASKED) -> Made:

@@ -1,7 +1,7 @@
 """What goes into an exporter beside the object, and what comes out beside the files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 __all__ = ["NOTHING_ASKED", "NOTHING_MADE", "Asked", "Made", "bases"]
@@ -31,11 +31,13 @@ class Made:
         labels: of its classes, in their order; empty for none.
         about: for `assets/salver.json`, where the caller gives nothing; None for nothing.
         warnings: for the caller.
+        flags: of a server, without which it does not load the files; name → value.
     """
 
     labels: tuple[str, ...] = ()
     about: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_MADE: Final = Made()

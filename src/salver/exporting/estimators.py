@@ -1,6 +1,7 @@
 """Fitted estimators of scikit-learn, XGBoost and LightGBM → files without code in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ __all__ = [
     "export_estimator",
     "export_lightgbm",
     "export_xgboost",
+    "flags_of_estimator",
     "is_estimator",
     "is_lightgbm",
     "is_xgboost",
@@ -23,6 +25,8 @@ __all__ = [
 _ESTIMATOR: Final = "BaseEstimator"
 _MOST_LABELS: Final = 100_000
 _MOST_NAMES: Final = 10_000
+_HARMLESS: Final = frozenset(("numpy.dtype",))  # servers trust it as it is
+_TRUST_FLAG: Final = "sklearn_trusted_types"
 
 
 def is_xgboost(model: Any) -> bool:
@@ -68,6 +72,23 @@ def export_estimator(model: Any, directory: Path, asked: Asked) -> Made:
     del asked
     check = import_module("sklearn.utils.validation").check_is_fitted
     _fitted(model, "scikit-learn", lambda: check(model))
+    path = directory / "model.skops"
+    with _skops() as skops:
+        _write("skops", lambda: skops.dump(model, path))
+        untrusted = skops.get_untrusted_types(file=path)
+    return Made(_labels(model), flags=_trusting(model, untrusted))
+
+
+def flags_of_estimator(model: Any) -> dict[str, str]:
+    """The `Made.flags` that `export_estimator` would give, without a file."""
+    written: list[bytes] = []
+    with _skops() as skops:
+        _write("skops", lambda: written.append(skops.dumps(model)))
+        return _trusting(model, skops.get_untrusted_types(data=written[0]))
+
+
+@contextmanager
+def _skops() -> Iterator[Any]:
     with catch_warnings():
         # skops looks at names of every module there is, and PyTorch warns of old ones of its own.
         filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
@@ -78,8 +99,24 @@ def export_estimator(model: Any, directory: Path, asked: Asked) -> Made:
                 f"Publishing a scikit-learn estimator needs skops: {error}. "
                 f"Install it with: {install_command('sklearn')}"
             ) from error
-        _write("skops", lambda: skops.dump(model, directory / "model.skops"))
-    return Made(_labels(model))
+        yield skops
+
+
+def _trusting(model: Any, untrusted: Sequence[str]) -> dict[str, str]:
+    """The flag by which a server makes types that skops does not trust: they are the caller's own.
+
+    Raises:
+        InvalidArgument: one cannot be made anywhere else.
+    """
+    names = sorted(set(untrusted) - _HARMLESS)
+    for name in names:
+        if name.startswith("__main__.") or "<" in name:
+            raise InvalidArgument(
+                f"The {type(model).__name__} holds {name}, which a server cannot import",
+                hint="Define it, with a name of its own, in a module that is installed where it "
+                "is served.",
+            )
+    return {_TRUST_FLAG: ",".join(names)} if names else {}
 
 
 def _is_one(model: Any, package: str, names: Sequence[str]) -> bool:

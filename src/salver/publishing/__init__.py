@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from salver.backends.model_files import file_model
 from salver.backends.selection import Selector
@@ -37,7 +37,10 @@ from salver.publishing.places import Published, place_of
 from salver.serving_process import check_version
 from salver.sources.versions import parse_version
 
-__all__ = ["publish"]
+__all__ = ["ONLY_WITH", "publish"]
+
+ONLY_WITH: Final = "Servers load this version only with"
+"""How the warning begins that names flags."""
 
 
 @hints_in_text
@@ -133,13 +136,13 @@ def publish(
             write_warmup(staged, place.name, warmup)
         write_sums(staged, sign_key, is_wanted=manifest)
         if check:
-            check_version(staging, number)
+            check_version(staging, number, made.flags)
         return place.put(staged, number, is_free=version is None)
 
 
 def _make_known(staged: Path, labels: Any, about: Any, made: Made) -> None:
     """Write what the caller says of a model, or else what the model says of itself."""
-    told = list(made.warnings)
+    told = [*made.warnings, *(f"{ONLY_WITH} --{name}={of}" for name, of in made.flags.items())]
     if labels is None:
         labels = made.labels or None
     if labels is not None:

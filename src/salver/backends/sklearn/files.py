@@ -65,7 +65,8 @@ def _of_skops(path: Path, data: bytes, options: SklearnOptions) -> Any:
     except Exception as error:  # whatever a file makes it stumble over
         raise _unreadable(path, error) from error
     raise PermissionDenied(
-        f"{path} holds types that are not trusted: {', '.join(untrusted)}",
+        f"{path} holds types that are not trusted: {', '.join(untrusted)} "
+        "(--sklearn_trusted_types)",
         hint="If you know whose file it is, trust them for this model in the configuration "
         f'(options {{ key: "trusted_types" value: "{",".join(untrusted)}" }}), or for all: '
         f"--sklearn_trusted_types={','.join(untrusted)}",

@@ -127,7 +127,7 @@ def test_the_document_beside_it_says_what_a_column_is(
 
 def test_types_that_are_not_trusted_are_named_with_what_to_do(model_path: ModelPath) -> None:
     path = file_of(model_path, "forest")
-    with pytest.raises(PermissionDenied, match=f"types that are not trusted: {TREES}$") as refused:
+    with pytest.raises(PermissionDenied, match=f"types that are not trusted: {TREES} ") as refused:
         load_model(path, NONE)
     assert f"--sklearn_trusted_types={TREES}" in (refused.value.hint or "")
     model = load_model(path, SklearnOptions(trusted_types=(TREES,)))
