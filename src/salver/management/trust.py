@@ -18,6 +18,7 @@ from salver.errors import FailedPrecondition, NotFound, ServingError
 from salver.instruments.cache import default_directory
 from salver.instruments.files import local_path, scheme_of
 from salver.instruments.uris import CanonicalUri, canonical_uri
+from salver.sources.versions import parse_version
 
 __all__ = ["Trust"]
 
@@ -125,11 +126,17 @@ class Trust:
         leads may be anybody.
         """
         if origin:
-            return None if self.trusts_uri(origin) else origin.rstrip("/").rpartition("/")[0]
+            return None if self.trusts_uri(origin) else _base_of(origin.rstrip("/"))
         if not self.trusts(real):
-            return str(real.parent)
+            return _base_of(str(real))
         outside = (file for file in files if not self.trusts(real / file))
         return next((os.path.realpath(real / file) for file in outside), None)
+
+
+def _base_of(version: str) -> str:
+    """The base path of a version, which may be the version itself; of `3.tar.gz`, its directory."""
+    base, _, name = version.rpartition("/")
+    return version if parse_version(name.partition(".")[0]) is None else base
 
 
 def _untrusted(

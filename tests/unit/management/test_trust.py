@@ -251,12 +251,32 @@ def test_a_fetched_version_is_not_trusted_by_where_its_copy_is(models: Path) -> 
     assert is_loaded(trust, models / "m" / "1")
 
 
-def test_the_advice_for_a_fetched_version_names_its_base_path(models: Path) -> None:
+@pytest.mark.parametrize(
+    ("origin", "base_path"),
+    [
+        ("s3://bucket/m/1", "s3://bucket/m"),
+        ("https://models.example.com/m/1.tar.gz", "https://models.example.com/m"),
+        ("https://models.example.com/m.tar.gz", "https://models.example.com/m.tar.gz"),
+        ("hf://team/repository", "hf://team/repository"),
+    ],
+)
+def test_the_advice_for_a_fetched_version_names_its_base_path(
+    origin: str, base_path: str, models: Path
+) -> None:
     with pytest.raises(FailedPrecondition) as caught:
-        trust_in().checked(selected(models / "m" / "1"), "s3://bucket/m/1")
-    assert caught.value.hint == (
-        "If it is: start the server with --trusted_model_paths=s3://bucket/m"
-    )
+        trust_in().checked(selected(models / "m" / "1"), origin)
+    advice = f"If it is: start the server with --trusted_model_paths={base_path}"
+    assert caught.value.hint == advice
+    assert is_loaded(trust_in(base_path), models / "m" / "1", origin)
+
+
+def test_the_advice_for_a_model_without_versions_names_it_and_not_its_neighbours(
+    models: Path,
+) -> None:
+    alone = version(models / "alone")
+    with pytest.raises(FailedPrecondition, match=f"{alone} is not trusted"):
+        trust_in().checked(selected(alone), "")
+    assert is_loaded(trust_in(alone), alone)
 
 
 def test_code_that_a_load_comes_upon_is_judged_alike(models: Path) -> None:
