@@ -42,6 +42,11 @@ Raises:
 """
 
 
+def _shown(url: str) -> str:
+    """A URL as logs may show it: what stands behind it may be a secret."""
+    return url.partition("?")[0]
+
+
 def fetch_key_set(url: str) -> tuple[bytes, float]:
     """Fetch a key set, in a few seconds at most. Redirects are not followed.
 
@@ -54,30 +59,32 @@ def fetch_key_set(url: str) -> tuple[bytes, float]:
         # A loop of its own, because only so is there one limit for all of the time it takes.
         return asyncio.run(asyncio.wait_for(_fetch(url), _TIMEOUT_S))
     except (TimeoutError, asyncio.TimeoutError):
-        raise Unavailable(f"{url} cannot be read: it took more than {_TIMEOUT_S:g} s") from None
+        text = f"{_shown(url)} cannot be read: it took more than {_TIMEOUT_S:g} s"
+        raise Unavailable(text) from None
 
 
 async def _fetch(url: str) -> tuple[bytes, float]:
     import httpx
 
+    name = _shown(url)
     try:
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client,
             client.stream("GET", url, headers=_HEADERS) as answer,
         ):
             if answer.status_code != 200:
-                raise Unavailable(f"{url} cannot be read: HTTP status {answer.status_code}")
+                raise Unavailable(f"{name} cannot be read: HTTP status {answer.status_code}")
             if answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
-                raise Unavailable(f"{url} cannot be read: it is compressed, unlike requested")
+                raise Unavailable(f"{name} cannot be read: it is compressed, unlike requested")
             content = bytearray()
             async for chunk in answer.aiter_raw():  # nothing is made larger than it came
                 content += chunk
                 if len(content) > MOST_BYTES:
-                    raise Unavailable(f"{url} cannot be read: more than {MOST_BYTES} bytes")
+                    raise Unavailable(f"{name} cannot be read: more than {MOST_BYTES} bytes")
             found = _MAX_AGE.search(answer.headers.get("cache-control", ""))
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise Unavailable(f"{url} cannot be read: {reason}") from None
+        raise Unavailable(f"{name} cannot be read: {reason}") from None
     return bytes(content), float(found[1]) if found else _PAUSE_S
 
 
@@ -108,8 +115,9 @@ class KeySetFetcher(Polling):
             wait: see `Polling`.
             monotonic: seconds from any moment on.
         """
-        super().__init__("salver-key-set", what=url, is_watching=False, wait=wait)
+        super().__init__("salver-key-set", what=_shown(url), is_watching=False, wait=wait)
         self.url = url
+        self._name = _shown(url)
         self._publish = publish
         self._fetch = fetch
         self._monotonic = monotonic
@@ -180,20 +188,20 @@ class KeySetFetcher(Polling):
     def _refresh(self) -> None:
         try:
             content, good_s = self._fetch(self.url)
-            keys = parse_key_set(content, self.url) if content != self._content else None
+            keys = parse_key_set(content, self._name) if content != self._content else None
         except ServingError as error:
             self._failed(error)
             return
         if self._retry != _RETRY_S:
-            _log.warning("The key set %s can be had again", self.url)
+            _log.warning("The key set %s can be had again", self._name)
         self._pause = min(max(good_s, _LEAST_PAUSE_S), _MOST_PAUSE_S)
         self._retry, self._fetched_s = _RETRY_S, self._monotonic()
         if keys is not None:
             if self._content is not None:
-                _log.info("The key set %s has changed", self.url)
+                _log.info("The key set %s has changed", self._name)
             if not keys.keys:
                 text = "Access control: %s; no token of its issuer is taken"
-                _log.error(text, no_keys(self.url))
+                _log.error(text, no_keys(self._name))
             self._content = content
             self._publish(self, keys)
 

@@ -338,6 +338,27 @@ def test_nobody_there_is_told() -> None:
         fetch_key_set("http://127.0.0.1:1/jwks")
 
 
+def test_what_stands_behind_the_address_is_told_nobody(
+    issuer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{issuer}/none?code=s3cret"
+    with pytest.raises(Unavailable) as failed:
+        fetch_key_set(url)
+    assert "s3cret" not in str(failed.value)
+    ended = threading.Event()
+
+    def wait(_event: threading.Event, _timeout_s: float | None) -> bool:
+        ended.set()
+        return True
+
+    fetcher = KeySetFetcher(url, lambda _fetcher, _keys: None, wait=wait)
+    fetcher.start()
+    assert ended.wait(WAIT_S)
+    assert fetcher.close(WAIT_S)
+    assert "/none cannot be read: HTTP status 404" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 @pytest.fixture(autouse=True)
 def _info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="salver")
