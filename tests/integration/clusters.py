@@ -256,11 +256,23 @@ class Load:
         *,
         clients: int = 2,
         timeout_s: float = PATIENCE_S,
+        tries_others: bool = False,
     ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            at: the nodes.
+            hosts: those that are asked.
+            models: for which they are asked.
+            clients: how many ask at a time.
+            timeout_s: for an answer.
+            tries_others: where nobody listens the next node is asked, as a balancer does.
+        """
         self.failed: list[str] = []
         self.answered = 0
         self.longest_s = 0.0
         self._timeout_s = timeout_s
+        self._tries_others = tries_others
         self._at = at
         self._hosts = hosts
         self._models = models
@@ -297,6 +309,8 @@ class Load:
                     answer = client.post(url, json={"instances": [1.0]})
                     self.longest_s = max(self.longest_s, time.monotonic() - begun_s)
                 except httpx.HTTPError as error:
+                    if self._tries_others and isinstance(error, httpx.ConnectError):
+                        continue
                     self.failed.append(f"{url} after {time.monotonic() - begun_s:.1f} s: {error!r}")
                     continue
                 if answer.status_code == httpx.codes.OK:

@@ -5,6 +5,8 @@ The tests share the cluster; each leaves it whole.
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from salver.cluster.processes import identify, is_alive, wait_end
 from tests import onnx_models
 from tests.integration.clusters import Load, Machines, machines, needs_ray, nodes_of, status_of
+from tests.integration.manifests import container_of, one
 from tests.integration.serving import PATIENCE_S, eventually
 
 pytestmark = [needs_ray, pytest.mark.filterwarnings("ignore")]
@@ -42,6 +45,7 @@ def base_paths(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory, base_paths: Path) -> Iterator[Machines]:
     with machines(tmp_path_factory.mktemp("cluster"), HOSTS) as made:
+        made.flags["drain_delay_seconds"] = 1
         made.write(
             one={"base_path": str(base_paths / "one"), "salver": {"replicas": {"min": 1}}},
             two={"base_path": str(base_paths / "two"), "salver": {"replicas": {"min": 2}}},
@@ -257,19 +261,77 @@ def test_a_node_is_drained_without_a_failed_request(cluster: Any, at: Machines) 
     salver.cluster.up(at.file, wait_s=60)
 
 
+def test_the_hook_of_a_pod_that_is_deleted_waits_until_its_server_has_ended(
+    cluster: Any, at: Machines, tmp_path: Path
+) -> None:
+    spec = one("kuberay/raycluster.yaml", "RayCluster")["spec"]
+    (group,) = spec["workerGroupSpecs"]
+    hook = container_of(group["template"]["spec"])["lifecycle"]["preStop"]["exec"]["command"]
+    command = [word.replace("/etc/salver/cluster.yaml", str(at.file)) for word in hook]
+    assert command != hook
+    salver = tmp_path / "salver"
+    main = "import sys; from salver.cli.salver import main; sys.exit(main())"
+    salver.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{main}" "$@"\n')
+    salver.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "POD_NAME": HOSTS[2]}
+    server = at.server(HOSTS[2])
+    with Load(at, HOSTS[:2], ["three"]) as load:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert not is_alive(server)
+        load.wait_more(20)
+    assert load.failed == []
+    assert state_of(cluster, HOSTS[2]).startswith("drained")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"{HOSTS[2]} is drained: it may be stopped"
+    assert len(lines) == len({*lines})
+    cluster.drain(HOSTS[2], is_draining=False)
+    at.wait_answer(HOSTS[2], "three")
+
+
 @pytest.mark.stress
-def test_other_flags_restart_one_server_after_the_other(cluster: Any, at: Machines) -> None:
+def test_other_flags_restart_one_server_after_the_other_without_a_failed_request(
+    cluster: Any, at: Machines
+) -> None:
     import salver.cluster
 
     before = {host: at.server(host) for host in HOSTS}
     at.flags["max_request_bytes"] = 1 << 20
-    salver.cluster.up(at.write(), wait_s=0)
-    eventually(
-        "all have other servers",
-        lambda: all(at.server(host) != before[host] for host in HOSTS),
-        within_s=5 * PATIENCE_S,
-    )
-    wait_settled(cluster)
+    with Load(at, HOSTS, ["two", "three"], tries_others=True) as load:
+        salver.cluster.up(at.write(), wait_s=0)
+        eventually(
+            "all have other servers",
+            lambda: all(at.server(host) != before[host] for host in HOSTS),
+            within_s=5 * PATIENCE_S,
+        )
+        wait_settled(cluster)
+        load.wait_more(20)
+    assert load.failed == []
+
+
+def test_a_controller_of_another_release_is_replaced_and_the_servers_taken_over(
+    cluster: Any, at: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import salver
+    import salver.cluster
+
+    servers = [at.server(host) for host in HOSTS]
+    said: list[str] = []
+    before = cluster.controller_pid(), [cluster.node_pid(host) for host in HOSTS]
+    with Load(at, HOSTS, ["three"]) as load:
+        with monkeypatch.context() as patched:
+            patched.setattr(salver, "__version__", "0.0.1")
+            salver.cluster.up(at.file, wait_s=60, tell=said.append)
+        eventually("the controller is there", lambda: is_back(cluster))
+        wait_settled(cluster)
+        load.wait_more(20)
+    assert said == [f"Replacing the controller of Salver {salver.__version__} ..."]
+    assert load.failed == []
+    assert [at.server(host) for host in HOSTS] == servers
+    after = cluster.controller_pid(), [cluster.node_pid(host) for host in HOSTS]
+    assert not {before[0], *before[1]} & {after[0], *after[1]}
 
 
 def test_the_models_of_a_node_that_was_killed_are_elsewhere_within_ten_seconds(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from salver.cli.serve import SERVE_DEFAULTS
+from salver.cluster.spec import read_cluster_spec
 from salver.config.flags import parse
 from salver.server.notifying import stop_seconds
 from tests.integration import manifests as of
@@ -190,6 +191,19 @@ def test_the_models_file_is_one(path: str, tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
     done = run_command("salver", "config", "check", str(tmp_path / "models.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_file_of_the_cluster_is_one(tmp_path: Path) -> None:
+    for name, text in config_data("kuberay/configmap.yaml")["salver-cluster"].items():
+        (tmp_path / name).write_text(text)
+    spec = read_cluster_spec(str(tmp_path / "cluster.yaml"))
+    assert [model.name for model in spec.models] == ["digits"]
+    containers = of.one("kuberay/raycluster.yaml", "RayCluster")["spec"]["workerGroupSpecs"]
+    ports = {
+        each["name"]: str(each["containerPort"])
+        for each in of.container_of(containers[0]["template"]["spec"])["ports"]
+    }
+    assert (ports["rest"], ports["grpc"]) == (spec.flags["rest_api_port"], spec.flags["port"])
 
 
 # -- what they start -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from salver.cli.cluster_text import status_lines
+from salver.cli.cluster_text import drain_line, status_lines
 from salver.cli.cluster_view import watch
 from salver.cli.printing import print_lines
 from salver.errors import InvalidArgument
@@ -190,16 +190,14 @@ def _drain(asked: argparse.Namespace) -> int:
     if asked.undo:
         print(f"{asked.what} takes models again")
         return _DONE
-    while (state := _state_of(deployment.status(), asked.what)) not in ("drained", ""):
-        print(f"{asked.what} is {state} ...", flush=True)
+    last = ""
+    while line := drain_line(deployment.status(), asked.what):
+        if line != last:
+            print(line, flush=True)
+            last = line
         time.sleep(_LOOK_S)
     print(f"{asked.what} is drained: it may be stopped")
     return _DONE
-
-
-def _state_of(status: Mapping[str, Any], node: str) -> str:
-    found = (each["state"] for each in status["nodes"] if each["name"] == node)
-    return str(next(found, ""))
 
 
 def _why(asked: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["model_rows", "node_rows", "status_lines"]
+__all__ = ["drain_line", "model_rows", "node_rows", "status_lines"]
 
 _NODE_HEAD: Final = ("NODE", "STATE", "REST", "ZONE", "MODELS", "MEMORY", "SERVER")
 _MODEL_HEAD: Final = ("MODEL", "STATE", "VERSIONS", "REPLICAS", "REQ/S", "NODES")
@@ -112,3 +112,15 @@ def _size(size_bytes: int) -> str:
         if size_bytes >= unit_bytes:
             return f"{size_bytes / unit_bytes:.3g} {unit}"
     return f"{size_bytes} B"
+
+
+def drain_line(status: Mapping[str, Any], node: str) -> str:
+    """What a node that is drained waits for; empty where it may be stopped."""
+    found = next((each for each in status["nodes"] if each["name"] == node), None)
+    if found is None:
+        return ""
+    if found["state"] == "drained":
+        has_ended = found["condition"] and not found["condition"]["server_pid"]
+        return "" if has_ended else f"{node} is drained: its server answers what it has begun"
+    problem = status["problems"].get(f"the drain of {node}")
+    return f"{node} is {found['state']}: {problem}" if problem else f"{node} is draining ..."

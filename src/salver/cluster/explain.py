@@ -68,7 +68,7 @@ def _place(state: State, model: KnownModel) -> Iterator[str]:
             )
     elif len(model.nodes) < wanted:
         if len(live) < wanted:
-            reason = f"there are {len(live)} nodes"
+            reason = "there is 1 node" if len(live) == 1 else f"there are {len(live)} nodes"
         else:
             reason = f"no further node has {_mib(need)} left"
         yield f"{model.name} has {len(model.nodes)} of {wanted} replicas: {reason}."

@@ -101,6 +101,7 @@ class NodeAgent:
         self._start_again_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._is_stopped = False
+        self._kill_s = 0.0  # when one that is to end is killed
         self._has_answered = False  # the present server
         self._answered_s = monotonic()  # any server, or when one was to start
         self._said: dict[str, ModelReport] | None = None
@@ -156,6 +157,7 @@ class NodeAgent:
 
     def _ensure_server(self) -> None:
         if self._is_stopped:
+            self._see_to_its_end()
             return
         if self._server is not None and self._server.is_alive:
             return
@@ -219,13 +221,28 @@ class NodeAgent:
 
     def stop_server(self) -> None:
         """Have the server answer what it has begun and end; it is not started again."""
+        self._end_server()
+        if self._server is not None:
+            self._server.wait(max(0.0, self._kill_s - self._monotonic()))
+        self._see_to_its_end()
+
+    def _end_server(self) -> None:
+        """The same, without waiting for the end: reports go on meanwhile."""
+        if self._is_stopped:
+            return
         self._is_stopped = True
-        server = self._server or find_server(self._directory)
-        if server is not None:
-            within_s = self._settings.drain_timeout_s + _DRAIN_MORE_S
-            if not server.stop(within_s):
-                _log.warning("Process %s did not end in time", server.process.pid)
-                server.kill()
+        self._kill_s = self._monotonic() + self._settings.drain_timeout_s + _DRAIN_MORE_S
+        self._server = self._server or find_server(self._directory)
+        if self._server is not None:
+            self._server.end()
+
+    def _see_to_its_end(self) -> None:
+        """Let go of a server that has ended, and kill one that does not in time."""
+        if self._server is not None and self._server.is_alive:
+            if self._monotonic() < self._kill_s:
+                return
+            _log.warning("Process %s did not end in time", self._server.process.pid)
+            self._server.kill()
         self._let_go()
 
     def restart_server(self) -> None:
@@ -264,7 +281,7 @@ class NodeAgent:
             memory_bytes=self._settings.memory_bytes,
             cores=self._settings.cores,
         )
-        if self._server is None or self._look is None:
+        if self._server is None or self._look is None or self._is_stopped:
             return base
         try:
             models, generation = self._look.models(), self._generation()
@@ -334,8 +351,8 @@ class NodeAgent:
             replace_file(self._directory / MAP, peer_map.text(desire.peer_map))
             self._map_written = desire.peer_map.generation
         if desire.may_stop and desire.is_draining and not self._is_stopped:
-            self.stop_server()
-        elif self._is_stopped and not desire.is_draining:
+            self._end_server()
+        elif self._is_stopped and self._server is None and not desire.is_draining:
             self._expect_server()
         self._preload(desire.resident)
 

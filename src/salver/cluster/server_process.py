@@ -88,10 +88,18 @@ class RunningServer:
         """Whether its process runs."""
         return is_alive(self.process)
 
+    def end(self) -> None:
+        """Have it answer what it has begun and end."""
+        send_signal(self.process, signal.SIGTERM)
+
+    def wait(self, within_s: float) -> bool:
+        """Wait for its end; whether that came in time."""
+        return wait_end(self.process, within_s)
+
     def stop(self, within_s: float) -> bool:
         """Have it answer what it has begun and end; whether it has ended in time."""
-        send_signal(self.process, signal.SIGTERM)
-        return wait_end(self.process, within_s)
+        self.end()
+        return self.wait(within_s)
 
     def kill(self) -> None:
         """End it at once."""

@@ -1,6 +1,6 @@
 from typing import Any
 
-from salver.cli.cluster_text import status_lines
+from salver.cli.cluster_text import drain_line, status_lines
 
 NODE = {
     "name": "n1",
@@ -79,3 +79,19 @@ def test_of_very_many_models_the_first_are_shown() -> None:
 
 def test_a_cluster_without_anything_is_shown_too() -> None:
     assert status_lines(status(nodes=[], models=[]))[0].startswith("Cluster shop")
+
+
+def test_a_drain_says_what_it_waits_for() -> None:
+    draining = status(nodes=[{**NODE, "state": "draining"}])
+    assert drain_line(draining, "n1") == "n1 is draining ..."
+    draining["problems"] = {"the drain of n1": "no other node has room; it waits"}
+    assert drain_line(draining, "n1") == "n1 is draining: no other node has room; it waits"
+    assert drain_line(draining, "n2") == ""
+
+
+def test_a_node_may_be_stopped_when_its_server_has_ended() -> None:
+    drained = {**NODE, "state": "drained"}
+    waits = "n1 is drained: its server answers what it has begun"
+    assert drain_line(status(nodes=[drained]), "n1") == waits
+    assert drain_line(status(nodes=[{**drained, "condition": None}]), "n1") == waits
+    assert drain_line(status(nodes=[{**drained, "condition": {"server_pid": 0}}]), "n1") == ""

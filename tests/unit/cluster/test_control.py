@@ -466,7 +466,7 @@ def test_says_why_a_model_is_nowhere() -> None:
 
 def test_says_why_there_are_fewer_replicas_than_there_should_be() -> None:
     found = started(Node("n1"), models=1, least=3)
-    assert "m0 has 1 of 3 replicas: there are 1 nodes" in found.controller.why("m0")
+    assert "m0 has 1 of 3 replicas: there is 1 node." in found.controller.why("m0")
 
 
 def test_says_which_model_was_probably_meant() -> None:

@@ -70,6 +70,11 @@ def pid_of(directory: Path) -> int:
     return server.process.pid
 
 
+def has_ended(agent: NodeAgent) -> bool:
+    agent.report()
+    return not agent.condition.server_pid
+
+
 def test_a_server_gets_what_is_desired_and_says_that_it_has_it(
     agent: NodeAgent, settings: NodeSettings
 ) -> None:
@@ -150,11 +155,49 @@ def test_a_server_that_may_stop_ends_and_comes_back_when_it_is_wanted(
 ) -> None:
     agent.report()
     agent.obey(desire(settings, 3, is_draining=True, may_stop=True))
-    assert find_server(settings.directory) is None
-    assert agent.report().incarnation == ""
+    eventually("it has ended", lambda: has_ended(agent))
     assert find_server(settings.directory) is None
     agent.obey(desire(settings, 3))
     report_with(agent, 3)
+
+
+def test_a_server_that_ends_is_reported_until_it_has_and_another_one_only_follows_then(
+    settings: NodeSettings,
+) -> None:
+    slow = replace(settings, flags={**settings.flags, "drain_delay_seconds": "2"})
+    agent = NodeAgent(slow, time.monotonic)
+    agent.obey(desire(slow, 3))
+    report_with(agent, 3)
+    before = pid_of(slow.directory)
+    agent.obey(desire(slow, 3, is_draining=True, may_stop=True))
+    assert agent.report().models == {}
+    assert (agent.condition.server_pid, agent.condition.is_lost) == (before, False)
+    assert pid_of(slow.directory) == before
+    agent.obey(desire(slow, 3))
+    agent.report()
+    assert pid_of(slow.directory) == before
+    eventually("it has ended", lambda: has_ended(agent))
+    assert agent.condition.problem == ""
+    agent.obey(desire(slow, 3))
+    report_with(agent, 3)
+    assert pid_of(slow.directory) != before
+    agent.close()
+
+
+def test_a_server_that_does_not_end_is_killed(settings: NodeSettings) -> None:
+    times = [0.0]
+    agent = NodeAgent(settings, lambda: times[-1])
+    agent.report()
+    server = find_server(settings.directory)
+    assert server is not None
+    assert send_signal(server.process, signal.SIGSTOP)
+    agent.obey(desire(settings, 3, is_draining=True, may_stop=True))
+    agent.report()
+    assert server.is_alive
+    times.append(1000.0)
+    assert has_ended(agent)
+    assert find_server(settings.directory) is None
+    agent.close()
 
 
 def test_other_flags_are_for_the_next_start(agent: NodeAgent, settings: NodeSettings) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import salver
 from salver.cluster.server_launch import NodeSettings, launch_of, server_environment
 from salver.config.flags import parse
 
@@ -31,6 +32,15 @@ def test_other_flags_are_another_command_line(tmp_path: Path) -> None:
         for flags in ({}, {"workers": "2"}, {"workers": "3"}, {})
     }
     assert len(digests) == 3
+
+
+def test_another_release_is_another_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = launch_of(settings(tmp_path))
+    before = launch.digest
+    monkeypatch.setattr(salver, "__version__", "0.0.1")
+    assert launch.digest != before
 
 
 def test_an_address_of_version_6_stands_in_brackets(tmp_path: Path) -> None:
