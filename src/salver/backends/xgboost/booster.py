@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from salver.backends.xgboost.library import Library
-from salver.errors import Internal
+from salver.errors import DataLoss, Internal
 from salver.vocabulary.requests import Array
 
 __all__ = ["XGBoostBooster"]
@@ -120,7 +120,8 @@ class XGBoostBooster:
         booster = made.value
         assert booster is not None
         try:
-            library.check(library.long.XGBoosterLoadModelFromBuffer(booster, data, len(data)))
+            status = library.long.XGBoosterLoadModelFromBuffer(booster, data, len(data))
+            library.check(status, DataLoss)
             library.check(library.quick.XGBoosterSetParam(booster, b"nthread", b"%d" % num_threads))
             self._check(booster)
         except BaseException:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from salver.backends.installed import InstalledLibrary
-from salver.errors import Internal
+from salver.errors import Internal, ServingError
 
 __all__ = ["Library", "load_library", "require_library"]
 
@@ -52,16 +52,20 @@ class Library:
         self._says = _LOG_CALLBACK(_say)
         self.quick.XGBRegisterLogCallback(ctypes.cast(self._says, c_void_p))
 
-    def check(self, status: int) -> None:
+    def check(self, status: int, kind: type[ServingError] = Internal) -> None:
         """Raise what the library says of a call that has failed in this thread.
 
+        Args:
+            status: that the call has returned.
+            kind: of the error.
+
         Raises:
-            Internal: with the first line of its text; stack traces follow that.
+            ServingError: with the first line of its text; stack traces follow that.
         """
         if status:
             said: bytes = self.quick.XGBGetLastError()
             lines = said.decode(errors="replace").strip().splitlines() or ["it does not say why"]
-            raise Internal(f"XGBoost: {lines[0].strip()}")
+            raise kind(f"XGBoost: {lines[0].strip()}")
 
 
 def _say(text: bytes) -> None:

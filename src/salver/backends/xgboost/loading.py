@@ -51,8 +51,8 @@ def load_model(path: Path, options: XGBoostOptions) -> TreeModel:
     """Load a file, which is checked first, and tried in a child process if it is of a strange kind.
 
     Raises:
-        DataLoss: it is malformed.
-        ServingError: it cannot be read, or XGBoost refuses it.
+        DataLoss: it is malformed, or XGBoost refuses it.
+        ServingError: it cannot be read.
     """
     data = _read(path)
     facts, document = _facts(path, data)
@@ -65,14 +65,19 @@ def load_model(path: Path, options: XGBoostOptions) -> TreeModel:
     if not is_familiar:
         probe(_TRIAL, data, str(path))
     ensemble = _ensemble(path, facts)
-    return TreeModel(ensemble, booster_of(library, data, facts, options.num_threads))
+    try:
+        booster = booster_of(library, data, facts, options.num_threads)
+    except DataLoss as error:
+        raise _named(path, error) from None
+    return TreeModel(ensemble, booster)
 
 
 def booster_of(library: Library, data: bytes, facts: Facts, num_threads: int) -> XGBoostBooster:
     """Load a file that was checked.
 
     Raises:
-        Internal: XGBoost refuses it.
+        DataLoss: XGBoost refuses it.
+        Internal: XGBoost reads something else from it.
     """
     return XGBoostBooster(
         library,

@@ -99,7 +99,10 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, simdjson.Array):
         first: Any = value[0] if len(value) else None
         if type(first) in (int, float):
-            numbers = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+            try:
+                numbers = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+            except TypeError as error:
+                raise DataLoss("a list of numbers holds something else") from error
             must(len(numbers) == len(value), "a list of numbers holds lists")
             return numbers
         return [_plain(each, depth + 1) for each in value]

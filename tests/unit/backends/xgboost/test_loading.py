@@ -161,3 +161,28 @@ def test_a_file_that_was_cut_is_an_error_that_names_it(
     path.write_bytes(file_of(model_path, "binary", ending).read_bytes()[:-40])
     with pytest.raises(DataLoss, match=f"^{path} is no XGBoost model, or only a part of one"):
         load_model(path, XGBoostOptions())
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["learner", "gradient_booster", "model", "tree_info", 1], None),
+        (["learner", "gradient_booster", "model", "trees", 0, "base_weights", 0], "half"),
+        (["learner", "attributes"], None),
+        (["learner", "objective", "reg_loss_param"], []),
+        (["learner", "gradient_booster", "model", "trees", 0, "tree_param", "num_deleted"], {}),
+    ],
+    ids=str,
+)
+def test_what_is_of_another_kind_is_an_error_that_names_the_file(
+    place: list[str | int], value: object, model_path: ModelPath, tmp_path: Path
+) -> None:
+    document = json.loads(file_of(model_path, "regression", "json").read_bytes())
+    at = document
+    for each in place[:-1]:
+        at = at[each]
+    at[place[-1]] = value
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataLoss, match=f"^{path} is no XGBoost model, or only a part of one"):
+        load_model(path, XGBoostOptions())
