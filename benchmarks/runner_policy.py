@@ -340,6 +340,11 @@ def scenarios() -> dict[str, Scenario]:
             [short(200, 50e-6)],
             Machine(freezes(200, 4e-3, 60), hop_s=1e-3),
         ),
+        "taken and waiting": Scenario(
+            "the same, and one run in 200 waits 2 ms for somebody else who was stopped",
+            [_waiting_at_times(200, 0.005, 2e-3, takes_s=50e-6, is_short=True)],
+            Machine(freezes(200, 4e-3, 60), hop_s=1e-3),
+        ),
         "quota": Scenario(
             "a container that is stopped for 40 of each 100 ms",
             [short(10_000)],
@@ -424,12 +429,14 @@ def scenarios() -> dict[str, Scenario]:
     }
 
 
-def _waiting_at_times(rate: float, share: float, waits_s: float) -> Model:
+def _waiting_at_times(
+    rate: float, share: float, waits_s: float, *, takes_s: float = 20e-6, is_short: bool = False
+) -> Model:
     randomly = random.Random(3)
     return Model(
         rate,
-        lambda _: 20e-6,
-        is_short=False,
+        lambda _: takes_s,
+        is_short=is_short,
         waits_s=lambda _: waits_s if randomly.random() < share else 0.0,
     )
 
@@ -439,7 +446,10 @@ def _waiting_at_times(rate: float, share: float, waits_s: float) -> Model:
 LEFT_OUT: dict[str, Sequence[tuple[Any, str, Any]]] = {
     "cpu": [(World, "usage", lambda world: Usage(world.now_s, world.waits))],
     "waits": [(World, "usage", lambda world: Usage(world.cpu_s, round(world.now_s * 1e9)))],
-    "excuses": [(runner, "is_excused", lambda *_, **__: False)],
+    "excuses": [
+        (runner, "is_excused", lambda *_, **__: False),
+        (runner, "was_stopped", lambda _: False),
+    ],
     "cooldown": [(runner, "cooldown_s", lambda *_: 0.0)],
     "growth": [(estimates, "COOLDOWN_GROWTH", 1.0)],
     "relief": [(runner, "COOLDOWN_GROWTH", 1.0)],

@@ -145,13 +145,16 @@ class _Attributes(ctypes.Structure):
     )
 
 
-def take_short_slices() -> bool:
+def take_short_slices(slice_ns: int = _SLICE_NS) -> bool:
     """Have this thread wait less for a processor, and take it for less time at once.
 
     Who wakes up on a processor where another thread computes waits until that one's slice is over,
     1 ms and more, unless it asks for shorter slices itself. An event loop wakes up for each
     request. From Linux 6.12 on; before, and elsewhere, nothing happens. It needs no rights and
     takes from no other thread what is due to it. Threads that this one starts are as any other.
+
+    Args:
+        slice_ns: how long at once, in nanoseconds; Linux gives 100,000 to 100,000,000.
 
     Returns:
         Whether the system took it.
@@ -174,7 +177,7 @@ def take_short_slices() -> bool:
         policy=os.SCHED_OTHER,
         flags=_RESET_ON_FORK,
         nice=nice,
-        runtime_ns=_SLICE_NS,
+        runtime_ns=slice_ns,
     )
     return _system_call(number, 0, ctypes.byref(attributes), 0) == 0
 

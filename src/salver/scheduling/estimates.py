@@ -11,7 +11,7 @@ from typing import Final
 
 from salver.scheduling.usage import Usage
 
-__all__ = ["LONG_INLINE_S", "Estimate", "LoopBudget", "cooldown_s", "is_excused"]
+__all__ = ["LONG_INLINE_S", "Estimate", "LoopBudget", "cooldown_s", "is_excused", "was_stopped"]
 
 INLINE_BELOW_S: Final = 100e-6
 """What a change of threads costs, and so what a short run in the loop saves."""
@@ -76,22 +76,30 @@ class Estimate:
         self._taken = 0
 
 
-def is_excused(seconds: float, short_runs: int, used: Usage) -> bool:
-    """Whether a run in the loop may have been long by accident.
+def was_stopped(used: Usage) -> bool:
+    """Whether a run in the loop was long only because the system took the processor away.
 
-    A busy machine takes the processor away in the middle of a run, a container over its quota is
-    stopped: then the thread has not waited, and not computed for longer than it may. A host does
-    both to a virtual machine and has it count as computing; and where something was waited for, it
-    may have been the processor, which another thread gave up late. So those are excused where they
-    are rare.
+    As a busy machine does in the middle of a run, and a container's quota: the thread has not
+    waited, and not computed for longer than it may. That says nothing about the program.
+
+    Args:
+        used: meanwhile, by the thread.
+    """
+    return used.cpu_s <= LONG_INLINE_S and not used.waits
+
+
+def is_excused(seconds: float, short_runs: int, used: Usage) -> bool:
+    """Whether a run in the loop may have been long by accident, though it `was_stopped` by nobody.
+
+    A host that takes the processor from a virtual machine has it count as computing; and where
+    something was waited for, it may have been the processor, which another thread gave up late. So
+    those are excused where they are rare.
 
     Args:
         seconds: it took.
-        short_runs: of the program in the loop, since the last long one.
+        short_runs: of the program in the loop, since the last that needed an excuse.
         used: meanwhile, by the thread.
     """
-    if used.cpu_s <= LONG_INLINE_S and not used.waits:
-        return True
     has_computed = used.cpu_s > seconds / 2
     saved_s = short_runs * INLINE_BELOW_S
     return seconds < LONGEST_PAUSE_S and seconds <= (

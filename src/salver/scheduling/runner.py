@@ -5,7 +5,8 @@ program is first run in the pool and measured, per size of its inputs, and where
 shorter than that, the next ones are made in the loop. There a run cannot be interrupted, and may
 turn out long:
 
-* Where it was an accident of the machine's, or is as rare as one, it is excused (`is_excused`).
+* Where it was an accident of the machine's, or is as rare as one, it is excused (`was_stopped`,
+  `is_excused`).
 * Otherwise its program is kept out of the loop for a cooldown, each time longer, and all its sizes
   prove themselves in the pool again.
 * What long runs of all programs take together comes out of one budget (`LoopBudget`).
@@ -26,6 +27,7 @@ from salver.scheduling.estimates import (
     Estimate,
     cooldown_s,
     is_excused,
+    was_stopped,
 )
 from salver.scheduling.run_pool import Lane, RunPool
 from salver.scheduling.usage import Usage, thread_usage
@@ -118,7 +120,7 @@ class MeasuredProgram:
         self._estimates = _Estimates()
         self._out_until_s = -inf if may_run_inline and not program.can_loop else inf
         self._cooldown_s = 0.0  # the last
-        self._short_runs = 0  # in the loop, since the last long one
+        self._short_runs = 0  # in the loop, since the last excuse
 
     def start(
         self, feeds: Sequence[Array], *, timeout_s: float | None, on_end: Callable[[], None]
@@ -198,6 +200,9 @@ class MeasuredProgram:
         # What the thread did since the last look, 0.4 ms before the run or less, is counted in: it
         # is less than half of the time.
         used = self._budget.look(ended, self._usage())
+        if was_stopped(used):
+            self._cooldown_s /= COOLDOWN_GROWTH
+            return
         short_runs, self._short_runs = self._short_runs - 1, 0
         if is_excused(seconds, short_runs, used):
             self._cooldown_s /= COOLDOWN_GROWTH

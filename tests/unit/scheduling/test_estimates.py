@@ -1,6 +1,12 @@
 import pytest
 
-from salver.scheduling.estimates import Estimate, LoopBudget, cooldown_s, is_excused
+from salver.scheduling.estimates import (
+    Estimate,
+    LoopBudget,
+    cooldown_s,
+    is_excused,
+    was_stopped,
+)
 from salver.scheduling.usage import Usage
 
 
@@ -49,19 +55,32 @@ def test_runs_in_the_loop_are_known_by_the_shortest_of_late() -> None:
         (10e-3, 10_000, Usage(6e-3, 1), True),
         (10e-3, 9_999, Usage(6e-3, 1), False),
         (10e-3, 9_999, Usage(6e-3, 0), False),
-        (10e-3, 0, Usage(1e-3, 0), True),
         (10e-3, 99, Usage(1.1e-3, 0), False),
         (2.5, 10**9, Usage(1.0, 0), False),
         (0.19, 10**9, Usage(0.19, 0), True),
         (0.2, 10**9, Usage(0.2, 0), False),
         (0.2, 10**9, Usage(0.0, 1), False),
-        (0.2, 0, Usage(0.0, 0), True),
     ],
 )
-def test_a_long_run_is_excused_where_it_is_rare_or_the_thread_was_only_stopped(
+def test_a_long_run_is_excused_where_it_is_rare(
     seconds: float, short_runs: int, used: Usage, excused: bool
 ) -> None:
     assert is_excused(seconds, short_runs, used) is excused
+
+
+@pytest.mark.parametrize(
+    ("used", "stopped"),
+    [
+        (Usage(0.0, 0), True),
+        (Usage(1e-3, 0), True),
+        (Usage(1.1e-3, 0), False),
+        (Usage(0.0, 1), False),
+    ],
+)
+def test_a_thread_that_neither_waited_nor_computed_for_long_was_stopped(
+    used: Usage, stopped: bool
+) -> None:
+    assert was_stopped(used) is stopped
 
 
 def test_a_cooldown_is_ten_times_the_run_and_then_four_times_the_last_up_to_a_bound() -> None:

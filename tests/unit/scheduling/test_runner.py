@@ -461,6 +461,29 @@ async def test_a_run_in_which_the_thread_was_stopped_is_excused_however_often(
     assert (echo.where[-1], pool.counts.demotions) == ("inline", 0)
 
 
+async def test_stops_take_nothing_from_what_excuses_a_run_that_waited(pool: RunPool) -> None:
+    used = Usage(0.0, 0)
+
+    def told() -> Usage:
+        nonlocal used
+        used = Usage(0.0, used.waits + waits)
+        return used
+
+    waits = 0
+    echo = Echo(Clock())
+    program = MeasuredProgram(echo, pool, clock=echo.clock, usage=told)
+    await run_times(FIRST_PROOF + 50, program)
+    for _ in range(10):
+        await demoted(program, echo, 4e-3)
+    waits = 1
+    await demoted(program, echo, 4e-3)
+    await outputs_of(program)
+    assert (echo.where[-1], pool.counts.demotions) == ("inline", 0)
+    await demoted(program, echo, 4e-3)  # that excuse is used up
+    await outputs_of(program)
+    assert (echo.where[-1], pool.counts.demotions) == ("pool", 1)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a thread waited for")
 def test_a_thread_knows_what_it_has_computed_and_how_often_it_has_waited() -> None:
     begun_s, before = time.thread_time(), thread_usage()
