@@ -125,7 +125,9 @@ def step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
-_SLICE_NS: Final = 100_000  # the shortest that Linux gives
+_SLICE_NS: Final = 700_000
+"""More than a request takes, so that it is not stopped in its middle, and a fraction of the 3 ms
+that others have; see `docs/decisions/lower-priority-loads.md`."""
 _SET_ATTRIBUTES: Final = {"x86_64": 314, "aarch64": 274}  # system calls by machine
 _RESET_ON_FORK: Final = 1
 
