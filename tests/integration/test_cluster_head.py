@@ -16,10 +16,10 @@ from tests.integration.serving import eventually
 
 _LISTENS = "0A"  # TCP_LISTEN
 _START = """
-import os, sys, time
+import os, sys, threading
 from pathlib import Path
 from salver.cluster.on_ray.head import start_head
-start_head(Path(sys.argv[1]), os.environ, time.sleep)
+start_head(Path(sys.argv[1]), os.environ, threading.Event().wait)
 """
 
 

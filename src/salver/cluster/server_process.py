@@ -96,11 +96,6 @@ class RunningServer:
         """Wait for its end; whether that came in time."""
         return wait_end(self.process, within_s)
 
-    def stop(self, within_s: float) -> bool:
-        """Have it answer what it has begun and end; whether it has ended in time."""
-        self.end()
-        return self.wait(within_s)
-
     def kill(self) -> None:
         """End it at once."""
         send_signal(self.process, signal.SIGKILL)

@@ -40,6 +40,14 @@ def leaving(found: World) -> set[str]:
     return {*found.controller.surplus}
 
 
+def give_back(found: World) -> None:
+    """Let five minutes pass in which nodes go as soon as they are to."""
+    for _ in range(300):
+        run(found, 1)
+        for name in leaving(found):
+            del found.nodes[name]
+
+
 def test_a_node_is_drained_when_it_has_been_superfluous_for_long_enough() -> None:
     found = elastic("ab", 2)
     run(found, IDLE_S - 1)
@@ -275,10 +283,7 @@ def test_a_node_comes_for_a_model_that_all_nodes_together_are_too_busy_with() ->
     assert len(found.nodes) == 3
     assert len(found.mapped("m0")) == 3
     assert leaving(found) == set()
-    for _ in range(300):
-        run(found, 1)
-        for name in leaving(found):
-            del found.nodes[name]
+    give_back(found)
     assert found.nodes.keys() == {"a"}
 
 
@@ -305,10 +310,7 @@ def test_nodes_come_for_many_models_of_one_replica_that_are_busy_together() -> N
     assert all(len(found.mapped(name)) == 1 for name in names)
     assert {node for name in names for node in found.mapped(name)} == {*found.nodes}
     assert leaving(found) == set()
-    for _ in range(300):
-        run(found, 1)
-        for name in leaving(found):
-            del found.nodes[name]
+    give_back(found)
     assert found.nodes.keys() == {"a"}
 
 

@@ -56,7 +56,8 @@ def test_a_second_one_is_not_started_beside_it(launch: Launch) -> None:
 def test_it_ends_when_it_is_told_to_and_is_another_one_afterwards(launch: Launch) -> None:
     first = start_server(launch)
     eventually("it serves", lambda: "serves" in log_tail(launch.directory, 100))
-    assert first.stop(SOON_S)
+    first.end()
+    assert first.wait(SOON_S)
     assert find_server(launch.directory) is None
     second = start_server(launch)
     assert second.incarnation != first.incarnation
